@@ -1,0 +1,1 @@
+"""efflab: which compression or acceleration technique is worth it, and the proof."""

@@ -1,0 +1,116 @@
+"""What a variant is on disk: structure as JSON + weights as safetensors, or ONNX. Nothing is pickled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from efflab import registry
+from efflab.errors import RequestError
+from efflab.technique import Form
+
+if TYPE_CHECKING:
+    import torch
+
+SCHEMA = 1
+STRUCTURE, WEIGHTS, GRAPH = "artefact.json", "weights.safetensors", "model.onnx"
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A folder with a model in it: `artefact.json` beside `weights.safetensors`, or beside `model.onnx`."""
+
+    folder: Path
+    form: Form
+
+    @classmethod
+    def open(cls, folder: Path) -> Artefact:
+        """Open a stored artefact; raise RequestError if it was written by a newer efflab."""
+        return cls(folder, read_structure(folder)["form"])
+
+    @property
+    def onnx(self) -> Path:
+        """The ONNX file of an artefact of form `onnx`."""
+        return self.folder / GRAPH
+
+    @property
+    def structure(self) -> dict[str, Any]:
+        """The content of `artefact.json`."""
+        return read_structure(self.folder)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the artefact's weights or graph on disk, in bytes (external ONNX data included)."""
+        return sum(path.stat().st_size for path in self.folder.iterdir() if path.name != STRUCTURE)
+
+    def module(self) -> torch.nn.Module:
+        """Rebuild the torch module, in evaluation mode, with its stored weights."""
+        return load_module(self.folder)
+
+
+def read_structure(folder: Path) -> dict[str, Any]:
+    """Read `artefact.json`; raise RequestError if it is of a newer schema."""
+    structure: dict[str, Any] = json.loads((folder / STRUCTURE).read_text())
+    if structure["schema"] > SCHEMA:
+        raise RequestError(f"{folder} was written by a newer efflab (schema {structure['schema']}, this one knows {SCHEMA})")
+    return structure
+
+
+def write_structure(folder: Path, form: Form, **fields: Any) -> None:
+    """Write `artefact.json` of an artefact."""
+    (folder / STRUCTURE).write_text(json.dumps({"schema": SCHEMA, "form": form, **fields}, indent=1, sort_keys=True))
+
+
+def build(builder: dict[str, Any]) -> torch.nn.Module:
+    """Build a module with fresh weights from `builder`: a model plug-in, a Python file, or an exported program."""
+    if "model" in builder:
+        module: torch.nn.Module = registry.load("models", builder["model"])(**builder["settings"])
+        return module
+    from efflab.foreign import build_foreign
+
+    return build_foreign(builder)
+
+
+def save_module(module: torch.nn.Module, builder: dict[str, Any], edits: list[dict[str, Any]], folder: Path) -> None:
+    """Store `module`: its builder, the edits of its structure in order, its dtype and its weights.
+
+    Each edit is {"technique": name, "structure": plain data for that technique's `rebuild`}.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    # tied tensors share storage, which safetensors refuses; a copy each keeps the file a plain state dict
+    seen: set[int] = set()
+    for name, tensor in state.items():
+        if tensor.data_ptr() in seen and tensor.numel():
+            state[name] = tensor.clone()
+        seen.add(tensor.data_ptr())
+    save_file(state, str(folder / WEIGHTS))
+    write_structure(folder, "module", builder=builder, edits=edits)
+
+
+def load_module(folder: Path) -> torch.nn.Module:
+    """Rebuild a stored module with its weights and dtypes, in evaluation mode."""
+    from safetensors.torch import load_file
+
+    structure = read_structure(folder)
+    module = build(structure["builder"])
+    for edit in structure["edits"]:
+        module = registry.load("techniques", edit["technique"]).rebuild(module, edit["structure"])
+    state = load_file(str(folder / WEIGHTS))
+    own = module.state_dict()
+    for name, tensor in state.items():
+        if name in own and own[name].dtype != tensor.dtype:
+            _set_dtype(module, name, tensor.dtype)
+    module.load_state_dict(state, strict=True)
+    return module.eval()
+
+
+def _set_dtype(module: torch.nn.Module, name: str, dtype: torch.dtype) -> None:
+    *path, leaf = name.split(".")
+    owner = module.get_submodule(".".join(path))
+    tensor = getattr(owner, leaf)
+    tensor.data = tensor.data.to(dtype)

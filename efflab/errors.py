@@ -1,0 +1,45 @@
+"""Errors that are the user's to mend: each says where, what, and the nearest right spelling."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: `where` is file:line and key, `what` a plain sentence."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" if self.where else self.what
+
+
+class RequestError(Exception):
+    """The request cannot be carried out as written (exit code 2); carries all problems found at once."""
+
+    def __init__(self, problems: Iterable[Problem] | Problem | str):
+        if isinstance(problems, str):
+            problems = Problem("", problems)
+        if isinstance(problems, Problem):
+            problems = [problems]
+        self.problems = list(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[type[RequestError], tuple[list[Problem]]]:
+        return type(self), (self.problems,)
+
+
+class Unavailable(Exception):
+    """Something optional is not installed or not supported here; the text is the reason and the way out."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return a hint naming the nearest right spelling of `word`, and the full list of `choices`."""
+    names = sorted(choices)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known: {', '.join(names) if names else '(none)'}"

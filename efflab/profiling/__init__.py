@@ -1,0 +1,1 @@
+"""Measuring: work, latency, memory, energy, quality, and the statistics of each."""

@@ -1,0 +1,145 @@
+"""A study: all records of one recipe run, as plain data that compare, report and frontier read.
+
+A study file is JSON: {"schema", "name", "recipe", "efflab", "commit", "machines": {id: fingerprint}, "records": [...]}.
+A record is one row of measurement, (variant, seed, backend, batch), as `Record` documents.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal, NotRequired, TypedDict
+
+import numpy as np
+
+from efflab.errors import Problem, RequestError
+
+SCHEMA = 1
+
+Status = Literal["ok", "failed", "unavailable"]
+Role = Literal["baseline", "repeat", "variant", "control", "dense"]  # repeat = the A/A row; dense = other family members
+
+
+class Work(TypedDict):
+    """The MAC ledger of one forward pass of one example."""
+
+    macs: int
+    effective_macs: int
+    bit_operations: int
+    params: int
+    nonzero_params: int
+    artefact_bytes: int
+    coverage: float  # share of compute-bearing operators that had a formula
+    uncounted: dict[str, int]  # the others: operator -> occurrences
+
+
+class Quality(TypedDict):
+    """The test-split score on this record's backend."""
+
+    metric: str
+    value: float
+    scores: dict[str, Any]  # per-example scores, see `pack_scores`
+
+
+class Latency(TypedDict):
+    """Raw times of one session, measured in rounds interleaved with the sessions of its group."""
+
+    rounds_ms: list[list[float]]  # one list a round; round i of all sessions of a group ran side by side
+    overhead_us: float  # the harness's own time per call, already subtracted
+    warmup_runs: int
+    prepare_s: float
+    throughput_per_s: float | None
+    peak_memory_bytes: int | None
+    energy_j: float | None
+    energy_method: str  # "measured: RAPL", or "estimate: ..."
+    group: str  # sessions of one group are comparable pairwise
+    quiet: bool
+    threads: int
+
+
+class CostRecord(TypedDict):
+    """Work spent to get here."""
+
+    training_macs: float
+    seconds: float
+    hardware_burden_flop: float
+
+
+class Record(TypedDict):
+    """One measured (or failed) row."""
+
+    variant: str
+    role: Role
+    of: str | None  # what it must be compared with: the baseline's name (None for baseline and dense rows)
+    parent: str | None
+    steps: list[dict[str, Any]]  # [{technique: settings}, ...] from the baseline on
+    baseline: str  # card
+    family: str | None
+    task: str
+    seed: int
+    backend: str  # as in the recipe, e.g. "openvino[precision=bf16]"
+    device: str
+    batch_size: int
+    machine: str  # key of the study's `machines`
+    status: Status
+    reason: str  # empty when ok; else one sentence
+    work: NotRequired[Work]
+    quality: NotRequired[Quality]
+    latency: NotRequired[Latency]  # absent for seeds after the first
+    recovery: NotRequired[CostRecord]  # the steps' own work, the baseline's training not included
+    training: NotRequired[CostRecord]  # the baseline's (or dense member's) training
+    margin: NotRequired[float]  # non-inferiority margin, in points of the metric, fixed in the recipe
+    stages: NotRequired[dict[str, str]]
+
+
+class Study(TypedDict):
+    """All records of one recipe run with their provenance."""
+
+    schema: int
+    name: str
+    recipe: str  # the recipe's text
+    efflab: str
+    commit: str
+    data: dict[str, str]  # task -> digest
+    machines: dict[str, dict[str, Any]]
+    records: list[Record]
+
+
+def pack_scores(scores: np.ndarray) -> dict[str, Any]:
+    """Encode per-example scores as JSON: a bit each where all are 0 or 1, else float32."""
+    if scores.ndim == 1 and np.isin(scores, (0, 1)).all():
+        return {"bits": base64.b64encode(np.packbits(scores.astype(np.uint8)).tobytes()).decode(), "n": len(scores)}
+    data = base64.b64encode(np.ascontiguousarray(scores, dtype="<f4").tobytes()).decode()
+    return {"float32": data, "shape": list(scores.shape)}
+
+
+def unpack_scores(packed: dict[str, Any]) -> np.ndarray:
+    """Decode what `pack_scores` encoded."""
+    if "bits" in packed:
+        bits = np.frombuffer(base64.b64decode(packed["bits"]), dtype=np.uint8)
+        return np.unpackbits(bits, count=packed["n"])
+    return np.frombuffer(base64.b64decode(packed["float32"]), dtype="<f4").reshape(packed["shape"])
+
+
+def save_study(study: Study, path: Path) -> None:
+    """Write a study, beside its final place first, so that a reader never sees half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(study, separators=(",", ":")))
+    part.replace(path)
+
+
+def load_study(path: Path) -> Study:
+    """Read a study; raise RequestError if it is missing, damaged, or of a newer schema."""
+    try:
+        study: Study = json.loads(path.read_text())
+        schema = study["schema"]
+    except FileNotFoundError as error:
+        raise RequestError(Problem(str(path), "no study here; `efflab run` writes one")) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RequestError(Problem(str(path), f"not a study file ({type(error).__name__}: {error})")) from error
+    if schema > SCHEMA:
+        raise RequestError(Problem(str(path), f"written by a newer efflab (schema {schema}, this one knows {SCHEMA})"))
+    return study

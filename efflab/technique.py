@@ -1,0 +1,77 @@
+"""The contract of a technique: typed settings and one `apply`; the file's name is the recipe key."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from efflab.config import Settings
+from efflab.task import Task
+
+if TYPE_CHECKING:
+    import torch
+
+Form = Literal["module", "onnx"]  # a torch module, or the path of an ONNX file
+
+
+@dataclass
+class Cost:
+    """Recovery work of a step: forward-and-backward MACs, seconds, and the paper's hardware burden in FLOP."""
+
+    training_macs: float = 0.0
+    seconds: float = 0.0
+    hardware_burden_flop: float = 0.0
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a technique may use beside the model. Validation data only: the test split is not reachable from here."""
+
+    task: Task
+    seed: int
+    folder: Path  # files that the technique writes go here (an ONNX file, a training checkpoint)
+    baseline: Callable[[], torch.nn.Module]  # the dense model that this variant started from, e.g. as teacher
+    card: Callable[[str], torch.nn.Module]  # the model of any other card
+    cost: Cost = field(default_factory=Cost)  # techniques that train add to it
+    report: Callable[[int, int, str], None] = lambda done, total, note: None  # progress
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a step gives: the model, and for modules whose layers changed, the structure that `rebuild` needs."""
+
+    model: Any  # torch.nn.Module, or Path of an ONNX file inside context.folder
+    structure: dict[str, Any] | None = None  # plain JSON data
+
+
+class Technique(Settings, ABC):
+    """One transformation of a model. Fields are the recipe keys (at most seven)."""
+
+    version: ClassVar[int] = 1  # raise it when the same settings give another model
+    takes: ClassVar[Form]
+    gives: ClassVar[Form]
+    claims: ClassVar[tuple[str, ...]] = ()  # metrics of efflab.metrics that it moves for the better; the contract test checks
+    random: ClassVar[bool] = False  # draws random numbers: repeated over the recipe's seeds
+    after: ClassVar[tuple[str, ...]] = ()  # techniques of which one must stand before this one
+    before: ClassVar[tuple[str, ...]] = ()  # techniques that may not stand before this one
+    tiny: ClassVar[dict[str, Any]]  # settings under which the contract test runs in seconds
+
+    @abstractmethod
+    def apply(self, model: Any, context: Context) -> Result:
+        """Return the changed model. `model` is a private copy and may be changed in place."""
+
+    @classmethod
+    def rebuild(cls, module: torch.nn.Module, structure: dict[str, Any]) -> torch.nn.Module:
+        """Return `module` with its layers changed to `structure`, before the stored weights are loaded into it."""
+        return module
+
+    def control(self) -> Technique | None:
+        """Return the settings that show what the technique's own choice is worth (e.g. random channels), if any."""
+        return None
+
+    def epochs_of_training(self) -> float:
+        """Return how many passes over the training split it makes, for the plan's estimate of time."""
+        return 0.0

@@ -1,0 +1,24 @@
+"""Image augmentation on tensors, with no image library."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def random_shift(images: Tensor, reach: int, generator: torch.Generator, mode: str = "constant") -> Tensor:
+    """Shift each image (N, C, H, W) by up to `reach` pixels a side; the rim is filled as `pad` mode says."""
+    count, _, height, width = images.shape
+    padded = functional.pad(images, (reach, reach, reach, reach), mode=mode)
+    offsets = torch.randint(0, 2 * reach + 1, (2, count), generator=generator)
+    rows = offsets[0][:, None] + torch.arange(height)
+    columns = offsets[1][:, None] + torch.arange(width)
+    example = torch.arange(count)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[example, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image (N, C, H, W) left to right with probability one half."""
+    flipped = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(flipped[:, None, None, None], images.flip(3), images)
