@@ -1,0 +1,59 @@
+"""Answers in eager PyTorch, but its clock is scripted: the same times on every machine, for tests and examples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from efflab.backend import Arrays, Backend, Session
+from efflab.backends._module import ModuleSession, open_module
+from efflab.technique import Form
+
+if TYPE_CHECKING:
+    import torch
+
+    from efflab.artefact import Artefact
+
+GOLDEN = 0.6180339887498949  # its multiples, modulo 1, fill the unit interval evenly without a random number
+
+
+class Fake(Backend):
+    """A call takes (base_ms + ns_per_byte x bytes of weights) x batch ^ exponent, give or take `jitter`."""
+
+    takes: ClassVar[Form] = "module"
+    device: ClassVar[str] = "fake"
+
+    base_ms: Annotated[float, Field(gt=0, le=1e6)] = 0.1
+    ns_per_byte: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    exponent: Annotated[float, Field(ge=0, le=2)] = 0.9
+    jitter: Annotated[float, Field(ge=0, lt=1)] = 0.01  # share of the time, half of it on either side
+
+    @classmethod
+    def available(cls) -> str | None:
+        """Nothing can be missing."""
+        return None
+
+    def prepare(self, artefact: Artefact, example: Arrays, threads: int) -> Session:
+        """Load the module and set its clock to zero."""
+        module, dtype = open_module(artefact, "float32", threads)
+        size = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+        one_ns = self.base_ms * 1e6 + self.ns_per_byte * size
+        return FakeSession(module, dtype, lambda batch: one_ns * batch**self.exponent, self.jitter)
+
+
+class FakeSession(ModuleSession):
+    """A session whose clock moves only while it runs."""
+
+    def __init__(self, module: Any, dtype: torch.dtype, duration_ns: Any, jitter: float):
+        super().__init__(module, dtype)
+        self.duration_ns, self.jitter = duration_ns, jitter
+        self.now_ns, self.calls = 0, 0
+        self.clock = lambda: self.now_ns
+
+    def run(self, loaded: Any) -> Any:
+        """Do one forward pass and move the clock by its scripted time."""
+        self.calls += 1
+        swing = self.jitter * (self.calls * GOLDEN % 1 - 0.5)
+        self.now_ns += round(self.duration_ns(len(loaded[0])) * (1 + swing))
+        return super().run(loaded)

@@ -1,0 +1,74 @@
+"""Runs an ONNX graph in ONNX Runtime, on any execution provider of its build."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from efflab.backend import Arrays, Backend, Session
+from efflab.errors import Unavailable, nearest
+from efflab.technique import Form
+
+if TYPE_CHECKING:
+    from efflab.artefact import Artefact
+
+LEVELS = {"none": "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED", "all": "ENABLE_ALL"}
+
+
+class Onnxruntime(Backend):
+    """ONNX Runtime; `provider` chooses the hardware."""
+
+    takes: ClassVar[Form] = "onnx"
+
+    provider: str = "CPUExecutionProvider"
+    provider_options: dict[str, str] = {}
+    optimisation: Literal["none", "basic", "extended", "all"] = "all"  # of the graph, on loading
+
+    @classmethod
+    def available(cls) -> str | None:
+        """Say how to install it, if it is missing."""
+        missing = importlib.util.find_spec("onnxruntime") is None
+        return "onnxruntime is not installed: pip install onnxruntime" if missing else None
+
+    def prepare(self, artefact: Artefact, example: Arrays, threads: int) -> Session:
+        """Load and optimise the graph; raise Unavailable if this build lacks the provider."""
+        import onnxruntime
+
+        built_in = onnxruntime.get_available_providers()
+        if self.provider not in built_in:
+            hint = nearest(self.provider, built_in)
+            raise Unavailable(f"this build of onnxruntime has no provider {self.provider!r}; {hint}")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = getattr(
+            onnxruntime.GraphOptimizationLevel, f"ORT_{LEVELS[self.optimisation]}"
+        )
+        providers = [(self.provider, self.provider_options)]
+        # an absent fallback would hide that nodes run on the processor; ONNX Runtime adds that one by itself
+        session = OnnxruntimeSession(onnxruntime.InferenceSession(str(artefact.onnx), options, providers=providers))
+        session(example)
+        return session
+
+
+class OnnxruntimeSession(Session):
+    """One graph in one ONNX Runtime session."""
+
+    def __init__(self, runtime: Any):
+        self.runtime = runtime
+        self.inputs = [value.name for value in runtime.get_inputs()]
+        self.call = runtime.run
+
+    def load(self, inputs: Arrays) -> Any:
+        """Name the arrays."""
+        return dict(zip(self.inputs, inputs, strict=True))
+
+    def run(self, loaded: Any) -> Any:
+        """Run the graph."""
+        return self.call(None, loaded)
+
+    def fetch(self, outputs: Any) -> Any:
+        """Return the array, or a tuple of several."""
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)

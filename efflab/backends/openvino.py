@@ -1,0 +1,90 @@
+"""Runs an ONNX graph in OpenVINO, compiled for one static batch size."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from efflab.backend import Arrays, Backend, Session
+from efflab.errors import Unavailable, nearest
+from efflab.technique import Form
+
+if TYPE_CHECKING:
+    from efflab.artefact import Artefact
+
+CAPABILITIES = {"f32": "FP32", "f16": "FP16", "bf16": "BF16"}
+
+
+class Openvino(Backend):
+    """OpenVINO, tuned for latency: one stream."""
+
+    takes: ClassVar[Form] = "onnx"
+    extra: ClassVar[str | None] = "openvino"
+
+    precision: Literal["f32", "f16", "bf16"] = "f32"  # of arithmetic that is not int8
+    target: str = "CPU"  # OpenVINO's name of the device
+
+    @classmethod
+    def available(cls) -> str | None:
+        """Say how to install it, if it is missing."""
+        missing = importlib.util.find_spec("openvino") is None
+        return 'openvino is not installed: pip install "efflab[openvino]"' if missing else None
+
+    def prepare(self, artefact: Artefact, example: Arrays, threads: int) -> Session:
+        """Compile for the example's shapes; raise Unavailable if the device is absent or lacks the precision."""
+        import openvino
+
+        core = openvino.Core()
+        if self.target not in core.available_devices:
+            hint = nearest(self.target, core.available_devices)
+            raise Unavailable(f"OpenVINO finds no device {self.target!r} here; {hint}")
+        listed = core.get_property(self.target, "OPTIMIZATION_CAPABILITIES")
+        if CAPABILITIES[self.precision] not in listed:
+            raise Unavailable(f"OpenVINO's {self.target} has no {self.precision} arithmetic here (it has {', '.join(listed)})")
+        config: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+        }
+        if self.target == "CPU":
+            config["INFERENCE_NUM_THREADS"] = threads
+        session = OpenvinoSession(core, artefact.onnx, self.target, config)
+        session(example)
+        return session
+
+
+class OpenvinoSession(Session):
+    """One graph, compiled anew for every set of input shapes that it meets."""
+
+    def __init__(self, core: Any, path: Path, target: str, config: dict[str, Any]):
+        self.core, self.path, self.target, self.config = core, path, target, config
+        self.requests: dict[tuple[tuple[int, ...], ...], Any] = {}
+
+    def load(self, inputs: Arrays) -> Any:
+        """Return a request for these shapes with the arrays as its input tensors."""
+        import openvino
+
+        shapes = tuple(array.shape for array in inputs)
+        if shapes not in self.requests:
+            model = self.core.read_model(str(self.path))
+            # fixed shapes let OpenVINO choose its kernels and memory once
+            model.reshape({port: list(shape) for port, shape in zip(model.inputs, shapes, strict=True)})
+            self.requests[shapes] = self.core.compile_model(model, self.target, self.config).create_infer_request()
+        request = self.requests[shapes]
+        tensors = [openvino.Tensor(np.ascontiguousarray(array), shared_memory=True) for array in inputs]
+        return request, tensors
+
+    def run(self, loaded: Any) -> Any:
+        """Run the request."""
+        request, tensors = loaded
+        request.set_input_tensors(tensors) if len(tensors) > 1 else request.set_input_tensor(tensors[0])
+        request.infer(share_outputs=True)
+        return request
+
+    def fetch(self, outputs: Any) -> Any:
+        """Copy the outputs, whose memory the next run overwrites."""
+        arrays = tuple(np.array(tensor.data) for tensor in outputs.output_tensors)
+        return arrays[0] if len(arrays) == 1 else arrays

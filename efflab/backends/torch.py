@@ -1,0 +1,37 @@
+"""Runs a module in eager PyTorch: the reference that defines the right answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from efflab.backend import Arrays, Backend, Session
+from efflab.backends._module import ModuleSession, open_module
+from efflab.technique import Form
+
+if TYPE_CHECKING:
+    from efflab.artefact import Artefact
+
+
+class Torch(Backend):
+    """Eager PyTorch on the processor."""
+
+    takes: ClassVar[Form] = "module"
+
+    channels_last: bool = False  # memory order of images: N, H, W, C
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of a float32 model; 16-bit ones stay as they are
+
+    @classmethod
+    def available(cls) -> str | None:
+        """PyTorch is always there."""
+        return None
+
+    def prepare(self, artefact: Artefact, example: Arrays, threads: int) -> Session:
+        """Load the module and call it once."""
+        import torch
+
+        module, dtype = open_module(artefact, self.dtype, threads)
+        if self.channels_last:
+            module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        session = ModuleSession(module, dtype, self.channels_last)
+        session(example)
+        return session

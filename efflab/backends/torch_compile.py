@@ -1,0 +1,50 @@
+"""Runs a module compiled by torch.compile (Ansel et al. 2024, PyTorch 2) for one static batch size."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from efflab.backend import Arrays, Backend, Session
+from efflab.backends._module import ModuleSession, open_module
+from efflab.technique import Form
+
+if TYPE_CHECKING:
+    from efflab.artefact import Artefact
+
+COMPILERS = ("g++", "clang++", "c++")
+
+
+class TorchCompile(Backend):
+    """PyTorch with TorchInductor; needs a C++ compiler, and seconds to minutes to prepare."""
+
+    takes: ClassVar[Form] = "module"
+
+    channels_last: bool = False  # memory order of images: N, H, W, C
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of a float32 model; 16-bit ones stay as they are
+    freeze: bool = False  # treat weights as constants, which lets Inductor fold and repack them
+
+    @classmethod
+    def available(cls) -> str | None:
+        """Say which compiler is missing, if none is found."""
+        wanted = os.environ.get("CXX")
+        if any(shutil.which(name) for name in ([wanted] if wanted else COMPILERS)):
+            return None
+        missing = f"CXX={wanted}" if wanted else ", ".join(COMPILERS)
+        return f"torch.compile needs a C++ compiler and finds none ({missing}): install one, e.g. apt-get install g++"
+
+    def prepare(self, artefact: Artefact, example: Arrays, threads: int) -> Session:
+        """Load the module and compile it for the example's shapes."""
+        import torch
+        import torch._inductor.config as inductor
+
+        from efflab.quiet import quiet
+
+        module, dtype = open_module(artefact, self.dtype, threads)
+        if self.channels_last:
+            module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        session = ModuleSession(torch.compile(module, dynamic=False), dtype, self.channels_last)
+        with quiet(), inductor.patch(freezing=self.freeze):
+            session(example)
+        return session

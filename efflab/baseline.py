@@ -1,0 +1,330 @@
+"""Cards: trained dense models on a task, with promised quality, checked weights and training cost."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from efflab import registry
+from efflab.config import Document, Settings, check, problems_of, read_yaml
+from efflab.errors import Problem, RequestError, nearest
+from efflab.task import Task
+from efflab.technique import Form
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS_MARK = "# below: written by `efflab train`\n"
+
+
+class Training(Settings):
+    """Budget and schedule of a dense baseline (see efflab.training.TrainingSettings, which reads it)."""
+
+    epochs: Annotated[float, Field(gt=0, le=1000)]
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.1
+    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    bf16: bool = False
+
+
+class PythonModel(Settings):
+    """A user's own model: a Python file beside the card, and the function in it that builds the module."""
+
+    file: str
+    function: str
+    settings: dict[str, Any] = {}
+
+
+class Weights(Settings):
+    """One trained set of weights: a safetensors state dict beside the card, or at a URL, and what it cost."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    file: str | None = None
+    url: str | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    quality: Annotated[float, Field(ge=0, le=1)] | None = None
+    training_macs: Annotated[float, Field(ge=0)] = 0.0
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+    hardware_burden_flop: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.file is None) == (self.url is None):
+            raise ValueError("give either file or url")
+        return self
+
+
+class Promise(Settings):
+    """The quality that a card promises on the test split, mean over its seeds, and how far a re-run may lie from it."""
+
+    value: Annotated[float, Field(ge=0, le=1)]
+    tolerance: Annotated[float, Field(gt=0, le=1)]
+
+
+class Card(Settings):
+    """A baseline, as its YAML says."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    description: str = ""
+    family: str | None = None
+    task: dict[str, dict[str, Any] | None]
+    model: dict[str, dict[str, Any] | None] | None = None
+    python: PythonModel | None = None
+    onnx: str | None = None
+    torch_export: str | None = None
+    training: Training | None = None
+    promise: Promise | None = None
+    weights: list[Weights] = []
+
+    @field_validator("task", "model")
+    @classmethod
+    def _one_key(cls, value: dict | None) -> dict | None:
+        if value is not None and len(value) != 1:
+            raise ValueError("name exactly one, with its settings")
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [key for key in ("model", "python", "onnx", "torch_export") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of model, python, onnx, torch_export")
+        seeds = [weights.seed for weights in self.weights]
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("two sets of weights have the same seed")
+        return self
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A card with the place it was read from and its task."""
+
+    card: Card
+    document: Document
+    task: Task
+
+    @property
+    def name(self) -> str:
+        """The card's name."""
+        return self.card.name
+
+    @property
+    def form(self) -> Form:
+        """Whether the baseline is a torch module or an ONNX file."""
+        return "onnx" if self.card.onnx else "module"
+
+    def beside(self, name: str) -> Path:
+        """Return a file that the card names, relative to the card."""
+        return (self.document.path.parent / name).resolve()
+
+    def seeds(self) -> list[int]:
+        """Return the seeds for which there are weights; a model file given whole counts as seed 0."""
+        if self.card.onnx or self.card.torch_export:
+            return [0]
+        return [weights.seed for weights in self.card.weights]
+
+    def weights(self, seed: int) -> Weights | None:
+        """Return the entry for `seed`, if there is one."""
+        return next((weights for weights in self.card.weights if weights.seed == seed), None)
+
+    def content(self, seed: int) -> dict[str, Any]:
+        """Return what the baseline's identity depends on: model, weights and task, not the card's prose."""
+        card = self.card
+        content: dict[str, Any] = {"task": card.task, "seed": seed}
+        for key in ("python", "onnx", "torch_export"):
+            value = getattr(card, key)
+            if value is not None:
+                file = value if isinstance(value, str) else value.file
+                content[key] = file_digest(self._existing(file, (key,)))
+        content["model"] = card.model or (card.python.model_dump() if card.python else None)
+        weights = self.weights(seed)
+        content["weights"] = weights.sha256 if weights else None
+        return content
+
+    def builder(self) -> dict[str, Any]:
+        """Return the plain data from which `efflab.artefact.build` builds the module."""
+        card = self.card
+        if card.model is not None:
+            ((name, settings),) = card.model.items()
+            return {"model": name, "settings": settings or {}}
+        key = "python" if card.python else "torch_export"
+        file = card.python.file if card.python else str(card.torch_export)
+        path = self._existing(file, (key,))
+        builder = {key: str(path), "sha256": file_digest(path)}
+        if card.python:
+            builder |= {"function": card.python.function, "settings": card.python.settings}
+        return builder
+
+    def onnx_file(self) -> Path:
+        """Return the ONNX file of a card that names one."""
+        return self._existing(str(self.card.onnx), ("onnx",))
+
+    def module(self, seed: int) -> torch.nn.Module:
+        """Build the torch module with the weights of `seed`; raise RequestError for missing or wrong weights."""
+        from efflab.artefact import build
+
+        try:
+            module = build(self.builder())
+        except (TypeError, ValueError) as error:
+            raise RequestError(Problem(self.document.where(("model",)), f"cannot be built: {error}")) from error
+        if self.card.torch_export:
+            return module.eval()
+        weights = self.weights(seed)
+        if weights is None:
+            known = ", ".join(map(str, self.seeds())) or "none"
+            what = f"has no weights for seed {seed} (has: {known}); `efflab train {self.name} --seed {seed}` makes them"
+            raise RequestError(Problem(self.document.where(("weights",)), what))
+        place = self.document.where(("weights", self.card.weights.index(weights)))
+        _load_weights(module, self._weights_file(weights, place), place)
+        return module.eval()
+
+    def _weights_file(self, weights: Weights, place: str) -> Path:
+        path = self.beside(weights.file) if weights.file else _download(str(weights.url), weights.sha256, place)
+        if not path.is_file():
+            raise RequestError(Problem(place, f"the weights {path} are missing"))
+        digest = file_digest(path)
+        if digest != weights.sha256:
+            what = f"the weights {path.name} have sha256 {digest[:12]}..., the card says {weights.sha256[:12]}...; they were changed or damaged"
+            raise RequestError(Problem(place, what))
+        return path
+
+    def _existing(self, name: str, key: tuple[str, ...]) -> Path:
+        path = self.beside(name)
+        if not path.is_file():
+            raise RequestError(Problem(self.document.where(key), f"the file {path} is missing"))
+        return path
+
+
+def file_digest(path: Path) -> str:
+    """Return a file's sha256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _load_weights(module: torch.nn.Module, path: Path, place: str) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(str(path))
+    except (SafetensorError, OSError) as error:
+        raise RequestError(Problem(place, f"{path.name} is no safetensors file ({error})")) from error
+    own = module.state_dict()
+    wrong = [f"{name} is missing" for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    wrong += [f"{name} is not in the model" for name in state if name not in own]
+    wrong += [
+        f"{name} has shape {list(state[name].shape)}, the model has {list(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    if wrong:
+        shown = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+        raise RequestError(Problem(place, f"{path.name} does not fit the model: {shown}"))
+    module.load_state_dict(state, strict=False)
+
+
+def _download(url: str, sha256: str, place: str) -> Path:
+    folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "efflab" / "weights"
+    path = folder / f"{sha256}.safetensors"
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with urllib.request.urlopen(url, timeout=30) as response, tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            while chunk := response.read(1 << 20):
+                file.write(chunk)
+    except (OSError, ValueError) as error:
+        raise RequestError(Problem(place, f"cannot fetch {url} ({getattr(error, 'reason', error)})")) from error
+    Path(file.name).replace(path)
+    if file_digest(path) != sha256:
+        path.unlink()
+        raise RequestError(Problem(place, f"{url} gave a file with another sha256 than the card says; it was not kept"))
+    return path
+
+
+def card_folders(near: Path | None = None) -> list[Path]:
+    """Return where cards are looked up: beside the recipe's folder, the working directory, and efflab's own checkout."""
+    folders = [Path("baselines"), Path(__file__).parents[1] / "baselines"]
+    if near is not None:
+        folders = [near.parent, near.parent.parent / "baselines", *folders]
+    unique: dict[Path, Path] = {folder.resolve(): folder for folder in reversed(folders) if folder.is_dir()}
+    return list(reversed(unique.values()))
+
+
+def card_files(near: Path | None = None) -> dict[str, Path]:
+    """Return all cards that can be named, name -> file; a file's name is the card's name."""
+    found: dict[str, Path] = {}
+    for folder in card_folders(near):
+        # a recipe's own folder is searched too, but recipes in it are not cards
+        for path in sorted(folder.glob("*.yaml")):
+            if folder.name == "baselines" or (near is not None and path.resolve() != near.resolve()):
+                found.setdefault(path.stem, path)
+    return found
+
+
+def find_card(name: str, near: Path | None = None) -> Path:
+    """Return the file of the card `name` (a name, or a path to a YAML file); raise RequestError naming the nearest."""
+    if name.endswith((".yaml", ".yml")) or os.sep in name:
+        for base in [near.parent if near else Path(), Path()]:
+            if (base / name).is_file():
+                return base / name
+        raise RequestError(f"there is no card at {name}")
+    files = card_files(near)
+    if name not in files:
+        raise RequestError(f"unknown baseline {name!r}; {nearest(name, (key for key, path in files.items() if path.parent.name == 'baselines'))}")
+    return files[name]
+
+
+def load_baseline(path: Path) -> Baseline:
+    """Read and check a card; raise RequestError with all its problems."""
+    document = read_yaml(path)
+    card = check(Card, document)
+    problems = []
+    if card.name != path.stem:
+        problems.append(Problem(document.where(("name",)), f"must be the file's name, {path.stem!r}"))
+    task = None
+    try:
+        task = make(registry.load("tasks", next(iter(card.task))), document, ("task", next(iter(card.task))))
+    except RequestError as error:
+        problems += [one if one.where else Problem(document.where(("task",)), one.what) for one in error.problems]
+    if card.model is not None and next(iter(card.model)) not in registry.names("models"):
+        name = next(iter(card.model))
+        problems.append(Problem(document.where(("model", name)), f"unknown model {name!r}; {nearest(name, registry.names('models'))}"))
+    if problems or task is None:
+        raise RequestError(problems)
+    return Baseline(card, document, task)
+
+
+def make(schema: type[Any], document: Document, key: tuple[str | int, ...]) -> Any:
+    """Build a plug-in's settings from what stands under `key` of a document; raise RequestError with all problems."""
+    from pydantic import ValidationError
+
+    data: Any = document.data
+    for part in key:
+        data = data[part]
+    try:
+        return schema.model_validate(data or {})
+    except ValidationError as error:
+        raise RequestError(problems_of(error, schema, document, key)) from error
+
+
+def family_members(family: str, near: Path | None = None) -> list[Baseline]:
+    """Return the baselines of a family, by name; raise RequestError if there is none."""
+    members, families = [], set()
+    for path in card_files(near).values():
+        if path.parent.name != "baselines":
+            continue
+        baseline = load_baseline(path)
+        families.add(baseline.card.family or "")
+        if baseline.card.family == family:
+            members.append(baseline)
+    if not members:
+        raise RequestError(f"unknown family {family!r}; {nearest(family, families - {''})}")
+    return sorted(members, key=lambda member: member.name)

@@ -1,0 +1,64 @@
+"""Shows a run: bars with time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from efflab.plan import Plan, Stage
+from efflab.run import Watcher
+
+
+@contextmanager
+def watcher() -> Iterator[Watcher]:
+    """Give a watcher that suits where standard output goes."""
+    if not sys.stdout.isatty():
+        yield _plain()
+        return
+    with _bars() as bars:
+        yield bars
+
+
+def _plain() -> Watcher:
+    state = {"done": 0, "total": 0, "started": time.monotonic()}
+
+    def start(plan: Plan, cached: set[str]) -> None:
+        state["total"] = len(plan.stages) - len(cached)
+        print(f"{len(plan.stages)} stages, {len(cached)} already finished", flush=True)
+
+    def end(stage: Stage, status: str, reason: str, seconds: float) -> None:
+        state["done"] += 1
+        why = f": {reason}" if reason else ""
+        print(f"[{state['done']:.0f}/{state['total']:.0f}] {stage.kind} {stage.title}: {status} ({seconds:.1f} s){why}", flush=True)
+
+    return Watcher(start=start, end=end)
+
+
+@contextmanager
+def _bars() -> Iterator[Watcher]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bars:
+        whole = bars.add_task("stages", total=None)
+        running: dict[str, TaskID] = {}
+
+        def start(plan: Plan, cached: set[str]) -> None:
+            bars.update(whole, total=len(plan.stages), completed=len(cached))
+
+        def begin(stage: Stage) -> None:
+            running[stage.id] = bars.add_task(f"  {stage.title}", total=None)
+
+        def progress(stage_id: str, done: int, total: int, note: str) -> None:
+            bars.update(running[stage_id], completed=done, total=total)
+
+        def end(stage: Stage, status: str, reason: str, seconds: float) -> None:
+            if stage.id in running:
+                bars.remove_task(running.pop(stage.id))
+            bars.advance(whole)
+            if reason:
+                bars.console.print(f"{stage.title}: {status}: {reason}", markup=False)
+
+        yield Watcher(start, begin, progress, end)

@@ -1,0 +1,29 @@
+"""Prints rows in any tabulate format, as csv or as json."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from efflab.errors import RequestError, nearest
+
+
+def show(rows: Sequence[dict[str, Any]], style: str, columns: Sequence[str]) -> None:
+    """Print `columns` of `rows`; raise RequestError for an unknown `style`."""
+    if style == "json":
+        print(json.dumps([{column: row.get(column) for column in columns} for row in rows], indent=1))
+    elif style == "csv":
+        import csv
+
+        writer = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        from tabulate import tabulate, tabulate_formats
+
+        if style not in tabulate_formats:
+            raise RequestError(f"unknown --format {style!r}; {nearest(style, [*tabulate_formats, 'csv', 'json'])}")
+        body = [[row.get(column, "") for column in columns] for row in rows]
+        print(tabulate(body, headers=list(columns), tablefmt=style, disable_numparse=True))

@@ -1,0 +1,61 @@
+"""Fetch a data set and check it, or say where it is. Offline, the message says where to put the archive."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "fetch or check a data set"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("name", nargs="?", help="data set to fetch; without it, list them")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fetch, or list."""
+    from efflab.data import data_folder, fetch, missing
+    from efflab.errors import RequestError, nearest
+
+    known = _known()
+    if args.name is None:
+        for name, source in known.items():
+            state = "missing" if missing(source, data_folder() / name) else "present"
+            print(f"{name}  {state}  {data_folder() / name}  ({source.bytes / 1e6:.0f} MB from {source.url}; {source.note})")
+        return 0
+    if args.name not in known:
+        raise RequestError(f"unknown data set {args.name!r}; {nearest(args.name, known)} (digits-clutter needs no download)")
+    source, folder = known[args.name], data_folder() / args.name
+    if not missing(source, folder):
+        print(f"{args.name} is present in {folder}")
+        return 0
+    print(f"fetching {source.url} into {folder}")
+    fetch(source, folder, _progress())
+    print(f"{args.name} is present in {folder}")
+    return 0
+
+
+def _known() -> dict:
+    """Return the data sets that tasks declare as SOURCE."""
+    import importlib
+
+    from efflab import registry
+
+    found = {}
+    for name in registry.names("tasks"):
+        task = registry.load("tasks", name)
+        source = getattr(importlib.import_module(task.__module__), "SOURCE", None)
+        if source is not None:
+            found[source.name] = source
+    return found
+
+
+def _progress():  # type: ignore[no-untyped-def]
+    shown = [0]
+
+    def report(done: int, total: int) -> None:
+        if done * 20 // total > shown[0]:
+            shown[0] = done * 20 // total
+            print(f"{done / 1e6:.0f} of {total / 1e6:.0f} MB", flush=True)
+
+    return report

@@ -1,0 +1,82 @@
+"""Entry point: finds the verb's file, runs it, and turns errors into one clear message and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+
+FINE, GATE_FAILED, WRONG_REQUEST, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 130
+ORDER = ["ls", "plan", "run", "compare", "report", "train", "data", "doctor", "schema"]
+
+
+def verbs() -> list[str]:
+    """Return the verbs in reading order; every file of this folder but this one is a verb."""
+    found = {path.stem for path in Path(__file__).parent.glob("[!_]*.py")} - {"main"}
+    return sorted(found, key=lambda verb: (ORDER.index(verb) if verb in ORDER else len(ORDER), verb))
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Build the parser; with `only`, just that verb's arguments, which is all that one call needs."""
+    parser = argparse.ArgumentParser(
+        prog="efflab",
+        description="Tells which compression or acceleration technique is worth it, and proves it.",
+        epilog="Start with: efflab ls; efflab run recipes/digits.yaml; efflab compare digits",
+    )
+    parser.add_argument("--version", action="version", version=f"efflab {_version()}")
+    commands = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb in [only] if only else verbs():
+        module = importlib.import_module(f"efflab.cli.{verb}")
+        command = commands.add_parser(verb, help=module.HELP, description=module.__doc__,
+                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("efflab")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0 fine, 1 a check failed, 2 wrong request, 3 our bug, 130 interrupted."""
+    words = sys.argv[1:] if arguments is None else arguments
+    parser = build_parser(words[0] if words and words[0] in verbs() else None)
+    options = parser.parse_args(words)
+    from efflab.errors import RequestError, Unavailable
+
+    try:
+        return int(options.run(options))
+    except RequestError as error:
+        for problem in error.problems:
+            print(f"efflab: {problem}", file=sys.stderr)
+        return WRONG_REQUEST
+    except Unavailable as error:
+        print(f"efflab: {error}", file=sys.stderr)
+        return WRONG_REQUEST
+    except KeyboardInterrupt:
+        print("efflab: interrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FINE
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"efflab: {place}{(error.strerror or str(error)).lower()}", file=sys.stderr)
+        return WRONG_REQUEST
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        print("efflab: this is a bug of efflab; please report it with the lines above", file=sys.stderr)
+        return OUR_BUG
+
+
+if __name__ == "__main__":
+    sys.exit(main())

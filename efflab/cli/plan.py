@@ -1,0 +1,38 @@
+"""Print the stages of a recipe, which of them are finished, and an estimate of the time; nothing is run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "print a recipe's stages, what is finished, and an estimate of the time"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("recipe", type=Path, help="recipe YAML")
+    parser.add_argument("--only", action="append", metavar="VARIANT", help="plan only this variant (repeatable)")
+    parser.add_argument("--format", default="plain", help="any tabulate format, csv or json")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the plan."""
+    from efflab.cli._tables import show
+    from efflab.run import cached_stages, plan_file, processors
+    from efflab.store import Store
+
+    plan = plan_file(args.recipe, args.only)
+    finished = cached_stages(plan, Store.open())
+    rows = [
+        {"stage": one, "kind": stage.kind, "what": stage.title, "state": "finished" if one in finished else "to do",
+         "estimate_s": f"{stage.estimate_s:.0f}"}
+        for one, stage in plan.stages.items()
+    ]
+    show(rows, args.format, ["stage", "kind", "what", "state", "estimate_s"])
+    if args.format not in ("csv", "json"):
+        todo = [stage for one, stage in plan.stages.items() if one not in finished]
+        alone = sum(stage.estimate_s for stage in todo if stage.kind == "latency")
+        together = sum(stage.estimate_s for stage in todo) - alone
+        minutes = (alone + together / processors()) / 60
+        print(f"\n{len(plan.stages)} stages, {len(finished)} finished; {len(plan.rows)} rows; about {minutes:.0f} min to go (estimate)")
+    return 0

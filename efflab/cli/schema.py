@@ -1,0 +1,22 @@
+"""Print the JSON Schema of recipes or cards, with every installed technique and backend, for editors."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "print the JSON Schema of recipes or cards, for editors"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("what", choices=["recipe", "card"], help="which schema")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the schema."""
+    import json
+
+    from efflab.schema import card_schema, recipe_schema
+
+    print(json.dumps(recipe_schema() if args.what == "recipe" else card_schema(), indent=1))
+    return 0

@@ -1,0 +1,102 @@
+"""Estimates the peak rate of the processor, and from it what a training cost."""
+
+from __future__ import annotations
+
+import functools
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from efflab.technique import Cost
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from efflab.task import Task
+
+# FLOP (fp32, a fused multiply-add counts 2) per cycle and core: units x lanes x 2
+FLOP_PER_CYCLE = {"avx512f": 64, "fma": 32, "avx": 16, "sse2": 8, "asimd": 16}
+ASSUMED_HZ = 2.5e9  # where the system does not tell the clock
+TRAINING_PASSES = 3  # a backward pass is about twice the forward one
+
+
+@functools.cache
+def processor_flags() -> frozenset[str]:
+    """Return the processor's feature flags in lower case; empty where the system does not list them."""
+    for line in _cpu_lines():
+        key, _, value = line.partition(":")
+        if key.strip().lower() in ("flags", "features"):
+            return frozenset(value.lower().split())
+    return frozenset({"asimd"} if platform.machine().lower() in ("arm64", "aarch64") else set())
+
+
+def flop_per_cycle(flags: frozenset[str], vendor: str = "") -> int:
+    """Return the peak fp32 FLOP per cycle and core that a processor with `flags` can do."""
+    if vendor == "AuthenticAMD" and "avx512f" in flags and "avx512_fp16" not in flags:
+        # Zen 4 runs 512-bit operations in two halves
+        return FLOP_PER_CYCLE["fma"]
+    return next((flop for flag, flop in FLOP_PER_CYCLE.items() if flag in flags), 2)
+
+
+def peak_flop_per_s(cores: int = 1) -> float:
+    """Estimate the peak fp32 rate of `cores` cores in FLOP/s: cores x clock x FLOP per cycle of the widest vector unit.
+
+    An estimate from feature flags and the rated clock, good to a factor of two; it is the "rate" of the hardware
+    burden, processors x rate x time (Thompson et al. 2020, arXiv 2007.05558), which compares orders of magnitude.
+    """
+    return cores * _clock_hz() * flop_per_cycle(processor_flags(), _vendor())
+
+
+def training_cost(
+    module: nn.Module, task: Task, examples: int, seconds: float, teacher: nn.Module | None = None
+) -> Cost:
+    """Return what `examples` training examples cost: 3 forward passes each, plus one of `teacher`.
+
+    seconds: the time it took on `torch.get_num_threads()` cores.
+    """
+    import torch
+
+    cores = torch.get_num_threads()
+    macs = TRAINING_PASSES * macs_per_example(module, task)
+    if teacher is not None:
+        macs += macs_per_example(teacher, task)
+    return Cost(float(macs * examples), seconds, peak_flop_per_s(cores) * seconds)
+
+
+def macs_per_example(module: nn.Module, task: Task) -> int:
+    """Return the MACs of one forward pass of one training example."""
+    import torch
+
+    from efflab.profiling.work import count_module
+
+    inputs = tuple(torch.from_numpy(array[:1].copy()) for array in task.split("train").inputs)
+    return count_module(module, inputs)["macs"]
+
+
+def add_cost(total: Cost, part: Cost) -> None:
+    """Add `part` to `total` in place."""
+    total.training_macs += part.training_macs
+    total.seconds += part.seconds
+    total.hardware_burden_flop += part.hardware_burden_flop
+
+
+@functools.cache
+def _cpu_lines() -> tuple[str, ...]:
+    try:
+        return tuple(Path("/proc/cpuinfo").read_text().splitlines())
+    except OSError:
+        return ()
+
+
+def _vendor() -> str:
+    return next((line.partition(":")[2].strip() for line in _cpu_lines() if line.startswith("vendor_id")), "")
+
+
+@functools.cache
+def _clock_hz() -> float:
+    try:
+        return float(Path("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq").read_text()) * 1e3
+    except (OSError, ValueError):
+        pass
+    clocks = [float(line.partition(":")[2]) for line in _cpu_lines() if line.startswith("cpu MHz")]
+    return max(clocks) * 1e6 if clocks else ASSUMED_HZ

@@ -1,0 +1,205 @@
+"""One session in a process of its own: prepares an artefact, then times blocks of calls on request.
+
+Speaks JSON lines: the first line on standard input is the job, every further one a command; each is answered by one
+line. Started by `latency.measure_group` as `python -m efflab.profiling.session_worker`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import IO, TYPE_CHECKING, Any
+
+from efflab.profiling import energy, memory
+
+if TYPE_CHECKING:
+    from efflab.backend import Session
+
+AGREEMENT = 0.05  # two windows of warm-up whose medians differ by less are the same
+MOST_WINDOWS = 30
+WINDOW_S = 0.02
+WARMUP_S = 3.0  # warm-up ends at this even if windows still differ
+
+
+def timed_calls(session: Session, loaded: Any, calls: int) -> list[int]:
+    """Time single calls, each from start to finished outputs; gives nanoseconds of the session's clock."""
+    clock, run, wait = session.clock, session.run, session.wait
+    samples = []
+    collects = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(calls):
+            start = clock()
+            out = run(loaded)
+            wait()
+            samples.append(clock() - start)
+            del out  # outside the timed region
+    finally:
+        if collects:
+            gc.enable()
+    return samples
+
+
+def overhead_ns(session: Session, calls: int = 2000) -> float:
+    """Return what timing a call that does nothing costs, in nanoseconds.
+
+    A session with a clock of its own says itself what a call costs: nothing is to be subtracted from it.
+    """
+    if session.clock is not time.perf_counter_ns:
+        return 0.0
+    return median(timed_calls(_Nothing(), None, calls))  # type: ignore[arg-type]
+
+
+class _Nothing:
+    """A session whose calls do nothing."""
+
+    clock = staticmethod(time.perf_counter_ns)
+
+    def run(self, loaded: Any) -> None:
+        return None
+
+    def wait(self) -> None:
+        return None
+
+
+def warm_up(session: Session, loaded: Any) -> tuple[int, float]:
+    """Call until the medians of two windows in a row agree or a cap is met; gives (calls, median ns of the last)."""
+    first = timed_calls(session, loaded, 1)[0]
+    spent, calls, previous = float(first), 1, 0.0
+    size, middle = 3, float(first)
+    for window in range(MOST_WINDOWS):
+        samples = timed_calls(session, loaded, size)
+        spent, calls, middle = spent + sum(samples), calls + size, median(samples)
+        if window and abs(middle - previous) <= AGREEMENT * previous:
+            break
+        if spent > WARMUP_S * 1e9:
+            break
+        previous = middle
+        size = max(3, min(200, round(WINDOW_S * 1e9 / max(middle, 1.0))))
+    return calls, middle
+
+
+def throughput(session: Session, loaded: Any, calls: int) -> int:
+    """Run calls back to back, waiting only at the end; gives nanoseconds for all."""
+    clock, run = session.clock, session.run
+    start = clock()
+    for _ in range(calls):
+        out = run(loaded)
+    session.wait()
+    elapsed = clock() - start
+    del out
+    return elapsed
+
+
+class _Server:
+    """Answers commands about one prepared session."""
+
+    def __init__(self, job: dict[str, Any]):
+        import numpy as np
+
+        from efflab import registry
+        from efflab.artefact import Artefact
+        from efflab.errors import Unavailable
+
+        with np.load(job["inputs"], allow_pickle=False) as file:
+            inputs = tuple(file[f"arr_{index}"] for index in range(len(file.files)))
+        empty = memory.resident_bytes()  # efflab and the batch are in, the runtime is not
+        memory.reset_peak()
+        backend = registry.load("backends", job["backend"])(**job["settings"])
+        reason = type(backend).available()
+        if reason:
+            raise Unavailable(reason)
+        start = time.perf_counter()
+        self.session: Session = backend.prepare(Artefact.open(Path(job["artefact"])), inputs, job["threads"])
+        self.prepare_s = time.perf_counter() - start
+        self.loaded = self.session.load(inputs)
+        self.device, self.batch_size, self.empty = backend.device, len(inputs[0]), empty
+        self.joules, self.calls = 0.0, 0
+
+    def prepared(self) -> dict[str, Any]:
+        return {"prepare_s": self.prepare_s, "device": self.device, "batch_size": self.batch_size}
+
+    def warm_up(self) -> dict[str, Any]:
+        calls, middle = warm_up(self.session, self.loaded)
+        return {"calls": calls, "median_ns": middle, "overhead_ns": overhead_ns(self.session)}
+
+    def block(self, calls: int) -> dict[str, Any]:
+        """One call to fill the caches that other sessions emptied, then timed ones."""
+        self.session.run(self.loaded)
+        self.session.wait()
+        before = energy.rapl_counters()
+        samples = timed_calls(self.session, self.loaded, calls)
+        if before:
+            self.joules += energy.rapl_joules(before, energy.rapl_counters())
+            self.calls += calls
+        return {"samples_ns": samples}
+
+    def throughput(self, calls: int) -> dict[str, Any]:
+        return {"elapsed_ns": throughput(self.session, self.loaded, calls)}
+
+    def finish(self) -> dict[str, Any]:
+        joules = self.joules / self.calls if self.calls else None
+        return {"peak_memory_bytes": memory.above(self.empty), "rapl_j": joules}
+
+
+def main() -> None:
+    """Serve one session until standard input ends."""
+    _die_with_parent()
+    commands, replies = _claim_streams()
+    server: _Server | None = None
+    for line in commands:
+        request = json.loads(line)
+        try:
+            if server is None:
+                server = _Server(request)
+                answer = server.prepared()
+            else:
+                action: Callable[..., dict[str, Any]] = getattr(server, request.pop("do"))
+                answer = action(**request)
+        except Exception as error:
+            answer = _failure(error)
+        replies.write(json.dumps(answer) + "\n")
+        replies.flush()
+        if "error" in answer:
+            break
+    sys.stderr.flush()
+    os._exit(0)  # some runtimes crash or hang when they are taken down
+
+
+def _failure(error: Exception) -> dict[str, str]:
+    from efflab.errors import RequestError, Unavailable
+
+    if isinstance(error, Unavailable):
+        return {"error": str(error), "status": "unavailable"}
+    text = " ".join(str(error).split())[:400]
+    plain = isinstance(error, RequestError)
+    return {"error": text if plain else f"{type(error).__name__}: {text}", "status": "failed"}
+
+
+def _claim_streams() -> tuple[IO[str], IO[str]]:
+    """Take standard input and output for the protocol; what runtimes print goes to standard error."""
+    commands = os.fdopen(os.dup(0), "r", encoding="utf-8")
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    return commands, replies
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process when the measuring one is killed, so that a hung session does not stay behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 = PR_SET_PDEATHSIG
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""The MAC ledger: counts the multiply-accumulates of a model as it runs, and says what it could not count."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
+
+from efflab.study import Work
+
+__all__ = ["Ledger", "count_module", "count_onnx", "is_compute"]
+
+
+@dataclass
+class Ledger:
+    """Sums of one forward pass; MACs are exact integers, effective MACs are rounded at the end."""
+
+    macs: int = 0
+    effective_macs: float = 0.0
+    bit_operations: int = 0
+    counted: int = 0
+    uncounted: Counter[str] = field(default_factory=Counter)
+
+    def add(self, macs: int, share: float, bits: int) -> None:
+        """Add one product: `share` of its MACs have no zero weight; `bits` = weight bits x activation bits."""
+        self.macs += macs
+        self.effective_macs += macs * share
+        self.bit_operations += macs * bits
+
+    def work(self, params: int, nonzero_params: int, artefact_bytes: int, examples: int = 1) -> Work:
+        """Return the record's form, for one of `examples` examples."""
+        operators = self.counted + sum(self.uncounted.values())
+        return {
+            "macs": self.macs // examples,
+            "effective_macs": round(self.effective_macs / examples),
+            "bit_operations": self.bit_operations // examples,
+            "params": params,
+            "nonzero_params": nonzero_params,
+            "artefact_bytes": artefact_bytes,
+            "coverage": self.counted / operators if operators else 1.0,
+            "uncounted": dict(self.uncounted),
+        }
+
+
+def count_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Work:
+    """Count one forward pass of `module` on `inputs`, which hold one example (batch 1).
+
+    Counted at the dispatcher, so functional calls and attention are in it, in evaluation mode, without gradients.
+    Products over zero padding and masked attention count as the dense products they are computed as.
+    `artefact_bytes` is the size of parameters and buffers; an artefact on disk knows better.
+    """
+    state = [*module.parameters(), *module.buffers()]
+    counter = _Counter(state)
+    with _evaluating(module), torch.no_grad(), counter:
+        module(*inputs)
+    params = list(module.parameters())
+    return counter.ledger.work(
+        params=sum(tensor.numel() for tensor in params),
+        nonzero_params=sum(_nonzero(tensor) for tensor in params),
+        artefact_bytes=sum(tensor.numel() * tensor.element_size() for tensor in state),
+    )
+
+
+def count_onnx(path: Path) -> Work:
+    """Count the graph of an ONNX file for one example; see `work_onnx.count`."""
+    from efflab.profiling import work_onnx
+
+    return work_onnx.count(path)
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Put every submodule in evaluation mode, and attention on the path whose parts have formulas."""
+    training = {part: part.training for part in module.modules()}
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    module.eval()
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for part, mode in training.items():
+            part.training = mode
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Applies a formula to every operator and follows which tensors come from the model's state alone."""
+
+    def __init__(self, state: list[Tensor]):
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.ledger = Ledger()
+        # the tensors are kept, so that no activation can be given the memory (and so the name) of a weight
+        self.constants = {_name(tensor): tensor for tensor in state}
+        self.shares: dict[tuple[Any, ...], float] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        operator = func.overloadpacket.__name__ if hasattr(func, "overloadpacket") else str(func)
+        space = getattr(func, "namespace", "")
+        formula = FORMULAS.get(operator) if space == "aten" else None
+        if formula is None and space == "aten":
+            with self:  # composite operators arrive whole in inference mode
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        outputs = func(*args, **kwargs)
+        if formula is not None:
+            self.ledger.counted += 1
+            for macs, left, right in formula(args, kwargs, outputs):
+                share = self._share(left) * self._share(right)
+                self.ledger.add(macs, share, _bits(left) * _bits(right))
+        elif is_compute(space, operator):
+            self.ledger.uncounted[f"{space}::{operator}"] += 1
+        self._follow((args, kwargs), outputs)
+        return outputs
+
+    def _follow(self, inputs: Any, outputs: Any) -> None:
+        tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+        constant = bool(tensors) and all(_name(tensor) in self.constants for tensor in tensors)
+        for leaf in tree_leaves(outputs):
+            if isinstance(leaf, Tensor):
+                if constant:
+                    self.constants[_name(leaf)] = leaf
+                else:
+                    self.constants.pop(_name(leaf), None)
+
+    def _share(self, operand: Tensor | int) -> float:
+        """Return the share of non-zeros in an operand that is a weight; 1 for activations."""
+        if isinstance(operand, int) or _name(operand) not in self.constants or not operand.numel():
+            return 1.0
+        key = (_name(operand), operand.storage_offset(), *operand.shape, *operand.stride())
+        if key not in self.shares:
+            with _disable_current_modes():
+                self.shares[key] = _nonzero(operand) / operand.numel()
+        return self.shares[key]
+
+
+def _name(tensor: Tensor) -> Any:
+    try:
+        pointer = tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):  # tensors without plain memory (sparse, packed)
+        pointer = 0
+    return pointer or ("empty", id(tensor))
+
+
+def _nonzero(tensor: Tensor) -> int:
+    return int(torch.count_nonzero(tensor.detach()))
+
+
+def _bits(operand: Tensor | int) -> int:
+    """Return the bits of an element; packed operands give theirs as a number."""
+    return operand if isinstance(operand, int) else operand.element_size() * 8
+
+
+COMPUTE = re.compile(
+    r"conv|(?<![a-z])(?:\w*_)?(?:[a-z]*mm|mv|dot)(?![a-z])|matmul|linear|attention|lstm|gru|rnn|fft|stft|embedding_bag"
+    r"|einsum|cdist|euclidean_dist|linalg|tensordot|trilinear|cholesky|svd|solve|lu_|qr|inverse|addr|ger$|kron"
+    r"|multi_head|transformer|moe"
+)
+NO_COMPUTE = re.compile(r"upsample|interpol|convert|quantize_per|grid_sampl|fftfreq|fftshift|linalg_vector_norm")
+PLAIN_SPACES = {"aten", "prim", "prims", "profiler", "quantized_decomposed", "c10d", "inductor"}
+
+
+def is_compute(space: str, operator: str) -> bool:
+    """Say whether an operator multiplies matrices or the like; one from an unknown library is taken to."""
+    if NO_COMPUTE.search(operator):
+        return False
+    return space not in PLAIN_SPACES or bool(COMPUTE.search(operator))
+
+
+Products = list[tuple[int, Tensor | int, Tensor | int]]  # (MACs, one operand or its bits, the other)
+Formula = Callable[[tuple[Any, ...], dict[str, Any], Any], Products]
+
+
+def _convolution(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Products:
+    x, weight = args[0], args[1]
+    transposed = len(args) > 6 and args[6] is True
+    per_site = math.prod(weight.shape[1:])  # transposed: each input makes them; else: each output takes them
+    return [((x if transposed else out).numel() * per_site, x, weight)]
+
+
+def _product(left: int, right: int) -> Formula:
+    """Return the formula of left @ right, given their places among the arguments: outputs x inner length."""
+
+    def formula(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Products:
+        return [(out.numel() * args[left].shape[-1], args[left], args[right])]
+
+    return formula
+
+
+def _batch_sum(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Products:
+    return [(args[1].numel() * args[2].shape[-1], args[1], args[2])]
+
+
+def _packed(bits: int) -> Formula:
+    def formula(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Products:
+        return [(out.numel() * args[0].shape[-1], args[0], bits)]
+
+    return formula
+
+
+def _attention(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Products:
+    query, key, value = args[:3]  # (..., heads, length, size)
+    scores = query.numel() // query.shape[-1] * key.shape[-2]
+    return [(scores * query.shape[-1], query, key), (scores * value.shape[-1], query, value)]
+
+
+def _attention_lengths_first(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Products:
+    query, key, value = (tensor.transpose(1, 2) for tensor in args[:3])  # (batch, length, heads, size)
+    return _attention((query, key, value), kwargs, out)
+
+
+def _mkldnn_rnn(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Products:
+    x, weight_in, weight_hidden = args[:3]  # x: (time, batch, size)
+    steps = x.shape[0] * x.shape[1]
+    return [(steps * weight_in.numel(), x, weight_in), (steps * weight_hidden.numel(), x, weight_hidden)]
+
+
+FORMULAS: dict[str, Formula] = {
+    **dict.fromkeys(("convolution", "_convolution", "convolution_overrideable"), _convolution),
+    **dict.fromkeys(("mkldnn_convolution", "cudnn_convolution", "_slow_conv2d_forward", "slow_conv3d"), _convolution),
+    **dict.fromkeys(("conv_depthwise3d", "_conv_depthwise2d"), _convolution),
+    **dict.fromkeys(("mm", "bmm", "_int_mm", "_scaled_mm", "mv", "dot", "vdot"), _product(0, 1)),
+    **dict.fromkeys(("addmm", "baddbmm", "addmv", "_addmm_activation"), _product(1, 2)),
+    **dict.fromkeys(("linear", "mkldnn_linear"), _product(0, 1)),
+    "addbmm": _batch_sum,
+    "_weight_int8pack_mm": _packed(8),
+    **dict.fromkeys(("_weight_int4pack_mm", "_weight_int4pack_mm_for_cpu"), _packed(4)),
+    **dict.fromkeys(
+        (
+            "_scaled_dot_product_flash_attention",
+            "_scaled_dot_product_flash_attention_for_cpu",
+            "_scaled_dot_product_efficient_attention",
+            "_scaled_dot_product_cudnn_attention",
+            "_scaled_dot_product_fused_attention_overrideable",
+        ),
+        _attention,
+    ),
+    **dict.fromkeys(("_flash_attention_forward", "_efficient_attention_forward"), _attention_lengths_first),
+    "mkldnn_rnn_layer": _mkldnn_rnn,
+}

@@ -1,0 +1,93 @@
+"""Bootstrap draws of all scores and sessions of a study: each is resampled once, with the same examples and rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from efflab.errors import RequestError
+from efflab.profiling.statistics import bootstrap_medians, example_weights, resampled_means
+from efflab.study import Latency, Record, unpack_scores
+
+CHUNK = 64  # score arrays resampled in one matrix product
+WORK = 1_500_000  # records x draws; more records share fewer draws, so that large tables stay quick
+MOST_DRAWS, FEWEST_DRAWS = 1000, 200
+
+
+class Evidence:
+    """Draws by record. The i-th draw of every quality of one task has the same examples, so differences are paired."""
+
+    def __init__(self, records: Iterable[Record], seed: int = 0):
+        self.seed = seed
+        records = list(records)
+        self.draws = int(np.clip(WORK // max(1, len(records)), FEWEST_DRAWS, MOST_DRAWS))
+        self._quality: dict[Any, np.ndarray] = {}
+        self._medians: dict[tuple[int, int], np.ndarray] = {}
+        self._samples: dict[int, np.ndarray] = {}
+        self._resample_means(record for record in records if "quality" in record)
+
+    def _resample_means(self, records: Iterable[Record]) -> None:
+        waiting: dict[int, dict[Any, np.ndarray]] = {}
+        for record in records:
+            packed, key = record["quality"]["scores"], _score_key(record)
+            if key in self._quality or key in waiting.get(_count(packed), {}):
+                continue
+            scores = unpack_scores(packed)
+            if scores.ndim == 1 and len(scores):
+                waiting.setdefault(len(scores), {})[key] = scores
+            elif len(scores):
+                self._quality[key] = self._resample_metric(record, scores)
+        for n, scores_by_key in waiting.items():
+            weights, keys = example_weights(n, self.draws, self.seed), list(scores_by_key)
+            for start in range(0, len(keys), CHUNK):
+                some = keys[start : start + CHUNK]
+                means = resampled_means(np.stack([scores_by_key[key] for key in some]), weights)
+                self._quality.update(zip(some, means, strict=True))
+
+    def _resample_metric(self, record: Record, scores: np.ndarray) -> np.ndarray:
+        quality = _metric_of(record["task"])
+        if quality is None:
+            return np.full(self.draws, np.nan)
+        counts = example_weights(len(scores), self.draws, self.seed).astype(int)
+        examples = np.arange(len(scores))
+        return np.array([quality(scores[np.repeat(examples, counts[:, draw])]) for draw in range(self.draws)])
+
+    def quality(self, record: Record) -> np.ndarray:
+        """Return the draws of a record's quality, shape (draws,); NaN where its scores cannot be resampled."""
+        found = self._quality.get(_score_key(record))
+        return np.full(self.draws, np.nan) if found is None else found
+
+    def medians(self, latency: Latency, rounds: int) -> np.ndarray:
+        """Return the draws of a session's median in ms over its first `rounds` rounds, shape (draws,)."""
+        key = (id(latency), rounds)
+        if key not in self._medians:
+            self._medians[key] = bootstrap_medians(latency["rounds_ms"][:rounds], self.draws, self.seed)
+        return self._medians[key]
+
+    def samples(self, latency: Latency) -> np.ndarray:
+        """Return all times of a session in ms, sorted."""
+        if id(latency) not in self._samples:
+            times = [time for one in latency["rounds_ms"] for time in one]
+            self._samples[id(latency)] = np.sort(np.array(times, float))
+        return self._samples[id(latency)]
+
+
+def _count(packed: dict[str, Any]) -> int:
+    return int(packed["n"] if "bits" in packed else packed["shape"][0])
+
+
+def _score_key(record: Record) -> Any:
+    packed = record["quality"]["scores"]
+    return (record["task"], _count(packed), packed.get("bits") or packed.get("float32"))
+
+
+def _metric_of(task: str) -> Callable[[np.ndarray], float] | None:
+    from efflab import registry
+
+    try:
+        quality: Callable[[np.ndarray], float] = registry.load("tasks", task)().quality
+    except (RequestError, ValueError):
+        return None
+    return quality

@@ -1,0 +1,210 @@
+"""Turns the records of studies into flat rows: one per (variant, backend, device, batch, machine), over its seeds.
+
+A row is compared only with its baseline on the same backend, device, batch and machine, timed in the same group.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from efflab.frontier.cost import break_even
+from efflab.profiling.statistics import (
+    Interval,
+    interval_of,
+    median_and_iqr,
+    mix_seeds,
+    percentile_bound,
+    quality_verdict,
+    speed_verdict,
+)
+from efflab.reporting.columns import COLUMNS
+from efflab.reporting.evidence import Evidence
+from efflab.study import Latency, Record, Study
+
+Row = dict[str, Any]
+IDENTITY = ("variant", "role", "baseline", "family", "task", "backend", "device", "batch_size", "machine")
+POINTS = 100.0  # quality differences are given in points: hundredths of the metric
+
+
+@dataclass
+class Cell:
+    """The records behind one row."""
+
+    study: int
+    row: Row
+    records: list[Record]  # all seeds
+    fine: list[Record] = field(default_factory=list)  # those that were measured
+    timed: Record | None = None  # the one seed whose latency was taken
+    error: float | None = None  # mean over seeds, a fraction
+    error_draws: np.ndarray | None = None
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """What must be equal for two latencies to be comparable."""
+        row = self.row
+        return (self.study, row["backend"], row["device"], row["batch_size"], row["machine"])
+
+    @property
+    def latency(self) -> Latency | None:
+        """The latency record, if there is one."""
+        return self.timed["latency"] if self.timed else None
+
+
+def rows(studies: Study | Sequence[Study]) -> list[Row]:
+    """Return the rows of one study or several, in the order of their records; every row has all columns."""
+    listed: list[Study] = [studies] if isinstance(studies, dict) else list(studies)
+    evidence = Evidence(record for study in listed for record in study["records"])
+    cells = _cells(listed)
+    baselines: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in cells:
+        _fill_own(cell, evidence)
+        if cell.row["role"] == "baseline":
+            for name in {cell.row["variant"], cell.row["baseline"]}:
+                baselines.setdefault((name, *cell.place), []).append(cell)
+    noise: dict[tuple[Any, ...], float] = {}
+    for cell in sorted(cells, key=lambda cell: cell.row["role"] != "repeat"):
+        of = cell.records[0]["of"]
+        found = baselines.get((of, *cell.place), []) if of else []
+        if found and cell.fine:
+            _compare_quality(cell, found[0], evidence)
+            _compare_work(cell, found[0])
+            _compare_speed(cell, found[0], evidence, noise)
+    from efflab.reporting.standing import fill_pareto, fill_shifts
+
+    fill_shifts(cells, baselines, evidence)
+    fill_pareto(cells)
+    return [cell.row for cell in cells]
+
+
+def _cells(studies: list[Study]) -> list[Cell]:
+    cells: dict[tuple[Any, ...], Cell] = {}
+    for index, study in enumerate(studies):
+        for record in study["records"]:
+            key = (
+                index, record["variant"], record["role"], record["backend"], record["device"], record["batch_size"],
+                record["machine"],
+            )  # fmt: skip
+            if key not in cells:
+                row: Row = dict.fromkeys(COLUMNS)
+                row["study"] = study["name"]
+                row.update({name: record[name] for name in IDENTITY})  # type: ignore[literal-required]
+                row["steps"] = " + ".join(name for step in record["steps"] for name in step)
+                cells[key] = Cell(index, row, [])
+            cells[key].records.append(record)
+    return list(cells.values())
+
+
+def _fill_own(cell: Cell, evidence: Evidence) -> None:
+    row = cell.row
+    cell.fine = [record for record in cell.records if record["status"] == "ok"]
+    cell.timed = next((record for record in cell.fine if "latency" in record), None)
+    lost = [record for record in cell.records if record["status"] != "ok"]
+    row["n_seeds"] = len(cell.fine)
+    row["status"] = "ok" if cell.fine else lost[0]["status"]
+    if lost:
+        seeds = ", ".join(str(record["seed"]) for record in lost)
+        row["reason"] = lost[0]["reason"] if not cell.fine else f"seed {seeds} {lost[0]['status']}: {lost[0]['reason']}"
+    if not cell.fine:
+        return
+    first = cell.timed or cell.fine[0]
+    row.update({name: value for name, value in first.get("work", {}).items() if name in COLUMNS})
+    if "recovery" in first:
+        row["recovery_macs"] = first["recovery"]["training_macs"]
+        row["recovery_s"] = first["recovery"]["seconds"]
+    if "training" in first:
+        row["training_macs"] = first["training"]["training_macs"]
+    scored = [record for record in cell.fine if "quality" in record]
+    if scored:
+        row["metric"] = scored[0]["quality"]["metric"]
+        row["quality"] = float(np.mean([record["quality"]["value"] for record in scored]))
+        row["error"] = cell.error = 1 - row["quality"]
+        cell.error_draws = 1 - mix_seeds(np.stack([evidence.quality(record) for record in scored]), evidence.seed)
+        if np.isfinite(cell.error_draws).all():
+            interval = interval_of(row["error"], cell.error_draws)
+            row["error_low"], row["error_high"] = interval.low, interval.high
+        else:
+            cell.error_draws = None
+    if cell.latency:
+        _fill_latency(row, cell.latency, evidence)
+
+
+def _fill_latency(row: Row, latency: Latency, evidence: Evidence) -> None:
+    samples = evidence.samples(latency)
+    row["latency_n"] = len(samples)
+    row["latency_ms_p50"], row["latency_ms_iqr"] = median_and_iqr(samples)
+    interval = interval_of(row["latency_ms_p50"], evidence.medians(latency, len(latency["rounds_ms"])))
+    row["latency_ms_p50_low"], row["latency_ms_p50_high"] = interval.low, interval.high
+    for percentile in (90, 95, 99):
+        row[f"latency_ms_p{percentile}"] = percentile_bound(samples, percentile)
+    row.update({name: value for name, value in latency.items() if name in COLUMNS})
+
+
+def _compare_quality(cell: Cell, baseline: Cell, evidence: Evidence) -> None:
+    base = {record["seed"]: record for record in baseline.fine if "quality" in record}
+    mine = [record for record in cell.fine if "quality" in record]
+    if not base or not mine:
+        return
+    # a seed that the baseline was not trained with is compared with the baseline's first
+    pairs = [(base.get(record["seed"], next(iter(base.values()))), record) for record in mine]
+    value = float(np.mean([b["quality"]["value"] - a["quality"]["value"] for a, b in pairs])) * POINTS
+    row = cell.row
+    row["quality_difference"] = value
+    draws = np.stack([evidence.quality(b) - evidence.quality(a) for a, b in pairs])
+    if not np.isfinite(draws).all():
+        return
+    interval = interval_of(value, mix_seeds(draws, evidence.seed) * POINTS)
+    row["quality_difference_low"], row["quality_difference_high"] = interval.low, interval.high
+    row["margin"] = mine[0].get("margin")
+    row["quality_verdict"] = quality_verdict(interval, row["margin"])
+
+
+def _compare_work(cell: Cell, baseline: Cell) -> None:
+    row, base = cell.row, baseline.row
+    if row["macs"] and base["macs"]:
+        row["theoretical_speedup"] = base["macs"] / row["macs"]
+    if row["effective_macs"] and base["effective_macs"]:
+        row["theoretical_speedup_effective"] = base["effective_macs"] / row["effective_macs"]
+    if row["bit_operations"] and base["bit_operations"]:
+        row["theoretical_speedup_bits"] = base["bit_operations"] / row["bit_operations"]
+    if row["artefact_bytes"] and base["artefact_bytes"]:
+        row["size_ratio"] = base["artefact_bytes"] / row["artefact_bytes"]
+    if row["macs"] and base["macs"] and row["recovery_macs"] is not None:
+        paid = break_even(row["recovery_macs"], base["macs"], row["macs"])
+        row["break_even"], row["break_even_words"] = paid.inferences, paid.words
+
+
+def _compare_speed(cell: Cell, baseline: Cell, evidence: Evidence, noise: dict[tuple[Any, ...], float]) -> None:
+    mine = cell.latency
+    timed = [r["latency"] for r in baseline.fine if "latency" in r and mine and r["latency"]["group"] == mine["group"]]
+    if not mine or not timed:
+        return
+    theirs, row = timed[0], cell.row
+    interval = _speedup(theirs, mine, evidence)
+    row["speedup"], row["speedup_low"], row["speedup_high"] = interval.value, interval.low, interval.high
+    place = (*cell.place, mine["group"])
+    if row["role"] == "repeat":
+        noise[place] = max(noise.get(place, 0.0), math.exp(abs(math.log(interval.value))) - 1)
+        row["speed_verdict"] = speed_verdict(interval)
+    else:
+        row["noise_floor"] = noise.get(place)
+        row["speed_verdict"] = speed_verdict(interval, noise.get(place, 0.0))
+    if row["theoretical_speedup"]:
+        row["realisation"] = interval.value / row["theoretical_speedup"]
+    if row["recovery_s"] is not None:
+        before, after = (float(np.median(evidence.samples(one))) / 1000 / row["batch_size"] for one in (theirs, mine))
+        row["break_even_time"] = break_even(row["recovery_s"], before, after, "seconds").inferences
+
+
+def _speedup(theirs: Latency, mine: Latency, evidence: Evidence) -> Interval:
+    n = min(len(theirs["rounds_ms"]), len(mine["rounds_ms"]))
+    medians = []
+    for latency in (theirs, mine):
+        whole = n == len(latency["rounds_ms"])
+        samples = evidence.samples(latency) if whole else np.concatenate(latency["rounds_ms"][:n])
+        medians.append(float(np.median(samples)))
+    return interval_of(medians[0] / medians[1], evidence.medians(theirs, n) / evidence.medians(mine, n))

@@ -1,0 +1,272 @@
+"""Runs a plan: models and quality in parallel workers, then latency alone on the quiet machine, then the study."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from efflab.environment import commit, fingerprint, machine_id
+from efflab.errors import RequestError
+from efflab.executor import Done, Executor, Job, LocalExecutor, Progress
+from efflab.plan import Plan, Row, Stage, make_plan
+from efflab.recipe import Recipe, load_recipe
+from efflab.store import Store
+from efflab.study import SCHEMA, Record, Study, save_study
+
+WHOLE_DISK = "the disk is full; what is finished is kept. Free some space and run the same command again"
+
+
+@dataclass
+class Watcher:
+    """Told of what happens; the command line's progress display is one."""
+
+    start: Callable[[Plan, set[str]], None] = lambda plan, cached: None
+    begin: Callable[[Stage], None] = lambda stage: None
+    progress: Callable[[str, int, int, str], None] = lambda stage_id, done, total, note: None
+    end: Callable[[Stage, str, str, float], None] = lambda stage, status, reason, seconds: None
+
+
+@dataclass
+class Outcomes:
+    """Results of finished stages, and the reasons of the others."""
+
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[str, tuple[str, str]] = field(default_factory=dict)  # stage -> (status, reason)
+
+
+def plan_file(path: Path, only: list[str] | None = None) -> Plan:
+    """Load and plan a recipe for this machine."""
+    recipe = load_recipe(path)
+    return make_plan(recipe, machine_id(fingerprint()), recipe.spec.measure.threads or processors(), only)
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_file(
+    path: Path,
+    *,
+    only: list[str] | None = None,
+    force: list[str] | None = None,
+    workers: int | None = None,
+    store: Store | None = None,
+    watcher: Watcher | None = None,
+) -> Study:
+    """Run a recipe and return its study; finished stages are taken from the store.
+
+    `force` does the named variants again (all stages if it is empty). Raises RequestError for a wrong recipe or a full disk.
+    """
+    store = store or Store.open()
+    watcher = watcher or Watcher()
+    plan = plan_file(path, only)
+    try:
+        store.prepare()
+        with store.lock():
+            if force is not None:
+                for stage in stages_to_force(plan, force):
+                    store.remove(stage)
+            outcomes = _cached(plan, store)
+            watcher.start(plan, set(outcomes.results))
+            try:
+                _run_models(plan, store, outcomes, watcher, workers or processors())
+                _run_latency(plan, store, outcomes, watcher)
+            finally:
+                study = assemble(plan, outcomes)
+                save_study(study, store.study_file(plan.recipe.spec.name))
+    except OSError as error:
+        if error.errno == 28:
+            raise RequestError(WHOLE_DISK) from error
+        raise
+    return study
+
+
+def stages_to_force(plan: Plan, names: list[str]) -> set[str]:
+    """Return the stages to do again: those of the named variants from their own first step on, or all."""
+    if not names:
+        return set(plan.stages)
+    rows = [row for row in plan.rows if row.variant in names or row.variant.split("[")[0] in names]
+    missing = [name for name in names if not any(name in (row.variant, row.variant.split("[")[0]) for row in rows)]
+    if missing:
+        from efflab.errors import nearest
+
+        raise RequestError(f"unknown variant {missing[0]!r} in --force; {nearest(missing[0], {row.variant for row in plan.rows})}")
+    others = {stage for row in plan.rows if row not in rows for stage in row.made}
+    forced = {stage for row in rows for stage in (*row.made, row.quality, *row.latency.values()) if stage}
+    return forced - others
+
+
+def _cached(plan: Plan, store: Store) -> Outcomes:
+    outcomes = Outcomes()
+    for one, stage in plan.stages.items():
+        result = store.result(one)
+        # a latency group that lacks a member (its model had failed then) is measured again as a whole
+        if result is not None and (stage.kind != "latency" or set(result["timings"]) >= set(stage.spec["members"])):
+            outcomes.results[one] = result
+    return outcomes
+
+
+def _run_models(plan: Plan, store: Store, outcomes: Outcomes, watcher: Watcher, workers: int) -> None:
+    limits = plan.recipe.spec.limits
+    waiting = {one: stage for one, stage in plan.stages.items() if stage.kind != "latency" and one not in outcomes.results}
+    if not waiting:
+        return
+    count = max(1, min(workers, len(waiting)))
+    executor = LocalExecutor(count, max(1, processors() // count), limits.stage_s, limits.memory_gb)
+    try:
+        _drive(executor, waiting, store, outcomes, watcher)
+    finally:
+        executor.close()
+
+
+def _drive(executor: Executor, waiting: dict[str, Stage], store: Store, outcomes: Outcomes, watcher: Watcher) -> None:
+    running: dict[str, Stage] = {}
+    while waiting or running:
+        for one, stage in list(waiting.items()):
+            broken = [need for need in stage.needs if need in outcomes.failures]
+            if broken:
+                del waiting[one]
+                status, reason = outcomes.failures[broken[0]]
+                outcomes.failures[one] = (status, reason)
+                watcher.end(stage, "skipped", f"an earlier stage {status}", 0.0)
+            elif executor.free() > 0 and all(need in outcomes.results for need in stage.needs):
+                del waiting[one]
+                running[one] = stage
+                watcher.begin(stage)
+                needs = tuple(str(store.folder(need)) for need in stage.needs)
+                executor.submit(Job(one, stage.kind, stage.spec, needs, str(store.work_folder(one))))
+        for event in executor.wait() if running else []:
+            if isinstance(event, Progress):
+                watcher.progress(event.stage_id, event.done, event.total, event.note)
+            else:
+                _finish(running.pop(event.stage_id), event, store, outcomes, watcher)
+
+
+def _finish(stage: Stage, done: Done, store: Store, outcomes: Outcomes, watcher: Watcher) -> None:
+    if done.status == "disk full":
+        raise RequestError(WHOLE_DISK)
+    if done.status == "ok":
+        store.commit(stage.id, done.result, {"kind": stage.kind, "title": stage.title, "spec": stage.spec, "seconds": done.seconds})
+        outcomes.results[stage.id] = done.result
+    else:
+        shutil.rmtree(store.work_folder(stage.id), ignore_errors=True)
+        outcomes.failures[stage.id] = (done.status, done.reason)
+    watcher.end(stage, done.status, done.reason, done.seconds)
+
+
+def _run_latency(plan: Plan, store: Store, outcomes: Outcomes, watcher: Watcher) -> None:
+    for stage in [stage for stage in plan.stages.values() if stage.kind == "latency" and stage.id not in outcomes.results]:
+        watcher.begin(stage)
+        timings, seconds = _measure(plan, stage, store, outcomes, watcher)
+        good = {label: timing for label, timing in timings.items() if isinstance(timing, dict)}
+        bad = {label: str(timing) for label, timing in timings.items() if not isinstance(timing, dict)}
+        result = {"timings": good, "reasons": bad}
+        outcomes.results[stage.id] = result
+        if good:
+            store.commit(stage.id, result, {"kind": stage.kind, "title": stage.title, "spec": stage.spec, "seconds": seconds})
+        watcher.end(stage, "failed" if bad else "ok", "; ".join(f"{label}: {why}" for label, why in bad.items()), seconds)
+
+
+def _measure(plan: Plan, stage: Stage, store: Store, outcomes: Outcomes, watcher: Watcher) -> tuple[dict[str, Any], float]:
+    import time
+
+    import numpy as np
+
+    from efflab.profiling.latency import Budget, Job as LatencyJob, measure_group
+
+    spec, folder = stage.spec, store.work_folder(stage.id)
+    jobs = []
+    for label, made in spec["members"].items():
+        if made in outcomes.results:
+            inputs = folder / "inputs.npz"
+            if not inputs.exists():
+                examples = _task_of(plan, label).split("validation").inputs
+                np.savez(inputs, *(np.ascontiguousarray(array[: spec["batch_size"]]) for array in examples))
+            jobs.append(LatencyJob(label, store.folder(made), spec["backend"], spec["settings"], inputs))
+    started = time.perf_counter()
+    report = lambda done, total, note="": watcher.progress(stage.id, done, total, note)  # noqa: E731
+    timings: dict[str, Any] = measure_group(jobs, Budget(**spec["budget"]), spec["threads"], report) if jobs else {}
+    return timings, time.perf_counter() - started
+
+
+def _task_of(plan: Plan, label: str) -> Any:
+    row = next(row for row in plan.rows if row.variant == label)
+    owners: Iterable[Any] = (*plan.recipe.baselines, *plan.recipe.family)
+    return next(owner.task for owner in owners if owner.name == row.baseline)
+
+
+def assemble(plan: Plan, outcomes: Outcomes) -> Study:
+    """Make the study of what is known: a record for each row and batch, failed ones with their reason."""
+    from importlib.metadata import version
+
+    print_ = fingerprint()
+    machine = machine_id(print_)
+    records = [record for row in plan.rows for record in _records(plan, row, machine, outcomes)]
+    owners = (*plan.recipe.baselines, *plan.recipe.family)
+    return Study(
+        schema=SCHEMA, name=plan.recipe.spec.name, recipe=plan.recipe.text, efflab=version("efflab"), commit=commit(),
+        data={next(iter(owner.card.task)): owner.task.digest() for owner in owners}, machines={machine: print_}, records=records,
+    )
+
+
+def _records(plan: Plan, row: Row, machine: str, outcomes: Outcomes) -> list[Record]:
+    measure = plan.recipe.spec.measure
+    records = []
+    for batch in measure.batch_sizes if row.latency else measure.batch_sizes[:1]:
+        record = Record(
+            variant=row.variant, role=row.role, of=row.of, parent=row.parent, baseline=row.baseline, family=row.family,
+            steps=[{name: settings} for name, settings in row.steps], task=row.task, seed=row.seed, backend=row.backend,
+            device=row.device, batch_size=batch, machine=machine, status="ok", reason="",
+            margin=measure.margin, training=_training(plan, row),
+            stages={"artefact": row.made[-1], "quality": row.quality or "", "latency": row.latency.get(batch, "")},
+        )
+        _fill(record, row, batch, outcomes)
+        records.append(record)
+    return records
+
+
+def _fill(record: Record, row: Row, batch: int, outcomes: Outcomes) -> None:
+    if row.misfit:
+        record["status"], record["reason"] = "unavailable", row.misfit
+        return
+    for stage in (*row.made, row.quality):
+        if stage in outcomes.failures:
+            status, record["reason"] = outcomes.failures[stage]
+            record["status"] = "unavailable" if status == "unavailable" else "failed"
+            return
+    if row.made[-1] not in outcomes.results or row.quality not in outcomes.results:
+        record["status"], record["reason"] = "failed", "not run: the run was interrupted"
+        return
+    record["work"] = outcomes.results[row.made[-1]]["work"]
+    record["quality"] = outcomes.results[row.quality]  # type: ignore[typeddict-item]
+    steps = [outcomes.results[stage]["cost"] for stage in row.made[1:]]
+    keys = ("training_macs", "seconds", "hardware_burden_flop")
+    record["recovery"] = {key: sum(cost[key] for cost in steps) for key in keys}  # type: ignore[typeddict-item, misc]
+    group = row.latency.get(batch)
+    if group:
+        measured = outcomes.results.get(group, {"timings": {}, "reasons": {}})
+        if row.variant in measured["timings"]:
+            record["latency"] = {**measured["timings"][row.variant], "group": group}
+        else:
+            record["status"] = "failed"
+            record["reason"] = measured["reasons"].get(row.variant, "latency not measured: the run was interrupted")
+
+
+def _training(plan: Plan, row: Row) -> Any:
+    owners = (*plan.recipe.baselines, *plan.recipe.family)
+    owner = next(owner for owner in owners if owner.name == row.baseline)
+    weights = owner.weights(plan.stages[row.made[0]].spec["seed"])
+    keys = ("training_macs", "seconds", "hardware_burden_flop")
+    return {key: getattr(weights, key) if weights else 0.0 for key in keys}
+
+
+def cached_stages(plan: Plan, store: Store) -> set[str]:
+    """Return the stages of a plan that the store already holds."""
+    return set(_cached(plan, store).results)
+
+

@@ -1,0 +1,42 @@
+"""JSON Schema of recipes and cards, built from the same classes that check them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from efflab import registry
+from efflab.baseline import Card
+from efflab.recipe import RecipeSpec
+
+REF = "#/$defs/{model}"
+
+
+def recipe_schema() -> dict[str, Any]:
+    """Return the JSON Schema of recipes: a step is one of the installed techniques with its settings and `sweep`."""
+    schema = RecipeSpec.model_json_schema(by_alias=True, ref_template=REF)
+    definitions = schema.setdefault("$defs", {})
+    definitions["Step"] = _one_of("techniques", definitions, sweep=True)
+    definitions["Backend"] = {"anyOf": [{"enum": registry.names("backends")}, _one_of("backends", definitions, sweep=False)]}
+    steps = {"type": "array", "items": {"$ref": "#/$defs/Step"}, "minItems": 1}
+    definitions["VariantSpec"]["properties"]["steps"] = steps
+    schema["properties"]["variants"]["additionalProperties"] = {"anyOf": [steps, {"$ref": "#/$defs/VariantSpec"}]}
+    schema["properties"]["variants"].pop("patternProperties", None)
+    definitions["Measure"]["properties"]["backends"]["items"] = {"$ref": "#/$defs/Backend"}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def card_schema() -> dict[str, Any]:
+    """Return the JSON Schema of baseline cards."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Card.model_json_schema(ref_template=REF)}
+
+
+def _one_of(kind: str, definitions: dict[str, Any], sweep: bool) -> dict[str, Any]:
+    properties = {}
+    for name in registry.names(kind):
+        settings = registry.load(kind, name).model_json_schema(ref_template=REF)
+        definitions.update(settings.pop("$defs", {}))
+        if sweep:
+            lists = {key: {"type": "array", "items": value} for key, value in settings.get("properties", {}).items()}
+            settings.setdefault("properties", {})["sweep"] = {"type": "object", "properties": lists, "additionalProperties": False}
+        properties[name] = {"anyOf": [settings, {"type": "null"}]}
+    return {"type": "object", "properties": properties, "additionalProperties": False, "minProperties": 1, "maxProperties": 1}

@@ -1,0 +1,144 @@
+"""What a worker does for each kind of stage: load a baseline, apply a technique, score a model on a backend."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from efflab import registry
+from efflab.artefact import GRAPH, WEIGHTS, Artefact, save_module, write_structure
+from efflab.baseline import Baseline, find_card, load_baseline
+from efflab.errors import RequestError
+from efflab.task import Task
+from efflab.technique import Context, Cost, Technique
+
+Report = Callable[[int, int, str], None]
+QUALITY_BATCH = 250
+
+
+def execute(kind: str, spec: dict[str, Any], needs: list[Path], folder: Path, report: Report) -> dict[str, Any]:
+    """Do one stage in `folder` and return its result as plain data; `needs` are the folders of the stages before it."""
+    return EXECUTE[kind](spec, needs, folder, report)
+
+
+@cache
+def _baseline(path: str) -> Baseline:
+    return load_baseline(Path(path))
+
+
+@cache
+def _task(name: str, settings: tuple[tuple[str, Any], ...]) -> Task:
+    task: Task = registry.load("tasks", name)(**dict(settings))
+    return task
+
+
+def task_of(spec: dict[str, Any]) -> Task:
+    """Return the task that a stage names; one worker builds its data once."""
+    return _task(spec["task"]["name"], tuple(sorted(spec["task"]["settings"].items())))
+
+
+def run_baseline(spec: dict[str, Any], needs: list[Path], folder: Path, report: Report) -> dict[str, Any]:
+    """Check a card's weights (or ONNX file) and store the model as an artefact."""
+    baseline = _baseline(spec["card"])
+    if baseline.form == "onnx":
+        _store_onnx(baseline.onnx_file(), folder)
+    else:
+        save_module(baseline.module(spec["seed"]), baseline.builder(), [], folder)
+    return artefact_result(folder, spec)
+
+
+def run_step(spec: dict[str, Any], needs: list[Path], folder: Path, report: Report) -> dict[str, Any]:
+    """Apply one technique to the artefact before it and store what it gives; a step that changes nothing is an error."""
+    import torch
+
+    parent, baseline = Artefact.open(needs[0]), _baseline(spec["card"])
+    technique: Technique = registry.load("techniques", spec["technique"])(**spec["settings"])
+    context = Context(
+        task=task_of(spec),
+        seed=spec["seed"],
+        folder=folder,
+        baseline=lambda: Artefact.open(needs[1]).module(),
+        card=lambda name: _card_module(name, baseline),
+        report=report,
+    )
+    torch.manual_seed(spec["seed"])
+    started = time.perf_counter()
+    model = parent.module() if parent.form == "module" else parent.onnx
+    result = technique.apply(model, context)
+    context.cost.seconds = time.perf_counter() - started
+    if technique.gives == "onnx":
+        _store_onnx(Path(result.model), folder)
+    else:
+        edits = list(parent.structure["edits"])
+        if result.structure is not None:
+            edits.append({"technique": spec["technique"], "structure": result.structure})
+        save_module(result.model.eval(), parent.structure["builder"], edits, folder)
+    if parent.form == technique.gives and _content(parent.folder) == _content(folder):
+        raise RequestError(f"{spec['technique']} changed nothing in the model; with these settings it is no step")
+    return artefact_result(folder, spec, context.cost)
+
+
+def _card_module(name: str, baseline: Baseline) -> Any:
+    other = load_baseline(find_card(name, baseline.document.path))
+    return other.module((other.seeds() or [0])[0])
+
+
+def _store_onnx(source: Path, folder: Path) -> None:
+    if source.parent != folder or source.name != GRAPH:
+        shutil.copyfile(source, folder / GRAPH)
+    write_structure(folder, "onnx")
+
+
+def _content(folder: Path) -> str:
+    structure = Artefact.open(folder).structure
+    file = folder / (GRAPH if structure["form"] == "onnx" else WEIGHTS)
+    return hashlib.sha256(file.read_bytes()).hexdigest() + str(structure.get("edits"))
+
+
+def artefact_result(folder: Path, spec: dict[str, Any], cost: Cost | None = None) -> dict[str, Any]:
+    """Return the ledger of a stored artefact: work of one forward pass of one example, bytes, and what it cost to make."""
+    import torch
+
+    from efflab.profiling.work import count_module, count_onnx
+
+    artefact = Artefact.open(folder)
+    if artefact.form == "onnx":
+        work = count_onnx(artefact.onnx)
+    else:
+        module = artefact.module()
+        dtype = next((tensor.dtype for tensor in module.parameters() if tensor.is_floating_point()), torch.float32)
+        arrays = task_of(spec).split("validation").inputs
+        example = (torch.from_numpy(array[:1]) for array in arrays)
+        work = count_module(module, tuple(one.to(dtype) if one.is_floating_point() else one for one in example))
+    spent = cost or Cost()
+    return {
+        "form": artefact.form,
+        "work": {**work, "artefact_bytes": artefact.bytes},
+        "cost": {
+            "training_macs": spent.training_macs,
+            "seconds": spent.seconds,
+            "hardware_burden_flop": spent.hardware_burden_flop,
+        },
+    }
+
+
+def run_quality(spec: dict[str, Any], needs: list[Path], folder: Path, report: Report) -> dict[str, Any]:
+    """Score an artefact on the test split, on one backend, keeping every example's outcome."""
+    from efflab.profiling.quality import evaluate
+    from efflab.study import pack_scores
+
+    task, artefact = task_of(spec), Artefact.open(needs[0])
+    backend = registry.load("backends", spec["backend"])(**spec["settings"])
+    split = task.split("test")
+    size = min(QUALITY_BATCH, len(split))
+    session = backend.prepare(artefact, tuple(array[:size] for array in split.inputs), 1)
+    scores = evaluate(session, task, split, size)
+    return {"metric": task.metric, "value": task.quality(scores), "scores": pack_scores(scores)}
+
+
+EXECUTE = {"baseline": run_baseline, "step": run_step, "quality": run_quality}

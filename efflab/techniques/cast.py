@@ -1,0 +1,47 @@
+"""Stores and computes in 16-bit floating point (mixed precision: Micikevicius et al. 2018, arXiv 1710.03740)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from efflab.errors import RequestError
+from efflab.technique import Context, Form, Result, Technique
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Cast(Technique):
+    """Store and compute in bfloat16 or float16: half the bytes (Micikevicius et al. 2018).
+
+    It helps where the processor has 16-bit arithmetic (AVX512-BF16, AMX, tensor cores); elsewhere it only saves memory.
+    """
+
+    takes: ClassVar[Form] = "module"
+    gives: ClassVar[Form] = "module"
+    claims: ClassVar[tuple[str, ...]] = ("bit_operations", "artefact_bytes")
+    tiny: ClassVar[dict[str, Any]] = {"dtype": "bfloat16"}
+
+    dtype: Literal["bfloat16", "float16"] = "bfloat16"
+
+    def apply(self, model: Any, context: Context) -> Result:
+        """Cast; raise RequestError if the model has this dtype already."""
+        return Result(cast(model, self.dtype), {"dtype": self.dtype})
+
+    @classmethod
+    def rebuild(cls, module: torch.nn.Module, structure: dict[str, Any]) -> torch.nn.Module:
+        """Cast a fresh module, its unsaved buffers included."""
+        import torch
+
+        return module.to(getattr(torch, structure["dtype"]))
+
+
+def cast(module: torch.nn.Module, dtype: Literal["bfloat16", "float16"] = "bfloat16") -> torch.nn.Module:
+    """Cast all floating-point parameters and buffers of `module` in place; raise RequestError if none changes."""
+    import torch
+
+    wanted: torch.dtype = getattr(torch, dtype)
+    floating = [tensor for tensor in module.state_dict().values() if tensor.is_floating_point()]
+    if all(tensor.dtype == wanted for tensor in floating):
+        raise RequestError(f"cast: the model is {dtype} already")
+    return module.to(wanted)

@@ -1,0 +1,109 @@
+"""Trains the model to give a teacher's probabilities (Hinton et al. 2015, arXiv 1503.02531)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from efflab.errors import RequestError
+from efflab.technique import Context, Cost, Form, Result, Technique
+
+if TYPE_CHECKING:
+    import torch
+
+    from efflab.task import Task
+
+CHECKPOINT = "training.safetensors"
+
+
+class Distill(Technique):
+    """Train the model on a teacher's softened probabilities beside the targets (Hinton et al. 2015).
+
+    It moves quality only and saves no work by itself: it claims nothing, and pays after pruning or for a small dense
+    model, more so with a strong teacher. The last epoch is kept.
+    """
+
+    takes: ClassVar[Form] = "module"
+    gives: ClassVar[Form] = "module"
+    random: ClassVar[bool] = True
+    before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
+    tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
+
+    teacher: str = "baseline"  # the dense model that this variant started from, or a card's name
+    temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.9  # of the teacher's part of the loss; the targets' part has the rest
+    epochs: Annotated[float, Field(gt=0, le=1000)] = 5.0
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.02
+    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
+    bf16: bool = False  # compute in bfloat16, weights stay float32
+
+    def apply(self, model: Any, context: Context) -> Result:
+        """Train, going on from the checkpoint of an interrupted call if there is one."""
+        from efflab.hardware import add_cost
+
+        teacher = context.baseline() if self.teacher == "baseline" else context.card(self.teacher)
+        checkpoint = context.folder / CHECKPOINT
+        settings = self.model_dump(exclude={"teacher"})
+        cost = distill(
+            model, teacher, context.task, seed=context.seed, checkpoint=checkpoint, report=context.report, **settings
+        )
+        add_cost(context.cost, cost)
+        checkpoint.unlink(missing_ok=True)
+        return Result(model)
+
+    def epochs_of_training(self) -> float:
+        """Return the epochs."""
+        return self.epochs
+
+
+def distill(
+    module: torch.nn.Module,
+    teacher: torch.nn.Module,
+    task: Task,
+    temperature: float = 4.0,
+    weight: float = 0.9,
+    epochs: float = 5.0,
+    learning_rate: float = 0.02,
+    batch_size: int = 128,
+    bf16: bool = False,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    report: Callable[[int, int, str], None] = lambda done, total, note: None,
+) -> Cost:
+    """Train `module` in place to give the logits of `teacher` and the targets; return what it cost, the teacher's work included.
+
+    Raises RequestError if teacher and model give different shapes, FloatingPointError if the loss stops being finite.
+    """
+    import torch
+
+    from efflab.hardware import training_cost
+    from efflab.training import TrainingSettings, examples_seen, fit
+
+    teacher.eval().requires_grad_(False)
+
+    def loss(inputs: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            wanted = teacher(inputs)
+        if not isinstance(outputs, torch.Tensor) or outputs.shape != wanted.shape:
+            raise RequestError("distill needs a teacher and a model that both give logits of one shape")
+        return weight * soft_loss(outputs, wanted, temperature) + (1 - weight) * task.loss(outputs, targets)
+
+    settings = TrainingSettings(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16)
+    seconds = fit(module, task, settings, seed, loss=loss, checkpoint=checkpoint, report=report)
+    return training_cost(module, task, examples_seen(task, settings), seconds, teacher)
+
+
+def soft_loss(logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return T^2 x KL(teacher || model) of the probabilities at temperature T, mean over examples.
+
+    T^2 keeps the gradient's size the same for every temperature (Hinton et al., section 2.1).
+    """
+    from torch.nn.functional import kl_div, log_softmax
+
+    classes = logits.shape[-1]
+    model = log_softmax(logits.float().reshape(-1, classes) / temperature, dim=1)
+    teacher = log_softmax(teacher_logits.float().reshape(-1, classes) / temperature, dim=1)
+    return kl_div(model, teacher, reduction="batchmean", log_target=True) * temperature**2

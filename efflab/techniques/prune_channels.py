@@ -1,0 +1,328 @@
+"""Removes whole channels (structured pruning: Li et al. 2017, arXiv 1608.08710; coupled layers: DepGraph, 2301.12900)."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from efflab.errors import RequestError
+from efflab.technique import Context, Form, Result, Technique
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from efflab.surgery import Structure
+
+LEAST_SHARE = 0.1  # of a layer's channels stay under global ranking, so that no layer vanishes
+Importance = Literal["l1", "l2", "taylor", "bn_scale", "lamp", "random"]
+Root = tuple[str, bool]  # a group of coupled channels: name of one of its layers, and whether by its outputs
+
+
+class PruneChannels(Technique):
+    """Remove whole channels, least important first; the network really becomes smaller (Fang et al. 2023, DepGraph).
+
+    It helps where the runtime is bound by compute and channel counts stay multiples of its vector width; follow it
+    with `finetune` or `distill`. `lamp` differs from `l2`, and `scope` matters, only under global ranking.
+    """
+
+    takes: ClassVar[Form] = "module"
+    gives: ClassVar[Form] = "module"
+    claims: ClassVar[tuple[str, ...]] = ("macs", "params", "artefact_bytes")
+    tiny: ClassVar[dict[str, Any]] = {"ratio": 0.5}
+
+    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of channels removed: of each layer, or of all together
+    importance: Importance = "l2"
+    scope: Literal["local", "global"] = "local"  # rank within each layer, or over the whole network
+    steps: Annotated[int, Field(ge=1, le=100)] = 1  # remove in so many rounds, ranking anew before each
+    round_to: Annotated[int, Field(ge=1, le=256)] = 4  # channels that stay are a multiple of it
+    calibration_examples: Annotated[int, Field(ge=1)] = 512  # training examples for the gradients of `taylor`
+
+    def apply(self, model: Any, context: Context) -> Result:
+        """Prune; raise RequestError if no channel can be removed under these settings."""
+        import torch
+
+        inputs = context.task.split("train").inputs
+        example = tuple(torch.from_numpy(array[:2].copy()) for array in inputs)
+        gradients = _gradients(context.task, self.calibration_examples) if self.importance == "taylor" else None
+        structure = prune_channels(
+            model, example, self.ratio, self.importance, self.scope, self.steps, self.round_to, context.seed, gradients
+        )
+        return Result(model, structure)
+
+    @classmethod
+    def rebuild(cls, module: torch.nn.Module, structure: dict[str, Any]) -> torch.nn.Module:
+        """Keep the channels that `structure` lists."""
+        from efflab.surgery import keep_structure
+
+        return keep_structure(module, structure)
+
+    def control(self) -> Technique | None:
+        """Return the same pruning of random channels."""
+        return None if self.importance == "random" else self.model_copy(update={"importance": "random"})
+
+
+def prune_channels(
+    module: nn.Module,
+    example: Tensor | tuple[Tensor, ...],
+    ratio: float = 0.5,
+    importance: Importance = "l2",
+    scope: Literal["local", "global"] = "local",
+    steps: int = 1,
+    round_to: int = 4,
+    seed: int = 0,
+    gradients: Callable[[nn.Module], None] | None = None,
+) -> Structure:
+    """Remove channels of `module` in place and return the kept ones of each layer that changed.
+
+    example: inputs of one small batch. gradients: fills `.grad` of the module that it is given; needed for "taylor".
+    Only channels go whose removal gives exactly the network that ignores them; outputs of the network never go.
+    Raises RequestError if nothing can be removed.
+    """
+    from efflab.surgery import keep_structure
+
+    inputs = example if isinstance(example, tuple) else (example,)
+    module.eval()
+    inputs = tuple(_like_parameters(array, module) for array in inputs)
+    plan = _Plan(ratio, importance, scope, steps, round_to, seed, gradients)
+    roots = _removable(module, inputs)
+    structure = _prune(copy.deepcopy(module), inputs, plan, roots)
+    if structure and not _exact(module, structure, inputs):
+        # DepGraph misread something; find out which groups it got right, one by one
+        alone = _Plan(0.5, "l2", "local", 1, 1, 0, None)
+        roots = [root for root in roots if _survives(module, inputs, alone, root)]
+        structure = _prune(copy.deepcopy(module), inputs, plan, roots)
+        if structure and not _exact(module, structure, inputs):
+            raise RequestError("prune_channels cannot tell which channels of this model belong together")
+    if not structure:
+        raise RequestError(f"prune_channels removes nothing: {_why(roots, plan)}")
+    keep_structure(module, structure)
+    return structure
+
+
+@dataclass(frozen=True)
+class _Plan:
+    ratio: float
+    importance: Importance
+    scope: str
+    steps: int
+    round_to: int
+    seed: int
+    gradients: Callable[[nn.Module], None] | None
+
+
+def _why(roots: list[Root], plan: _Plan) -> str:
+    if not roots:
+        return "no layer of this model has channels that can go"
+    scale = " and a batch norm" if plan.importance == "bn_scale" else ""
+    return f"no layer has channels{scale} to spare at ratio {plan.ratio} and round_to {plan.round_to}; lower round_to"
+
+
+def _graph(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+    import torch_pruning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about parameters outside layers, which we never prune
+        return torch_pruning.DependencyGraph().build_dependency(module, example_inputs=inputs, verbose=False)
+
+
+def _groups(graph: Any) -> list[Any]:
+    import torch
+
+    kinds = [torch.nn.modules.conv._ConvNd, torch.nn.Linear]
+    return list(graph.get_all_groups(root_module_types=kinds))
+
+
+def _root(graph: Any, group: Any, names: dict[Any, str]) -> Root:
+    return names[group[0].dep.target.module], bool(graph.is_out_channel_pruning_fn(group[0].dep.handler))
+
+
+def _removable(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[Root]:
+    """List the groups whose layers we can slice and whose channels some layer consumes (else they are outputs)."""
+    from torch import nn
+
+    from efflab.surgery import SLICEABLE
+
+    try:
+        graph = _graph(copy.deepcopy(module), inputs)
+    except Exception as error:
+        raise RequestError(f"prune_channels cannot trace this model ({type(error).__name__}: {error})") from error
+    names = {layer: name for name, layer in graph.model.named_modules()}
+    roots = []
+    for group in _groups(graph):
+        deps = [dep for dep, _ in group]
+        layers = [dep.target.module for dep in deps if dep.target.module in names]
+        foreign = any(isinstance(dep.target.module, nn.Parameter) for dep in deps)
+        consumed = any(not graph.is_out_channel_pruning_fn(dep.handler) for dep in deps if dep.target.module in names)
+        if consumed and not foreign and all(isinstance(layer, SLICEABLE) for layer in layers):
+            roots.append(_root(graph, group, names))
+    return roots
+
+
+def _survives(module: nn.Module, inputs: tuple[Tensor, ...], plan: _Plan, root: Root) -> bool:
+    try:
+        structure = _prune(copy.deepcopy(module), inputs, plan, [root])
+    except Exception:  # whatever torch-pruning runs into, this group is not for us
+        return False
+    return bool(structure) and _exact(module, structure, inputs)
+
+
+def _prune(module: nn.Module, inputs: tuple[Tensor, ...], plan: _Plan, roots: list[Root]) -> Structure:
+    """Prune `module` in place by its dependency graph; return what is kept."""
+    import torch
+
+    graph = _graph(module, inputs)
+    names = {layer: name for name, layer in module.named_modules()}
+    score = _scorer(plan)
+    first: dict[Root, int] = {}
+    structure: Structure = {}
+    for step in range(plan.steps):
+        if plan.gradients is not None:
+            module.zero_grad()
+            plan.gradients(module)
+        scores: dict[Root, tuple[Tensor, int]] = {}
+        for group in _groups(graph):
+            root = _root(graph, group, names)
+            if root in roots:
+                values = _block_scores(group, score, names)
+                if values is not None:
+                    scores[root] = values
+                    first.setdefault(root, len(values[0]) * values[1])
+        drops = _choose(scores, first, plan, plan.ratio * (step + 1) / plan.steps)
+        for root, dropped in drops.items():
+            layer = module.get_submodule(root[0])
+            pruner = graph.get_pruner_of_module(layer)
+            handler = pruner.prune_out_channels if root[1] else pruner.prune_in_channels
+            group = graph.get_pruning_group(layer, handler, dropped)
+            _note(graph, group, names, structure)
+            with torch.no_grad():
+                group.prune()
+    return structure
+
+
+def _note(graph: Any, group: Any, names: dict[Any, str], structure: Structure) -> None:
+    """Record what a pruning group leaves of each layer, in the channel numbers that the layers had at the start."""
+    for dep, indices in group:
+        layer = dep.target.module
+        if layer not in names:
+            continue  # reshapes and additions have no channels of their own
+        out = graph.is_out_channel_pruning_fn(dep.handler)
+        count = graph.get_out_channels(layer) if out else graph.get_in_channels(layer)
+        kept = structure.setdefault(names[layer], {}).setdefault("out" if out else "in", list(range(count)))
+        gone = set(indices)
+        kept[:] = [channel for position, channel in enumerate(kept) if position not in gone]
+
+
+def _block_scores(group: Any, score: Callable[[Any], Tensor | None], names: dict[Any, str]) -> tuple[Tensor, int] | None:
+    """Return the scores of a group's channels, averaged over the blocks that must be sliced alike, and their number."""
+    from efflab.surgery import lowest_common_groups
+
+    values = score(group)
+    blocks = lowest_common_groups([dep.target.module for dep, _ in group if dep.target.module in names])
+    if values is None or len(values) % blocks:
+        return None
+    return values.detach().float().view(blocks, -1).mean(dim=0), blocks
+
+
+def _choose(
+    scores: dict[Root, tuple[Tensor, int]], first: dict[Root, int], plan: _Plan, ratio: float
+) -> dict[Root, list[int]]:
+    """Return which channels of each group go, as positions among those now left."""
+    keep: dict[Root, float] = {root: first[root] * (1 - ratio) for root in scores}
+    if plan.scope == "global":
+        keep = _share_out(scores, first, ratio)
+    drops = {}
+    for root, (values, blocks) in scores.items():
+        now, step = len(values), -(-plan.round_to // blocks)
+        left = min(now, max(step, int(keep[root] / blocks / step + 0.5 + 1e-9) * step))
+        if left < now:
+            positions = values.argsort(stable=True)[: now - left].sort().values.tolist()
+            drops[root] = [block * now + position for block in range(blocks) for position in positions]
+    return drops
+
+
+def _share_out(scores: dict[Root, tuple[Tensor, int]], first: dict[Root, int], ratio: float) -> dict[Root, float]:
+    """Rank all channels together and return how many each group keeps."""
+    keep = {root: float(len(values) * blocks) for root, (values, blocks) in scores.items()}
+    excess = sum(keep.values()) - (1 - ratio) * sum(first[root] for root in scores)
+    ranked = sorted((float(value), root, blocks) for root, (values, blocks) in scores.items() for value in values)
+    for _, root, blocks in ranked:
+        if excess < blocks:
+            break
+        if keep[root] - blocks >= max(1.0, LEAST_SHARE * first[root]):
+            keep[root] -= blocks
+            excess -= blocks
+    return keep
+
+
+def _scorer(plan: _Plan) -> Callable[[Any], Tensor | None]:
+    import torch
+    from torch_pruning.pruner import importance
+
+    if plan.importance == "random":
+        generator = torch.Generator().manual_seed(plan.seed)
+        return lambda group: torch.rand(len(group[0].idxs), generator=generator)
+    if plan.importance == "taylor" and plan.gradients is None:
+        raise RequestError("importance taylor needs gradients")
+    makers: dict[str, Callable[[], Any]] = {
+        "l1": lambda: importance.GroupMagnitudeImportance(p=1),
+        "l2": lambda: importance.GroupMagnitudeImportance(p=2),
+        "taylor": importance.GroupTaylorImportance,
+        "bn_scale": importance.BNScaleImportance,
+        "lamp": importance.LAMPImportance,
+    }
+    scorer: Callable[[Any], Tensor | None] = makers[plan.importance]()
+    return scorer
+
+
+def _exact(module: nn.Module, structure: Structure, inputs: tuple[Tensor, ...]) -> bool:
+    """Say whether the sliced module runs and gives what `module` gives when it ignores the dropped channels."""
+    import torch
+
+    from efflab.surgery import ACROSS_CHANNELS, ignoring, keep_structure
+
+    sliced = copy.deepcopy(module)
+    handles: list[Any] = []
+    with torch.no_grad():
+        try:
+            actual = sliced_outputs = keep_structure(sliced, structure)(*inputs)
+            handles = ignoring(module, structure)
+            expected = module(*inputs)
+        except Exception:  # the sliced layers do not fit each other
+            return False
+        finally:
+            for handle in handles:
+                handle.remove()
+    actual, expected = (torch.utils._pytree.tree_leaves(tree) for tree in (sliced_outputs, expected))
+    if [one.shape for one in actual] != [one.shape for one in expected]:
+        return False
+    if any(isinstance(module.get_submodule(name), ACROSS_CHANNELS) for name in structure):
+        return True  # such a norm sees the dropped channels, so the two differ by nature
+    worst = [float((a - e).abs().max()) <= 1e-3 * float(e.abs().max()) + 1e-6 for a, e in zip(actual, expected, strict=True)]
+    return all(worst)
+
+
+def _like_parameters(array: Tensor, module: nn.Module) -> Tensor:
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), array.dtype)
+    return array.to(dtype) if array.is_floating_point() else array
+
+
+def _gradients(task: Any, examples: int) -> Callable[[nn.Module], None]:
+    """Return a function that fills the gradients of the task's loss over the first training examples."""
+    import torch
+
+    split = task.split("train")
+    inputs, targets = torch.from_numpy(split.inputs[0][:examples]), torch.from_numpy(split.targets[:examples])
+
+    def fill(module: nn.Module) -> None:
+        with torch.enable_grad():
+            for batch, wanted in zip(inputs.split(128), targets.split(128), strict=True):
+                loss = task.loss(module(_like_parameters(batch, module)), wanted) * (len(wanted) / len(targets))
+                loss.backward()
+
+    return fill

@@ -1,0 +1,92 @@
+"""Trains a card's model for one seed and writes weights, score and cost into the card."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import yaml
+
+from efflab.artefact import build
+from efflab.baseline import WEIGHTS_MARK, Baseline, Weights, file_digest, load_baseline
+from efflab.errors import Problem, RequestError
+from efflab.store import write_atomically
+
+Report = Callable[[int, int, str], None]
+TOLERANCE = 0.01  # least tolerance of a promise; seeds that differ more widen it
+
+
+def train_seed(baseline: Baseline, seed: int, checkpoints: Path, report: Report) -> Weights:
+    """Train (or go on training) `baseline` with `seed` and record the result in its card.
+
+    Raises RequestError for cards that name no training settings. The test split is scored once, at the end.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    from efflab.hardware import training_cost
+    from efflab.training import TrainingSettings, examples_seen, fit
+
+    card, task = baseline.card, baseline.task
+    if card.training is None:
+        what = "has no `training` section, so efflab cannot train it; bring weights instead"
+        raise RequestError(Problem(baseline.document.where(()), what))
+    torch.manual_seed(seed)
+    module = build(baseline.builder())
+    settings = TrainingSettings(**card.training.model_dump())
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    checkpoint = checkpoints / checkpoint_name(baseline, seed)
+    seconds = fit(module, task, settings, seed, checkpoint=checkpoint, report=report)
+    path = baseline.document.path.parent / f"{card.name}-s{seed}.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, str(path))
+    cost = training_cost(module, task, examples_seen(task, settings), seconds)
+    weights = Weights(
+        seed=seed,
+        file=path.name,
+        sha256=file_digest(path),
+        quality=round(score(module, task), 6),
+        training_macs=float(cost.training_macs),
+        seconds=round(seconds, 1),
+        hardware_burden_flop=float(cost.hardware_burden_flop),
+    )
+    record(baseline.document.path, weights)
+    checkpoint.unlink()
+    return weights
+
+
+def checkpoint_name(baseline: Baseline, seed: int) -> str:
+    """Return the file name of a training's checkpoint; other settings have another."""
+    card = baseline.card
+    identity = hashlib.sha256(repr((card.model, card.python, card.training, card.task, seed)).encode()).hexdigest()
+    return f"{card.name}-s{seed}-{identity[:12]}.safetensors"
+
+
+def score(module: Any, task: Any) -> float:
+    """Return the metric of a torch module on the test split."""
+    import numpy as np
+    import torch
+
+    split = task.split("test")
+    module.eval()
+    with torch.inference_mode():
+        batches = [tuple(torch.from_numpy(array[i : i + 250]) for array in split.inputs) for i in range(0, len(split), 250)]
+        outputs = np.concatenate([module(*batch).float().numpy() for batch in batches])
+    return float(task.quality(task.scores(outputs, split.targets)))
+
+
+def record(path: Path, weights: Weights) -> None:
+    """Put one set of weights into a card, in the part below the mark; the prose above it stays as it is."""
+    card = load_baseline(path).card
+    kept = [one for one in card.weights if one.seed != weights.seed]
+    entries = sorted([*kept, weights], key=lambda one: one.seed)
+    head = path.read_text(encoding="utf-8").split(WEIGHTS_MARK)[0].rstrip("\n") + "\n"
+    written: dict[str, Any] = {}
+    scores = [one.quality for one in entries if one.quality is not None]
+    if scores:
+        spread = max(scores) - min(scores)
+        written["promise"] = {"value": round(mean(scores), 6), "tolerance": round(max(TOLERANCE, 1.5 * spread), 6)}
+    written["weights"] = [one.model_dump(exclude_none=True) for one in entries]
+    write_atomically(path, head + WEIGHTS_MARK + yaml.safe_dump(written, sort_keys=False))

@@ -1,0 +1,82 @@
+"""A worker process: reads one stage a line on standard input, answers with lines of JSON, ends when its parent does."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from efflab.errors import RequestError, Unavailable
+
+QUIET_S = 0.3  # at most one progress line in this time
+
+
+def main() -> None:
+    """Serve stages until standard input closes."""
+    _die_with_parent()
+    # libraries print to stdout; the protocol has a descriptor of its own
+    channel = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+
+    def send(**message: Any) -> None:
+        channel.write(json.dumps(message) + "\n")
+
+    for line in sys.stdin:
+        job = json.loads(line)
+        last = 0.0
+
+        def report(done: int, total: int, note: str) -> None:
+            nonlocal last
+            if time.monotonic() - last > QUIET_S:
+                last = time.monotonic()
+                send(done=done, total=total, note=note)
+
+        send(**_answer(job, report))
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process when its parent is killed, so that no orphan writes into a store in use."""
+    if sys.platform == "linux":
+        import ctypes
+
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+def _answer(job: dict[str, Any], report: Any) -> dict[str, Any]:
+    started = time.perf_counter()
+    try:
+        import torch
+
+        from efflab.stages import execute
+
+        torch.set_num_threads(job["threads"])
+        result = execute(job["kind"], job["spec"], [Path(path) for path in job["needs"]], Path(job["folder"]), report)
+    except (RequestError, Unavailable) as error:
+        status = "unavailable" if isinstance(error, Unavailable) else "failed"
+        return {"status": status, "reason": str(error)}
+    except MemoryError:
+        return {"status": "failed", "reason": "out of memory"}
+    except OSError as error:
+        disk_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return {"status": "disk full" if disk_full else "failed", "reason": f"{type(error).__name__}: {error}"}
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        return {"status": "failed", "reason": _sentence(error)}
+    return {"status": "ok", "result": result, "seconds": time.perf_counter() - started}
+
+
+def _sentence(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+if __name__ == "__main__":
+    main()
