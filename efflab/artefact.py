@@ -54,7 +54,9 @@ def read_structure(folder: Path) -> dict[str, Any]:
     """Read `artefact.json`; raise RequestError if it is of a newer schema."""
     structure: dict[str, Any] = json.loads((folder / STRUCTURE).read_text())
     if structure["schema"] > SCHEMA:
-        raise RequestError(f"{folder} was written by a newer efflab (schema {structure['schema']}, this one knows {SCHEMA})")
+        raise RequestError(
+            f"{folder} was written by a newer efflab (schema {structure['schema']}, this one knows {SCHEMA})"
+        )
     return structure
 
 

@@ -33,7 +33,7 @@ class Session(ABC):
 
     def wait(self) -> None:
         """Return when all started work is done; synchronous runtimes need not override it."""
-        return None
+        return
 
     def fetch(self, outputs: Any) -> Any:
         """Return outputs as a numpy array, or any pytree of arrays."""

@@ -157,7 +157,7 @@ class Baseline:
         key = "python" if card.python else "torch_export"
         file = card.python.file if card.python else str(card.torch_export)
         path = self._existing(file, (key,))
-        builder = {key: str(path), "sha256": file_digest(path)}
+        builder: dict[str, Any] = {key: str(path), "sha256": file_digest(path)}
         if card.python:
             builder |= {"function": card.python.function, "settings": card.python.settings}
         return builder
@@ -191,7 +191,7 @@ class Baseline:
             raise RequestError(Problem(place, f"the weights {path} are missing"))
         digest = file_digest(path)
         if digest != weights.sha256:
-            what = f"the weights {path.name} have sha256 {digest[:12]}..., the card says {weights.sha256[:12]}...; they were changed or damaged"
+            what = f"the weights {path.name} have sha256 {digest[:12]}..., the card says {weights.sha256[:12]}...: damaged?"
             raise RequestError(Problem(place, what))
         return path
 
@@ -237,7 +237,10 @@ def _download(url: str, sha256: str, place: str) -> Path:
         return path
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with urllib.request.urlopen(url, timeout=30) as response, tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        with (
+            urllib.request.urlopen(url, timeout=30) as response,
+            tempfile.NamedTemporaryFile(dir=folder, delete=False) as file,
+        ):
             while chunk := response.read(1 << 20):
                 file.write(chunk)
     except (OSError, ValueError) as error:
@@ -278,7 +281,9 @@ def find_card(name: str, near: Path | None = None) -> Path:
         raise RequestError(f"there is no card at {name}")
     files = card_files(near)
     if name not in files:
-        raise RequestError(f"unknown baseline {name!r}; {nearest(name, (key for key, path in files.items() if path.parent.name == 'baselines'))}")
+        raise RequestError(
+            f"unknown baseline {name!r}; {nearest(name, (key for key, path in files.items() if path.parent.name == 'baselines'))}"
+        )
     return files[name]
 
 
@@ -296,7 +301,11 @@ def load_baseline(path: Path) -> Baseline:
         problems += [one if one.where else Problem(document.where(("task",)), one.what) for one in error.problems]
     if card.model is not None and next(iter(card.model)) not in registry.names("models"):
         name = next(iter(card.model))
-        problems.append(Problem(document.where(("model", name)), f"unknown model {name!r}; {nearest(name, registry.names('models'))}"))
+        problems.append(
+            Problem(
+                document.where(("model", name)), f"unknown model {name!r}; {nearest(name, registry.names('models'))}"
+            )
+        )
     if problems or task is None:
         raise RequestError(problems)
     return Baseline(card, document, task)
@@ -316,14 +325,14 @@ def make(schema: type[Any], document: Document, key: tuple[str | int, ...]) -> A
 
 
 def family_members(family: str, near: Path | None = None) -> list[Baseline]:
-    """Return the baselines of a family, by name; raise RequestError if there is none."""
+    """Return the trained baselines of a family, by name; raise RequestError if there is none."""
     members, families = [], set()
     for path in card_files(near).values():
         if path.parent.name != "baselines":
             continue
         baseline = load_baseline(path)
         families.add(baseline.card.family or "")
-        if baseline.card.family == family:
+        if baseline.card.family == family and baseline.seeds():  # a card that was not trained yet is no member yet
             members.append(baseline)
     if not members:
         raise RequestError(f"unknown family {family!r}; {nearest(family, families - {''})}")

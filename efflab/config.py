@@ -99,7 +99,9 @@ class _Reader:
         line = node.start_mark.line + 1
         self.lines.setdefault(key, line)
         if self.count > MOST_NODES or len(key) > MOST_DEPTH:
-            raise RequestError(Problem(f"{self.path}:{line}", "expands to too much (anchors that repeat anchors, or too deep)"))
+            raise RequestError(
+                Problem(f"{self.path}:{line}", "expands to too much (anchors that repeat anchors, or too deep)")
+            )
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, key)
         if isinstance(node, yaml.SequenceNode):
@@ -107,7 +109,9 @@ class _Reader:
         try:
             return self.constructor.construct_object(node, deep=True)
         except (yaml.YAMLError, ValueError) as error:
-            self.problems.append(Problem(f"{self.path}:{line}", f"not YAML: {getattr(error, 'problem', None) or error}"))
+            self.problems.append(
+                Problem(f"{self.path}:{line}", f"not YAML: {getattr(error, 'problem', None) or error}")
+            )
             return None
 
     def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
@@ -138,8 +142,14 @@ def problems_of(error: ValidationError, schema: type[BaseModel], document: Docum
     problems = []
     for item in error.errors():
         # pydantic adds tags of unions and "[key]" marks to a location; they are no keys of the file
-        location = tuple(part for part in item["loc"] if isinstance(part, int) or (*key, part) in document.lines
-                         or part == item["loc"][-1] or not str(part).startswith(("function-", "[")))
+        location = tuple(
+            part
+            for part in item["loc"]
+            if isinstance(part, int)
+            or (*key, part) in document.lines
+            or part == item["loc"][-1]
+            or not str(part).startswith(("function-", "["))
+        )
         if item["type"] == "extra_forbidden":
             known = _fields_at(schema, item["loc"][:-1])
             what = f"unknown key {item['loc'][-1]!r}; {nearest(str(item['loc'][-1]), known)}"

@@ -94,7 +94,9 @@ def _download(source: DataSet, part: Path, report: Callable[[int, int], None]) -
             f"Offline, put the archive at {part.with_name(part.name.removesuffix('.part'))}"
         ) from error
     if have < source.bytes:
-        raise RequestError(f"{source.url} broke off at {have:,} of {source.bytes:,} bytes; run the same command to go on")
+        raise RequestError(
+            f"{source.url} broke off at {have:,} of {source.bytes:,} bytes; run the same command to go on"
+        )
 
 
 def _sha256(path: Path) -> str:

@@ -33,7 +33,7 @@ class RequestError(Exception):
         return type(self), (self.problems,)
 
 
-class Unavailable(Exception):
+class Unavailable(Exception):  # noqa: N818 (a state of the machine more than an error)
     """Something optional is not installed or not supported here; the text is the reason and the way out."""
 
 

@@ -107,7 +107,15 @@ class LocalExecutor:
                 events.append(Progress(stage_id, message["done"], message["total"], message["note"]))
                 continue
             self.idle.append(self.busy.pop(stage_id))
-            events.append(Done(stage_id, message["status"], message.get("reason", ""), message.get("result", {}), message.get("seconds", 0.0)))
+            events.append(
+                Done(
+                    stage_id,
+                    message["status"],
+                    message.get("reason", ""),
+                    message.get("result", {}),
+                    message.get("seconds", 0.0),
+                )
+            )
         return events
 
     def _check_limits(self, stage_id: str, worker: _Worker) -> list[Done | Progress]:
@@ -133,7 +141,7 @@ class _Worker:
     """One spawned process and the pipe to it."""
 
     def __init__(self, threads: int):
-        self.errors = tempfile.TemporaryFile()
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the worker)
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "efflab.worker"],

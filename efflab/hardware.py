@@ -65,12 +65,10 @@ def training_cost(
 
 def macs_per_example(module: nn.Module, task: Task) -> int:
     """Return the MACs of one forward pass of one training example."""
-    import torch
-
+    from efflab.calibration import example_inputs
     from efflab.profiling.work import count_module
 
-    inputs = tuple(torch.from_numpy(array[:1].copy()) for array in task.split("train").inputs)
-    return count_module(module, inputs)["macs"]
+    return count_module(module, example_inputs(task, 1))["macs"]
 
 
 def add_cost(total: Cost, part: Cost) -> None:

@@ -106,7 +106,13 @@ class _Planner:
         self.digests: dict[str, str] = {}
 
     def add(
-        self, kind: str, title: str, needs: tuple[str, ...], told: dict[str, Any], extra: dict[str, Any], estimate_s: float
+        self,
+        kind: str,
+        title: str,
+        needs: tuple[str, ...],
+        told: dict[str, Any],
+        extra: dict[str, Any],
+        estimate_s: float,
     ) -> str:
         """Add a stage; `told` enters its id, `extra` (paths, titles) does not."""
         one = stage_id(kind, told, needs)
@@ -143,14 +149,16 @@ class _Planner:
                 "technique": name,
                 "settings": technique.model_dump(),
                 "version": technique.version,
-                "seed": seed if technique.random else 0,
+                "seed": seed if technique.draws() else 0,
                 "task": task,
             }
             if "card" in type(technique).model_fields or "teacher" in type(technique).model_fields:
                 step["cards"] = self.named_card(baseline, technique)
             title = f"{variant.name if index + 1 == len(variant.steps) else '...'}: {name} s{step['seed']}"
             estimate = 3.0 + _training_seconds(baseline, technique.epochs_of_training())
-            made.append(self.add("step", title, (made[-1], made[0]), step, extra | {"weights_seed": weights_seed}, estimate))
+            made.append(
+                self.add("step", title, (made[-1], made[0]), step, extra | {"weights_seed": weights_seed}, estimate)
+            )
         return made
 
     def named_card(self, baseline: Baseline, technique: Any) -> dict[str, Any]:
@@ -164,8 +172,15 @@ class _Planner:
         return {name: other.content((other.seeds() or [0])[0])}
 
     def row(
-        self, baseline: Baseline, variant: Variant, role: Role, of: str | None, seed: int, choice: BackendChoice,
-        made: list[str], first: bool,
+        self,
+        baseline: Baseline,
+        variant: Variant,
+        role: Role,
+        of: str | None,
+        seed: int,
+        choice: BackendChoice,
+        made: list[str],
+        first: bool,
     ) -> None:
         form = variant.form(baseline.form)
         misfit, stages, quality = "", list(made), None
@@ -183,10 +198,21 @@ class _Planner:
             quality = self.add("quality", title, (stages[-1],), told, {}, 3.0)
         self.rows.append(
             Row(
-                variant.name, role, of, variant.parent or of, tuple((n, t.model_dump()) for n, t in variant.steps),
-                baseline.name, baseline.card.family, next(iter(baseline.card.task)), seed, choice.label,
-                choice.settings.device, misfit, tuple(stages), quality,
-                {batch: "" for batch in self.recipe.spec.measure.batch_sizes} if first and not misfit else {},
+                variant.name,
+                role,
+                of,
+                variant.parent or of,
+                tuple((n, t.model_dump()) for n, t in variant.steps),
+                baseline.name,
+                baseline.card.family,
+                next(iter(baseline.card.task)),
+                seed,
+                choice.label,
+                choice.settings.device,
+                misfit,
+                tuple(stages),
+                quality,
+                dict.fromkeys(self.recipe.spec.measure.batch_sizes, "") if first and not misfit else {},
             )
         )
 
@@ -215,12 +241,19 @@ class _Planner:
                 if not members:
                     continue
                 told = {
-                    "backend": choice.name, "settings": choice.settings.model_dump(), "batch_size": batch, "budget": budget,
-                    "machine": machine, "threads": self.threads, "members": {row.variant: row.made[-1] for row in members},
+                    "backend": choice.name,
+                    "settings": choice.settings.model_dump(),
+                    "batch_size": batch,
+                    "budget": budget,
+                    "machine": machine,
+                    "threads": self.threads,
+                    "members": {row.variant: row.made[-1] for row in members},
                 }
                 needs = tuple(dict.fromkeys(row.made[-1] for row in members))
                 seconds = len(members) * (1.5 + measure.min_seconds * 1.5)
-                one = self.add("latency", f"{choice.label} at batch {batch}, {len(members)} in turn", needs, told, {}, seconds)
+                one = self.add(
+                    "latency", f"{choice.label} at batch {batch}, {len(members)} in turn", needs, told, {}, seconds
+                )
                 for row in members:
                     row.latency[batch] = one
 

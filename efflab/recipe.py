@@ -161,7 +161,9 @@ def _baselines(spec: RecipeSpec, document: Document) -> tuple[list[Baseline], li
         family = family_members(baseline.card.family, baseline.document.path) if baseline.card.family else []
         return [baseline], family if spec.measure.controls else []
     except RequestError as error:
-        raise RequestError([p if p.where else Problem(document.where((key,)), p.what) for p in error.problems]) from error
+        raise RequestError(
+            [p if p.where else Problem(document.where((key,)), p.what) for p in error.problems]
+        ) from error
 
 
 def _backends(spec: RecipeSpec, document: Document, problems: list[Problem]) -> list[BackendChoice]:
@@ -175,7 +177,10 @@ def _backends(spec: RecipeSpec, document: Document, problems: list[Problem]) -> 
         schema = _collect(problems, document, lambda name=name: registry.load("backends", name), key)
         place = key if isinstance(entry, str) else (*key, name)
         known = schema and _collect(
-            problems, document, lambda s=schema, p=place, e=entry: s() if isinstance(e, str) else make(s, document, p), key
+            problems,
+            document,
+            lambda s=schema, p=place, e=entry: s() if isinstance(e, str) else make(s, document, p),
+            key,
         )
         if known:
             choice = BackendChoice(name, known)
@@ -208,7 +213,9 @@ def _expand(spec: RecipeSpec, document: Document, problems: list[Problem]) -> li
                 problems.append(Problem(where, f"variants continue each other in a circle: {circle}"))
                 parents = []
             elif parent not in spec.variants:
-                problems.append(Problem(where, f"unknown variant {parent!r}; {nearest(parent, set(spec.variants) - {name})}"))
+                problems.append(
+                    Problem(where, f"unknown variant {parent!r}; {nearest(parent, set(spec.variants) - {name})}")
+                )
                 parents = []
             else:
                 parents = visit(parent, (*trail, name))
@@ -254,7 +261,9 @@ def _sweep(
         return []
     twice = [one for one in sweep if one in settings]
     if twice:
-        problems.append(Problem(document.where((*key, "sweep", twice[0])), f"{twice[0]!r} is also given outside the sweep"))
+        problems.append(
+            Problem(document.where((*key, "sweep", twice[0])), f"{twice[0]!r} is also given outside the sweep")
+        )
     expanded = []
     for values in itertools.product(*sweep.values()):
         chosen = dict(zip(sweep, values, strict=True))
@@ -293,6 +302,7 @@ _FORMS: dict[Form, str] = {"module": "a torch module", "onnx": "an ONNX file"}
 
 def _legal(variant: Variant) -> str:
     """Order the steps as they could stand: modules first, then the export, then what takes ONNX."""
+
     def rank(technique: Technique) -> int:
         return 0 if technique.gives == "module" else 1 if technique.takes == "module" else 2
 

@@ -7,15 +7,15 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from efflab.environment import commit, fingerprint, machine_id
 from efflab.errors import RequestError
 from efflab.executor import Done, Executor, Job, LocalExecutor, Progress
 from efflab.plan import Plan, Row, Stage, make_plan
-from efflab.recipe import Recipe, load_recipe
+from efflab.recipe import load_recipe
 from efflab.store import Store
-from efflab.study import SCHEMA, Record, Study, save_study
+from efflab.study import SCHEMA, Latency, Record, Study, save_study
 
 WHOLE_DISK = "the disk is full; what is finished is kept. Free some space and run the same command again"
 
@@ -95,7 +95,9 @@ def stages_to_force(plan: Plan, names: list[str]) -> set[str]:
     if missing:
         from efflab.errors import nearest
 
-        raise RequestError(f"unknown variant {missing[0]!r} in --force; {nearest(missing[0], {row.variant for row in plan.rows})}")
+        raise RequestError(
+            f"unknown variant {missing[0]!r} in --force; {nearest(missing[0], {row.variant for row in plan.rows})}"
+        )
     others = {stage for row in plan.rows if row not in rows for stage in row.made}
     forced = {stage for row in rows for stage in (*row.made, row.quality, *row.latency.values()) if stage}
     return forced - others
@@ -113,7 +115,9 @@ def _cached(plan: Plan, store: Store) -> Outcomes:
 
 def _run_models(plan: Plan, store: Store, outcomes: Outcomes, watcher: Watcher, workers: int) -> None:
     limits = plan.recipe.spec.limits
-    waiting = {one: stage for one, stage in plan.stages.items() if stage.kind != "latency" and one not in outcomes.results}
+    waiting = {
+        one: stage for one, stage in plan.stages.items() if stage.kind != "latency" and one not in outcomes.results
+    }
     if not waiting:
         return
     count = max(1, min(workers, len(waiting)))
@@ -151,7 +155,11 @@ def _finish(stage: Stage, done: Done, store: Store, outcomes: Outcomes, watcher:
     if done.status == "disk full":
         raise RequestError(WHOLE_DISK)
     if done.status == "ok":
-        store.commit(stage.id, done.result, {"kind": stage.kind, "title": stage.title, "spec": stage.spec, "seconds": done.seconds})
+        store.commit(
+            stage.id,
+            done.result,
+            {"kind": stage.kind, "title": stage.title, "spec": stage.spec, "seconds": done.seconds},
+        )
         outcomes.results[stage.id] = done.result
     else:
         shutil.rmtree(store.work_folder(stage.id), ignore_errors=True)
@@ -160,24 +168,32 @@ def _finish(stage: Stage, done: Done, store: Store, outcomes: Outcomes, watcher:
 
 
 def _run_latency(plan: Plan, store: Store, outcomes: Outcomes, watcher: Watcher) -> None:
-    for stage in [stage for stage in plan.stages.values() if stage.kind == "latency" and stage.id not in outcomes.results]:
+    for stage in [
+        stage for stage in plan.stages.values() if stage.kind == "latency" and stage.id not in outcomes.results
+    ]:
         watcher.begin(stage)
         timings, seconds = _measure(plan, stage, store, outcomes, watcher)
         good = {label: timing for label, timing in timings.items() if isinstance(timing, dict)}
-        bad = {label: str(timing) for label, timing in timings.items() if not isinstance(timing, dict)}
+        bad = {label: (timing.status, str(timing)) for label, timing in timings.items() if not isinstance(timing, dict)}
         result = {"timings": good, "reasons": bad}
         outcomes.results[stage.id] = result
         if good:
-            store.commit(stage.id, result, {"kind": stage.kind, "title": stage.title, "spec": stage.spec, "seconds": seconds})
-        watcher.end(stage, "failed" if bad else "ok", "; ".join(f"{label}: {why}" for label, why in bad.items()), seconds)
+            store.commit(
+                stage.id, result, {"kind": stage.kind, "title": stage.title, "spec": stage.spec, "seconds": seconds}
+            )
+        why = "; ".join(f"{label}: {reason}" for label, (_, reason) in bad.items())
+        watcher.end(stage, "failed" if bad else "ok", why, seconds)
 
 
-def _measure(plan: Plan, stage: Stage, store: Store, outcomes: Outcomes, watcher: Watcher) -> tuple[dict[str, Any], float]:
+def _measure(
+    plan: Plan, stage: Stage, store: Store, outcomes: Outcomes, watcher: Watcher
+) -> tuple[dict[str, Any], float]:
     import time
 
     import numpy as np
 
-    from efflab.profiling.latency import Budget, Job as LatencyJob, measure_group
+    from efflab.profiling.latency import Budget, measure_group
+    from efflab.profiling.latency import Job as LatencyJob
 
     spec, folder = stage.spec, store.work_folder(stage.id)
     jobs = []
@@ -189,9 +205,14 @@ def _measure(plan: Plan, stage: Stage, store: Store, outcomes: Outcomes, watcher
                 np.savez(inputs, *(np.ascontiguousarray(array[: spec["batch_size"]]) for array in examples))
             jobs.append(LatencyJob(label, store.folder(made), spec["backend"], spec["settings"], inputs))
     started = time.perf_counter()
-    report = lambda done, total, note="": watcher.progress(stage.id, done, total, note)  # noqa: E731
-    timings: dict[str, Any] = measure_group(jobs, Budget(**spec["budget"]), spec["threads"], report) if jobs else {}
+    timings: dict[str, Any] = {}
+    if jobs:
+        timings.update(measure_group(jobs, Budget(**spec["budget"]), spec["threads"], _reporter(watcher, stage.id)))
     return timings, time.perf_counter() - started
+
+
+def _reporter(watcher: Watcher, stage_id: str) -> Callable[..., None]:
+    return lambda done, total, note="": watcher.progress(stage_id, done, total, note)
 
 
 def _task_of(plan: Plan, label: str) -> Any:
@@ -209,8 +230,14 @@ def assemble(plan: Plan, outcomes: Outcomes) -> Study:
     records = [record for row in plan.rows for record in _records(plan, row, machine, outcomes)]
     owners = (*plan.recipe.baselines, *plan.recipe.family)
     return Study(
-        schema=SCHEMA, name=plan.recipe.spec.name, recipe=plan.recipe.text, efflab=version("efflab"), commit=commit(),
-        data={next(iter(owner.card.task)): owner.task.digest() for owner in owners}, machines={machine: print_}, records=records,
+        schema=SCHEMA,
+        name=plan.recipe.spec.name,
+        recipe=plan.recipe.text,
+        efflab=version("efflab"),
+        commit=commit(),
+        data={next(iter(owner.card.task)): owner.task.digest() for owner in owners},
+        machines={machine: print_},
+        records=records,
     )
 
 
@@ -219,10 +246,23 @@ def _records(plan: Plan, row: Row, machine: str, outcomes: Outcomes) -> list[Rec
     records = []
     for batch in measure.batch_sizes if row.latency else measure.batch_sizes[:1]:
         record = Record(
-            variant=row.variant, role=row.role, of=row.of, parent=row.parent, baseline=row.baseline, family=row.family,
-            steps=[{name: settings} for name, settings in row.steps], task=row.task, seed=row.seed, backend=row.backend,
-            device=row.device, batch_size=batch, machine=machine, status="ok", reason="",
-            margin=measure.margin, training=_training(plan, row),
+            variant=row.variant,
+            role=row.role,
+            of=row.of,
+            parent=row.parent,
+            baseline=row.baseline,
+            family=row.family,
+            steps=[{name: settings} for name, settings in row.steps],
+            task=row.task,
+            seed=row.seed,
+            backend=row.backend,
+            device=row.device,
+            batch_size=batch,
+            machine=machine,
+            status="ok",
+            reason="",
+            margin=measure.margin,
+            training=_training(plan, row),
             stages={"artefact": row.made[-1], "quality": row.quality or "", "latency": row.latency.get(batch, "")},
         )
         _fill(record, row, batch, outcomes)
@@ -246,15 +286,15 @@ def _fill(record: Record, row: Row, batch: int, outcomes: Outcomes) -> None:
     record["quality"] = outcomes.results[row.quality]  # type: ignore[typeddict-item]
     steps = [outcomes.results[stage]["cost"] for stage in row.made[1:]]
     keys = ("training_macs", "seconds", "hardware_burden_flop")
-    record["recovery"] = {key: sum(cost[key] for cost in steps) for key in keys}  # type: ignore[typeddict-item, misc]
+    record["recovery"] = {key: sum(cost[key] for cost in steps) for key in keys}  # type: ignore[typeddict-item]
     group = row.latency.get(batch)
     if group:
         measured = outcomes.results.get(group, {"timings": {}, "reasons": {}})
         if row.variant in measured["timings"]:
-            record["latency"] = {**measured["timings"][row.variant], "group": group}
+            record["latency"] = cast(Latency, {**measured["timings"][row.variant], "group": group})
         else:
-            record["status"] = "failed"
-            record["reason"] = measured["reasons"].get(row.variant, "latency not measured: the run was interrupted")
+            interrupted = ("failed", "latency not measured: the run was interrupted")
+            record["status"], record["reason"] = measured["reasons"].get(row.variant, interrupted)
 
 
 def _training(plan: Plan, row: Row) -> Any:
@@ -268,5 +308,3 @@ def _training(plan: Plan, row: Row) -> Any:
 def cached_stages(plan: Plan, store: Store) -> set[str]:
     """Return the stages of a plan that the store already holds."""
     return set(_cached(plan, store).results)
-
-

@@ -16,7 +16,9 @@ def recipe_schema() -> dict[str, Any]:
     schema = RecipeSpec.model_json_schema(by_alias=True, ref_template=REF)
     definitions = schema.setdefault("$defs", {})
     definitions["Step"] = _one_of("techniques", definitions, sweep=True)
-    definitions["Backend"] = {"anyOf": [{"enum": registry.names("backends")}, _one_of("backends", definitions, sweep=False)]}
+    definitions["Backend"] = {
+        "anyOf": [{"enum": registry.names("backends")}, _one_of("backends", definitions, sweep=False)]
+    }
     steps = {"type": "array", "items": {"$ref": "#/$defs/Step"}, "minItems": 1}
     definitions["VariantSpec"]["properties"]["steps"] = steps
     schema["properties"]["variants"]["additionalProperties"] = {"anyOf": [steps, {"$ref": "#/$defs/VariantSpec"}]}
@@ -37,6 +39,16 @@ def _one_of(kind: str, definitions: dict[str, Any], sweep: bool) -> dict[str, An
         definitions.update(settings.pop("$defs", {}))
         if sweep:
             lists = {key: {"type": "array", "items": value} for key, value in settings.get("properties", {}).items()}
-            settings.setdefault("properties", {})["sweep"] = {"type": "object", "properties": lists, "additionalProperties": False}
+            settings.setdefault("properties", {})["sweep"] = {
+                "type": "object",
+                "properties": lists,
+                "additionalProperties": False,
+            }
         properties[name] = {"anyOf": [settings, {"type": "null"}]}
-    return {"type": "object", "properties": properties, "additionalProperties": False, "minProperties": 1, "maxProperties": 1}
+    return {
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    }

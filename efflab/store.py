@@ -35,7 +35,9 @@ class Store:
             except (ValueError, KeyError, TypeError) as error:
                 raise RequestError(f"{mark} is damaged; move the folder {store.root} away to start afresh") from error
             if schema > SCHEMA:
-                raise RequestError(f"the store {store.root} was written by a newer efflab (schema {schema}, this one knows {SCHEMA})")
+                raise RequestError(
+                    f"the store {store.root} was written by a newer efflab (schema {schema}, this one knows {SCHEMA})"
+                )
         return store
 
     def prepare(self) -> None:
@@ -53,7 +55,9 @@ class Store:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise RequestError(f"another efflab run is at work in {self.root}; wait for it, or set EFFLAB_STORE") from error
+                raise RequestError(
+                    f"another efflab run is at work in {self.root}; wait for it, or set EFFLAB_STORE"
+                ) from error
             yield
 
     def folder(self, stage_id: str) -> Path:
@@ -117,7 +121,9 @@ def study_path(name_or_path: str) -> Path:
         from efflab.errors import nearest
 
         known = [entry.parent.name for entry in found.parents[1].glob("*/study.json")]
-        raise RequestError(f"no study named {name_or_path!r} in {found.parents[2]}; {nearest(name_or_path, known)}; `efflab run` makes one")
+        raise RequestError(
+            f"no study named {name_or_path!r} in {found.parents[2]}; {nearest(name_or_path, known)}; `efflab run` makes one"
+        )
     return found
 
 

@@ -19,7 +19,9 @@ from efflab.errors import Problem, RequestError
 SCHEMA = 1
 
 Status = Literal["ok", "failed", "unavailable"]
-Role = Literal["baseline", "repeat", "variant", "control", "dense"]  # repeat = the A/A row; dense = other family members
+Role = Literal[
+    "baseline", "repeat", "variant", "control", "dense"
+]  # repeat = the A/A row; dense = other family members
 
 
 class Work(TypedDict):

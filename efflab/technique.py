@@ -53,8 +53,10 @@ class Technique(Settings, ABC):
     version: ClassVar[int] = 1  # raise it when the same settings give another model
     takes: ClassVar[Form]
     gives: ClassVar[Form]
-    claims: ClassVar[tuple[str, ...]] = ()  # metrics of efflab.metrics that it moves for the better; the contract test checks
-    random: ClassVar[bool] = False  # draws random numbers: repeated over the recipe's seeds
+    claims: ClassVar[
+        tuple[str, ...]
+    ] = ()  # metrics of efflab.metrics that it moves for the better; the contract test checks
+    random: ClassVar[bool] = False  # draws random numbers, whatever its settings
     after: ClassVar[tuple[str, ...]] = ()  # techniques of which one must stand before this one
     before: ClassVar[tuple[str, ...]] = ()  # techniques that may not stand before this one
     tiny: ClassVar[dict[str, Any]]  # settings under which the contract test runs in seconds
@@ -67,6 +69,10 @@ class Technique(Settings, ABC):
     def rebuild(cls, module: torch.nn.Module, structure: dict[str, Any]) -> torch.nn.Module:
         """Return `module` with its layers changed to `structure`, before the stored weights are loaded into it."""
         return module
+
+    def draws(self) -> bool:
+        """Return whether it draws random numbers under these settings: such steps are repeated over the recipe's seeds."""
+        return self.random
 
     def control(self) -> Technique | None:
         """Return the settings that show what the technique's own choice is worth (e.g. random channels), if any."""

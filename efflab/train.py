@@ -72,7 +72,9 @@ def score(module: Any, task: Any) -> float:
     split = task.split("test")
     module.eval()
     with torch.inference_mode():
-        batches = [tuple(torch.from_numpy(array[i : i + 250]) for array in split.inputs) for i in range(0, len(split), 250)]
+        batches = [
+            tuple(torch.from_numpy(array[i : i + 250]) for array in split.inputs) for i in range(0, len(split), 250)
+        ]
         outputs = np.concatenate([module(*batch).float().numpy() for batch in batches])
     return float(task.quality(task.scores(outputs, split.targets)))
 

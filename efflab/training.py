@@ -125,7 +125,7 @@ def _resume(path: Path | None, module: nn.Module, optimizer: torch.optim.SGD) ->
         return 0, 0.0
     from safetensors import safe_open
 
-    with safe_open(str(path), "pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(str(path), "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         progress = json.loads(file.metadata()["progress"])
     module.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -49,15 +50,15 @@ def record(
         "batch_size": batch_size, "machine": machine, "status": "ok", "reason": "",
         "work": {
             "macs": round(macs), "effective_macs": round(macs), "bit_operations": round(macs) * bits * bits,
-            "params": round(macs) // 10, "nonzero_params": round(macs) // 10, "artefact_bytes": round(macs) * bits // 80,
-            "coverage": 1.0, "uncounted": {},
+            "params": round(macs) // 10, "nonzero_params": round(macs) // 10,
+            "artefact_bytes": round(macs) * bits // 80, "coverage": 1.0, "uncounted": {},
         },
         "quality": {
             "metric": "accuracy", "value": 1 - round(error * examples) / examples,
             "scores": pack_scores(scores_with_error(error, phase, examples)),
         },
         "recovery": {"training_macs": recovery_macs, "seconds": recovery_macs / 1e9, "hardware_burden_flop": 0.0},
-        "margin": 1.0,
+        "margin": 0.01,
     }  # fmt: skip
     if latency_ms is not None:
         made["latency"] = {
@@ -88,60 +89,40 @@ def study_of(records: list[Record], name: str = "synthetic") -> Study:
     }  # fmt: skip
 
 
+PRUNE, QUANTIZE = ("prune_channels", "finetune"), ("export_onnx", "quantize_static")
+# name, role, share of the baseline's MACs, share at whose error it stands, share of its time, bits, steps, seeds
+VARIANTS: list[tuple[str, str, float, float, float, int, tuple[str, ...], int]] = [
+    (BASELINE + " (A/A)", "repeat", 1, 1, 1, 32, (), 1),
+    ("prune50", "variant", 0.5, 0.8, 2 / 3, 32, PRUNE, 3),  # shift 1.6 on MACs, 1.2 on time
+    ("prune50-random", "control", 0.5, 0.3, 2 / 3, 32, PRUNE, 3),  # worse than a smaller dense model: 0.6 and 0.45
+]
+ONLY = {
+    "torch": [("bf16", "variant", 1, 1, 1.1, 16, ("cast",), 1)],
+    "onnxruntime": [
+        ("int8", "variant", 1, 0.98, 0.4, 8, QUANTIZE, 1),
+        ("prune50-int8", "variant", 0.5, 0.7, 0.24, 8, PRUNE + QUANTIZE, 1),
+    ],
+}
+
+
 def example_records(machine: str = "m1", slower: float = 1.0) -> list[Record]:
     """The family on its law, an A/A row, variants with planted shifts, and two rows that could not be measured."""
-    records = []
-    for backend, factor in (("torch", 1.0), ("onnxruntime", 0.4)):
-        for batch_size in (1, 64):
-            place: dict[str, Any] = {"backend": backend, "batch_size": batch_size, "machine": machine}
-
-            def time(macs: float, factor: float = factor) -> float:
-                return macs * MILLISECONDS_PER_MAC * factor * slower
-
-            for number, (name, macs) in enumerate(FAMILY.items()):
-                role = "baseline" if name == BASELINE else "dense"
-                records.append(
-                    record(name, macs, error_at(macs), role=role, latency_ms=time(macs), noise_seed=number, **place)
-                )
-            base = FAMILY[BASELINE]
-            records.append(
-                record(
-                    BASELINE + " (A/A)",
-                    base,
-                    error_at(base),
-                    role="repeat",
-                    latency_ms=time(base),
-                    noise_seed=40,
-                    **place,
-                )
-            )
-            for seed in range(3):
-                # half the MACs at the error of a dense model with 0.8 of them: shift 1.6 on MACs, 1.2 on latency
-                records.append(record(
-                    "prune50", base / 2, error_at(base * 0.8), latency_ms=time(base * 2 / 3) if seed == 0 else None, seed=seed,
-                    noise_seed=41, steps=("prune_channels", "finetune"), recovery_macs=5e12, phase=seed and 0, **place,
-                ))  # fmt: skip
-                # a control that lost more than a smaller dense model would have
-                records.append(record(
-                    "prune50-random", base / 2, error_at(base * 0.3), latency_ms=time(base * 2 / 3) if seed == 0 else None, seed=seed,
-                    noise_seed=42, steps=("prune_channels", "finetune"), recovery_macs=5e12, role="control", **place,
-                ))  # fmt: skip
-            if backend == "onnxruntime":
-                records.append(record(
-                    "int8", base, error_at(base * 0.98), latency_ms=time(base / 2.5), noise_seed=43, bits=8,
-                    steps=("export_onnx", "quantize_static"), **place,
-                ))  # fmt: skip
-                records.append(record(
-                    "prune50-int8", base / 2, error_at(base * 0.7), latency_ms=time(base / 4), noise_seed=44, bits=8,
-                    steps=("prune_channels", "finetune", "export_onnx", "quantize_static"), recovery_macs=5e12, **place,
-                ))  # fmt: skip
-            else:
-                records.append(record(
-                    "bf16", base, error_at(base), latency_ms=time(base * 1.1), noise_seed=45, bits=16, steps=("cast",), **place,
-                ))  # fmt: skip
+    records, base = [], FAMILY[BASELINE]
+    for backend, batch_size in itertools.product(ONLY, (1, 64)):
+        place: dict[str, Any] = {"backend": backend, "batch_size": batch_size, "machine": machine}
+        per_mac = MILLISECONDS_PER_MAC * slower * (0.4 if backend == "onnxruntime" else 1)
+        for number, (name, macs) in enumerate(FAMILY.items()):
+            place["role"] = "baseline" if name == BASELINE else "dense"
+            records.append(record(name, macs, error_at(macs), latency_ms=macs * per_mac, noise_seed=number, **place))
+        for name, role, work, level, time, bits, steps, seeds in VARIANTS + ONLY[backend]:
+            place |= {"role": role, "bits": bits, "steps": steps, "noise_seed": 40 + len(name)}
+            place["recovery_macs"] = 5e12 if "finetune" in steps else 0.0
+            for seed in range(seeds):
+                taken = base * time * per_mac if seed == 0 else None
+                records.append(record(name, base * work, error_at(base * level), latency_ms=taken, seed=seed, **place))
     records.append(failed("prune90", "RuntimeError: all channels of layer 3 were pruned", machine=machine))
-    records.append(failed("int8", 'openvino is not installed; pip install "efflab[openvino]"', status="unavailable",
-                          backend="openvino", machine=machine))  # fmt: skip
+    reason = 'openvino is not installed; pip install "efflab[openvino]"'
+    records.append(failed("int8", reason, status="unavailable", backend="openvino", machine=machine))
     return records
 
 

@@ -94,7 +94,10 @@ def test_missing_directory_and_binary_files(tmp_path):
 
 plain = st.recursive(
     st.one_of(st.integers(), st.booleans(), st.text(string.ascii_letters, max_size=5)),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(string.ascii_lowercase, min_size=1, max_size=4), inner, max_size=3)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.text(string.ascii_lowercase, min_size=1, max_size=4), inner, max_size=3),
+    ),
     max_leaves=10,
 )
 

@@ -32,32 +32,47 @@ def test_every_shipped_recipe_loads_and_says_how_to_run_it(path):
 
 
 def test_sweeps_multiply_and_name_their_variants():
-    names = [v.name for v in recipe("""
+    names = [
+        v.name
+        for v in recipe("""
 variants:
   p:
     - prune_channels: {importance: l1, round_to: 1, sweep: {ratio: [0.25, 0.5]}}
     - finetune: {sweep: {epochs: [1.0, 2.0]}}
-""").variants if v.role == "variant"]
-    assert names == ["p[ratio=0.25,epochs=1.0]", "p[ratio=0.25,epochs=2.0]", "p[ratio=0.5,epochs=1.0]", "p[ratio=0.5,epochs=2.0]"]
+""").variants
+        if v.role == "variant"
+    ]
+    assert names == [
+        "p[ratio=0.25,epochs=1.0]",
+        "p[ratio=0.25,epochs=2.0]",
+        "p[ratio=0.5,epochs=1.0]",
+        "p[ratio=0.5,epochs=2.0]",
+    ]
 
 
 def test_from_continues_each_expansion_and_shares_its_steps():
-    variants = {v.name: v for v in recipe("""
+    variants = {
+        v.name: v
+        for v in recipe("""
 variants:
   q: {from: p, steps: [{export_onnx: {}}]}
   p: [{prune_channels: {sweep: {ratio: [0.25, 0.5]}}}]
-""").variants}
+""").variants
+    }
     assert variants["q[ratio=0.5]"].steps[0] == variants["p[ratio=0.5]"].steps[0]
     assert variants["q[ratio=0.5]"].parent == "p[ratio=0.5]"
     assert variants["q[ratio=0.5]"].own == 1
 
 
 def test_a_choice_gets_a_random_control_and_what_follows_from_it_does_not():
-    variants = {v.name: v for v in recipe("""
+    variants = {
+        v.name: v
+        for v in recipe("""
 variants:
   p: [{prune_channels: {ratio: 0.5, importance: l1}}, {finetune: {}}]
   q: {from: p, steps: [{export_onnx: {}}]}
-""").variants}
+""").variants
+    }
     assert set(variants) == {"p", "q", "p~random"}
     assert variants["p~random"].steps[0][1].importance == "random"
     assert variants["p~random"].steps[1] == variants["p"].steps[1]
@@ -107,5 +122,7 @@ def test_unknown_baselines_and_families_name_the_nearest():
 
 
 def test_several_mistakes_are_all_reported():
-    found = problem("variants: {p: [{prune_chanels: {}}], q: [{finetune: {epohcs: 1}}]}\nmeasure: {backends: [nothing]}")
+    found = problem(
+        "variants: {p: [{prune_chanels: {}}], q: [{finetune: {epohcs: 1}}]}\nmeasure: {backends: [nothing]}"
+    )
     assert len(found.splitlines()) == 3

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import Field
+
 from efflab.backend import Arrays, Backend, Session
 from efflab.errors import Unavailable, nearest
 from efflab.technique import Form
@@ -21,7 +23,7 @@ class Onnxruntime(Backend):
     takes: ClassVar[Form] = "onnx"
 
     provider: str = "CPUExecutionProvider"
-    provider_options: dict[str, str] = {}
+    provider_options: dict[str, str] = Field(default={})
     optimisation: Literal["none", "basic", "extended", "all"] = "all"  # of the graph, on loading
 
     @classmethod

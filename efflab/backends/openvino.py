@@ -6,8 +6,6 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-
 from efflab.backend import Arrays, Backend, Session
 from efflab.errors import Unavailable, nearest
 from efflab.technique import Form
@@ -43,7 +41,9 @@ class Openvino(Backend):
             raise Unavailable(f"OpenVINO finds no device {self.target!r} here; {hint}")
         listed = core.get_property(self.target, "OPTIMIZATION_CAPABILITIES")
         if CAPABILITIES[self.precision] not in listed:
-            raise Unavailable(f"OpenVINO's {self.target} has no {self.precision} arithmetic here (it has {', '.join(listed)})")
+            raise Unavailable(
+                f"OpenVINO's {self.target} has no {self.precision} arithmetic here (it has {', '.join(listed)})"
+            )
         config: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": self.precision,
             "PERFORMANCE_HINT": "LATENCY",
@@ -65,6 +65,7 @@ class OpenvinoSession(Session):
 
     def load(self, inputs: Arrays) -> Any:
         """Return a request for these shapes with the arrays as its input tensors."""
+        import numpy as np
         import openvino
 
         shapes = tuple(array.shape for array in inputs)
@@ -86,5 +87,7 @@ class OpenvinoSession(Session):
 
     def fetch(self, outputs: Any) -> Any:
         """Copy the outputs, whose memory the next run overwrites."""
+        import numpy as np
+
         arrays = tuple(np.array(tensor.data) for tensor in outputs.output_tensors)
         return arrays[0] if len(arrays) == 1 else arrays

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from efflab.backend import Arrays, Backend, Session
-from efflab.backends._module import ModuleSession, open_module
+from efflab.module_session import ModuleSession, open_module
 from efflab.technique import Form
 
 if TYPE_CHECKING:

@@ -31,16 +31,33 @@ def _plain() -> Watcher:
     def end(stage: Stage, status: str, reason: str, seconds: float) -> None:
         state["done"] += 1
         why = f": {reason}" if reason else ""
-        print(f"[{state['done']:.0f}/{state['total']:.0f}] {stage.kind} {stage.title}: {status} ({seconds:.1f} s){why}", flush=True)
+        print(
+            f"[{state['done']:.0f}/{state['total']:.0f}] {stage.kind} {stage.title}: {status} ({seconds:.1f} s){why}",
+            flush=True,
+        )
 
     return Watcher(start=start, end=end)
 
 
 @contextmanager
 def _bars() -> Iterator[Watcher]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns) as bars:
         whole = bars.add_task("stages", total=None)
         running: dict[str, TaskID] = {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from typing import Any
 
 HELP = "fetch or check a data set"
 
@@ -21,10 +23,14 @@ def run(args: argparse.Namespace) -> int:
     if args.name is None:
         for name, source in known.items():
             state = "missing" if missing(source, data_folder() / name) else "present"
-            print(f"{name}  {state}  {data_folder() / name}  ({source.bytes / 1e6:.0f} MB from {source.url}; {source.note})")
+            print(
+                f"{name}  {state}  {data_folder() / name}  ({source.bytes / 1e6:.0f} MB from {source.url}; {source.note})"
+            )
         return 0
     if args.name not in known:
-        raise RequestError(f"unknown data set {args.name!r}; {nearest(args.name, known)} (digits-clutter needs no download)")
+        raise RequestError(
+            f"unknown data set {args.name!r}; {nearest(args.name, known)} (digits-clutter needs no download)"
+        )
     source, folder = known[args.name], data_folder() / args.name
     if not missing(source, folder):
         print(f"{args.name} is present in {folder}")
@@ -35,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _known() -> dict:
+def _known() -> dict[str, Any]:
     """Return the data sets that tasks declare as SOURCE."""
     import importlib
 
@@ -50,7 +56,7 @@ def _known() -> dict:
     return found
 
 
-def _progress():  # type: ignore[no-untyped-def]
+def _progress() -> Callable[[int, int], None]:
     shown = [0]
 
     def report(done: int, total: int) -> None:

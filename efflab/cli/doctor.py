@@ -24,7 +24,10 @@ def run(args: argparse.Namespace) -> int:
     state = load_state()
     rows = [{"what": "machine id", "value": machine_id(print_)}]
     rows += [{"what": key, "value": _flat(value)} for key, value in print_.items()]
-    rows += [{"what": "load", "value": _flat(state)}, {"what": "quiet?", "value": "yes" if quiet(state) else "no: measured times will be noisy"}]
+    rows += [
+        {"what": "load", "value": _flat(state)},
+        {"what": "quiet?", "value": "yes" if quiet(state) else "no: measured times will be noisy"},
+    ]
     rows += [{"what": "store", "value": str(Store.open().root)}, {"what": "data sets", "value": str(data_folder())}]
     for name in registry.names("backends"):
         reason = registry.load("backends", name).available()

@@ -11,7 +11,9 @@ KINDS = ["techniques", "backends", "tasks", "models", "baselines", "recipes", "s
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("kind", nargs="?", choices=KINDS, metavar="KIND", help=f"one of {', '.join(KINDS)}; default: all")
+    parser.add_argument(
+        "kind", nargs="?", choices=KINDS, metavar="KIND", help=f"one of {', '.join(KINDS)}; default: all"
+    )
     parser.add_argument("--format", default="plain", help="any tabulate format, csv or json")
 
 
@@ -29,7 +31,12 @@ def _rows(kind: str) -> list[dict[str, str]]:
 
     if kind in registry.KINDS:
         return [
-            {"kind": registry.KINDS[kind], "name": name, "from": registry.origin(kind, name), "about": _about(kind, name)}
+            {
+                "kind": registry.KINDS[kind],
+                "name": name,
+                "from": registry.origin(kind, name),
+                "about": _about(kind, name),
+            }
             for name in registry.names(kind)
         ]
     if kind == "studies":

@@ -24,8 +24,13 @@ def run(args: argparse.Namespace) -> int:
     plan = plan_file(args.recipe, args.only)
     finished = cached_stages(plan, Store.open())
     rows = [
-        {"stage": one, "kind": stage.kind, "what": stage.title, "state": "finished" if one in finished else "to do",
-         "estimate_s": f"{stage.estimate_s:.0f}"}
+        {
+            "stage": one,
+            "kind": stage.kind,
+            "what": stage.title,
+            "state": "finished" if one in finished else "to do",
+            "estimate_s": f"{stage.estimate_s:.0f}",
+        }
         for one, stage in plan.stages.items()
     ]
     show(rows, args.format, ["stage", "kind", "what", "state", "estimate_s"])
@@ -34,5 +39,6 @@ def run(args: argparse.Namespace) -> int:
         alone = sum(stage.estimate_s for stage in todo if stage.kind == "latency")
         together = sum(stage.estimate_s for stage in todo) - alone
         minutes = (alone + together / processors()) / 60
-        print(f"\n{len(plan.stages)} stages, {len(finished)} finished; {len(plan.rows)} rows; about {minutes:.0f} min to go (estimate)")
+        counts = f"{len(plan.stages)} stages, {len(finished)} finished; {len(plan.rows)} rows"
+        print(f"\n{counts}; about {minutes:.0f} min to go (estimate)")
     return 0

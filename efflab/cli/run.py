@@ -11,9 +11,15 @@ HELP = "run a recipe: make, score and measure its variants"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("recipe", type=Path, help="recipe YAML")
-    parser.add_argument("--only", action="append", metavar="VARIANT", help="run only this variant and its controls (repeatable)")
-    parser.add_argument("--force", nargs="*", metavar="VARIANT", help="do these variants again (without names: everything)")
-    parser.add_argument("--workers", type=int, metavar="N", help="worker processes for models and quality (default: processors)")
+    parser.add_argument(
+        "--only", action="append", metavar="VARIANT", help="run only this variant and its controls (repeatable)"
+    )
+    parser.add_argument(
+        "--force", nargs="*", metavar="VARIANT", help="do these variants again (without names: everything)"
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="worker processes for models and quality (default: processors)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,11 +33,15 @@ def run(args: argparse.Namespace) -> int:
         raise RequestError("--workers must be at least 1")
     store = Store.open()
     with watcher() as watch:
-        study = run_file(args.recipe, only=args.only, force=args.force, workers=args.workers, store=store, watcher=watch)
+        study = run_file(
+            args.recipe, only=args.only, force=args.force, workers=args.workers, store=store, watcher=watch
+        )
     records = study["records"]
     failed = [record for record in records if record["status"] == "failed"]
     absent = [record for record in records if record["status"] == "unavailable"]
-    print(f"{len(records)} rows: {len(records) - len(failed) - len(absent)} measured, {len(failed)} failed, {len(absent)} unavailable")
+    print(
+        f"{len(records)} rows: {len(records) - len(failed) - len(absent)} measured, {len(failed)} failed, {len(absent)} unavailable"
+    )
     for reason in dict.fromkeys(f"{r['variant']} on {r['backend']}: {r['reason']}" for r in [*failed, *absent]):
         print(f"  {reason}")
     print(f"study: {store.study_file(study['name'])}")

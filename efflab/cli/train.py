@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 HELP = "train a card's dense model for one or more seeds"
@@ -30,11 +31,13 @@ def run(args: argparse.Namespace) -> int:
     for seed in args.seed or [0]:
         for baseline in baselines:
             weights = train_seed(baseline, seed, args.checkpoints, _report(f"{baseline.name} s{seed}"))
-            print(f"{baseline.name} s{seed}: {baseline.task.metric} {weights.quality:.4f} on the test split, {weights.seconds:.0f} s")
+            print(
+                f"{baseline.name} s{seed}: {baseline.task.metric} {weights.quality:.4f} on the test split, {weights.seconds:.0f} s"
+            )
     return 0
 
 
-def _report(name: str):  # type: ignore[no-untyped-def]
+def _report(name: str) -> Callable[[int, int, str], None]:
     import time
 
     state = {"shown": 0.0, "started": time.monotonic(), "first": -1}

@@ -17,8 +17,8 @@ def break_even(spent: float, before: float, after: float, unit: str = "MACs") ->
     """Return spent / (before - after); `before` and `after` are the cost of one inference in the unit of `spent`."""
     saved = before - after
     if saved <= 0:
-        change = "as many" if saved == 0 else "more"
-        return BreakEven(None, f"never: an inference takes {change} {unit} as before")
+        change = f"as many {unit} as" if saved == 0 else f"more {unit} than"
+        return BreakEven(None, f"never: an inference takes {change} before")
     if spent <= 0:
         return BreakEven(0.0, "at once: nothing was spent")
     return BreakEven(spent / saved, f"after {spent / saved:.3g} inferences")

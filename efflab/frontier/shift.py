@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efflab.frontier.fit import PowerLaw, fit_power_law
+from efflab.frontier.fit import PowerLaw, fit_power_law, student
 from efflab.profiling.statistics import Interval, interval_of
 
+NORMAL = 1.96  # what Student's t tends to
 FAR_DEX = 0.5  # how far beyond the family's compute a law is followed without naming the distance
 
 
@@ -59,8 +60,9 @@ def family_of(members: list[Point], draws: int = 1000, seed: int = 0) -> Family:
     error = np.array([member.error for member in members], float)
     law = fit_power_law(compute, error)
     x, y = np.log10(compute), np.log10(error)
-    # residuals of a fit are too small by the two degrees of freedom that it used
-    residuals = (y - law.a - law.b * x) * math.sqrt(law.n / (law.n - 2))
+    # a fit's residuals are too small by the two degrees of freedom that it used, and of few members by Student's t
+    widened = math.sqrt(law.n / (law.n - 2)) * student(law.n - 2) / NORMAL
+    residuals = (y - law.a - law.b * x) * widened
     generator = np.random.default_rng(seed)
     drawn = (law.a + law.b * x)[:, None] + residuals[generator.integers(0, law.n, (law.n, draws))]
     for index, member in enumerate(members):

@@ -1,8 +1,7 @@
-"""Residual networks for small images (He et al. 2015, section 4.2), with 1x1-convolution shortcuts (option B) or padded ones (A)."""
+"""Residual networks for small images (He et al. 2015, section 4.2), with 1x1-convolution or padded shortcuts."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,6 +14,7 @@ class PaddedShortcut(nn.Module):
         self.missing = channels_out - channels_in
 
     def forward(self, x: Tensor) -> Tensor:
+        """Shrink and pad."""
         front = self.missing // 2
         return functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, front, self.missing - front))
 
@@ -33,16 +33,21 @@ class BasicBlock(nn.Module):
             self.shortcut = (
                 PaddedShortcut(channels_in, channels_out)
                 if shortcut == "A"
-                else nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out))
+                else nn.Sequential(
+                    nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out)
+                )
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Add the two paths."""
         y = functional.relu(self.bn1(self.conv1(x)))
         return functional.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
 
 class ResNetCifar(nn.Module):
     """A stem, three stages of basic blocks (widths w, 2w, 4w), global average pooling, and one linear layer."""
+
+    stages = ("layer1", "layer2", "layer3")
 
     def __init__(self, width: int, blocks: int, channels: int, classes: int, shortcut: str):
         super().__init__()
@@ -59,9 +64,12 @@ class ResNetCifar(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, classes) of images (N, channels, H, W)."""
         x = functional.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(x.mean(dim=(2, 3)))
+        for stage in self.stages:
+            x = getattr(self, stage)(x)
+        logits: Tensor = self.linear(x.mean(dim=(2, 3)))
+        return logits
 
 
 def resnet_cifar(

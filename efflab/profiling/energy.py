@@ -35,6 +35,11 @@ def rapl_joules(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, 
     return total / 1e6
 
 
+def is_nvidia(device: str) -> bool:
+    """Say whether NVML can tell of a backend's device."""
+    return device.startswith("cuda")
+
+
 def gpu_watts() -> float | None:
     """Return the power that the first GPU draws now (NVML through nvidia-smi), in watts; None without one."""
     if shutil.which("nvidia-smi") is None:
@@ -60,8 +65,8 @@ def energy_of_call(
     seconds: median time of a call. rapl_j: joules a call by RAPL. watts: power drawn by the GPU during calls.
     """
     if device != "cpu":
-        if watts is None:
-            return None, "none: the power of the device cannot be read"
+        if not is_nvidia(device) or watts is None:
+            return None, f"none: the power of {device} cannot be read"
         return watts * seconds, "measured: NVML power x median time"
     if rapl_j is not None:
         return rapl_j, "measured: RAPL, whole package"

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-import select
-import signal
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median, quantiles
 from typing import Annotated, Any, TypedDict
 
@@ -22,7 +14,9 @@ from pydantic import Field, model_validator
 from efflab import environment
 from efflab.config import Settings
 from efflab.profiling import energy
-from efflab.study import Status
+from efflab.profiling.session import Failure, Job, SessionProcess
+
+__all__ = ["Budget", "Failure", "Job", "Timing", "measure_group"]
 
 STEADY = 0.05  # IQR / median below which more samples would tell little
 LEAST_ROUNDS = 3  # an interval over fewer rounds would be a fiction, whatever the budget
@@ -31,17 +25,6 @@ THROUGHPUT_PASSES, THROUGHPUT_S = 3, 0.1
 ANSWER_TIMEOUT_S = 60.0  # beyond the time that the calls asked for should take
 
 Report = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Job:
-    """A session to measure: an artefact's folder on a backend; `inputs` is an .npz of one batch (arr_0, arr_1, ...)."""
-
-    label: str
-    artefact: Path
-    backend: str
-    settings: dict[str, Any]
-    inputs: Path
 
 
 class Budget(Settings):
@@ -75,18 +58,6 @@ class Timing(TypedDict):
     threads: int
 
 
-class Failure(str):
-    """The reason why a session has no times, as a sentence; `status` tells a missing runtime from a failed one."""
-
-    status: Status
-
-    def __new__(cls, reason: str, status: Status = "failed") -> Failure:
-        """Make a reason with its status."""
-        failure = super().__new__(cls, reason)
-        failure.status = status
-        return failure
-
-
 def measure_group(
     jobs: Sequence[Job], budget: Budget, threads: int, report: Report = lambda done, total, note: None
 ) -> dict[str, Timing | Failure]:
@@ -99,199 +70,122 @@ def measure_group(
         raise ValueError("labels must be unique, and threads at least 1")
     before, own = environment.load_state(0.2), _own_seconds()
     # spawned from this thread, since Linux ties the workers' lives to the thread that started them
-    workers = [_Worker(job, threads) for job in jobs]
+    tracks: list[_Track] = []
     try:
+        tracks += (_Track(job, threads, SessionProcess(threads)) for job in jobs)
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            list(pool.map(lambda worker: worker.prepare(budget.prepare_timeout_s), workers))
-        for worker in workers:
-            worker.warm_up(budget)
-        _measure_rounds(workers, budget, report)
+            list(pool.map(lambda track: track.prepare(budget), tracks))
+        for track in tracks:
+            track.warm_up(budget)
+        _measure_rounds(tracks, budget, report)
         for _ in range(THROUGHPUT_PASSES):
-            for worker in workers:
-                worker.measure_throughput()
-        for worker in workers:
-            worker.finish()
+            for track in tracks:
+                track.measure_throughput()
+        for track in tracks:
+            track.finish()
     finally:
-        for worker in workers:
-            worker.end()
+        for track in tracks:
+            track.process.end()
     quiet = _quiet(before, environment.load_state(0.2), _own_seconds() - own)
-    return {worker.job.label: worker.failure or worker.timing(quiet) for worker in workers}
+    return {track.job.label: track.process.failure or track.timing(quiet) for track in tracks}
 
 
-def _measure_rounds(workers: list[_Worker], budget: Budget, report: Report) -> None:
+def _measure_rounds(tracks: list[_Track], budget: Budget, report: Report) -> None:
     done = 0
-    while any(worker.failure is None and not worker.stops(budget) for worker in workers):
-        for worker in workers:
-            worker.measure_block(budget)
+    going_on = [track for track in tracks if track.process.failure is None]
+    while going_on:
+        for track in tracks:  # stopped ones too: rounds are compared pairwise
+            track.measure_block()
+        going_on = [track for track in tracks if track.goes_on(budget)]
         done += 1
-        report(min(done, budget.rounds), budget.rounds, f"round {done} of {len(workers)} sessions")
+        report(min(done, budget.rounds), budget.rounds, f"round {done} of {len(tracks)} sessions")
 
 
 @dataclass
-class _Worker:
-    """The parent's side of one session's process; after a failure every further step does nothing."""
+class _Track:
+    """What is gathered of one session; after a failure of its process every step does nothing."""
 
     job: Job
     threads: int
-    failure: Failure | None = None
+    process: SessionProcess
     block_calls: int = 1
     stopped: bool = False
     rounds_ms: list[list[float]] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)  # what the process told of itself
     watts: list[float] = field(default_factory=list)
-    unread: bytes = b""
+    facts: dict[str, Any] = field(default_factory=dict)  # what the process told of itself
 
-    def __post_init__(self) -> None:
-        self.errors = tempfile.TemporaryFile()
-        names = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "VECLIB_MAXIMUM")
-        pinned = {f"{name}_{'' if name.endswith('MAXIMUM') else 'NUM_'}THREADS": str(self.threads) for name in names}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "efflab.profiling.session_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            env={**os.environ, **pinned},
-        )
-
-    def prepare(self, timeout_s: float) -> None:
+    def prepare(self, budget: Budget) -> None:
+        """Load and compile the artefact."""
         job = {"artefact": str(self.job.artefact), "inputs": str(self.job.inputs), "threads": self.threads}
-        self._ask({**job, "backend": self.job.backend, "settings": self.job.settings}, timeout_s, "preparing")
+        request = {**job, "backend": self.job.backend, "settings": self.job.settings}
+        self.facts.update(self.process.ask(request, budget.prepare_timeout_s, "preparing"))
 
     def warm_up(self, budget: Budget) -> None:
-        answer = self._ask({"do": "warm_up"}, budget.prepare_timeout_s, "warming up")
-        call_s = answer.get("median_ns", 0.0) / 1e9
-        self.block_calls = calls_a_block(call_s, budget)
+        """Call until times are steady, and choose the length of a block."""
+        self.facts.update(self.process.ask({"do": "warm_up"}, budget.prepare_timeout_s, "warming up"))
+        self.block_calls = calls_a_block(self.facts.get("median_ns", 0.0) / 1e9, budget)
 
-    def measure_block(self, budget: Budget) -> None:
+    def measure_block(self) -> None:
         """Measure one round; a session that has stopped only keeps its rounds level with the others'."""
         calls = max(1, self.block_calls // 8) if self.stopped else self.block_calls
-        answer = self._ask({"do": "block", "calls": calls}, self._limit_s(calls), "being timed")
+        answer = self.process.ask({"do": "block", "calls": calls}, self._limit_s(calls), "being timed")
         overhead_ns = self.facts.get("overhead_ns", 0.0)
-        samples = [round(max(0.0, ns - overhead_ns) / 1e6, 6) for ns in answer.get("samples_ns", ())]
-        self.rounds_ms.append(samples)
+        self.rounds_ms.append([round(max(0.0, ns - overhead_ns) / 1e6, 6) for ns in answer.get("samples_ns", ())])
 
-    def stops(self, budget: Budget) -> bool:
-        """Say whether enough is known of this session, or its budget spent."""
+    def goes_on(self, budget: Budget) -> bool:
+        """Say whether more must be known of this session, and its budget is not spent."""
         if not self.stopped and len(self.rounds_ms) >= LEAST_ROUNDS:
-            samples = [sample for block in self.rounds_ms for sample in block]
-            self.stopped = enough(samples, budget)
-        return self.stopped
+            self.stopped = enough([sample for block in self.rounds_ms for sample in block], budget)
+        return not self.stopped and self.process.failure is None
 
     def measure_throughput(self) -> None:
         """Run batches back to back for a short while."""
-        if self.failure:
+        if self.process.failure:
             return
         calls = max(3, min(MOST_SAMPLES, round(THROUGHPUT_S / max(self._median_s(), 1e-9))))
+        gpu = energy.is_nvidia(self.facts["device"])
         request = {"do": "throughput", "calls": calls}
-        gpu = self.facts.get("device", "cpu") != "cpu"
-        answer = self._ask(request, self._limit_s(calls), "being timed", energy.gpu_watts if gpu else None)
+        answer = self.process.ask(request, self._limit_s(calls), "being timed", self._note_watts if gpu else None)
         if answer.get("elapsed_ns"):
             self.rates.append(calls * self.facts["batch_size"] / answer["elapsed_ns"] * 1e9)
 
     def finish(self) -> None:
-        self._ask({"do": "finish"}, ANSWER_TIMEOUT_S, "finishing")
-
-    def end(self) -> None:
-        """End the process, whatever it does, and wait for it."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe:
-                try:
-                    pipe.close()
-                except BrokenPipeError:
-                    continue
-        self.errors.close()
+        """Ask for what the process knows at the end."""
+        self.facts.update(self.process.ask({"do": "finish"}, ANSWER_TIMEOUT_S, "finishing"))
 
     def timing(self, quiet: bool) -> Timing:
+        """Return the record of a session that did not fail."""
         watts = median(self.watts) if self.watts else None
-        device = self.facts["device"]
-        joules, method = energy.energy_of_call(self._median_s(), self.threads, device, self.facts.get("rapl_j"), watts)
+        rapl_j, device = self.facts["rapl_j"], self.facts["device"]
+        joules, method = energy.energy_of_call(self._median_s(), self.threads, device, rapl_j, watts)
         return {
             "rounds_ms": self.rounds_ms,
             "overhead_us": self.facts["overhead_ns"] / 1e3,
             "warmup_runs": self.facts["calls"],
             "prepare_s": self.facts["prepare_s"],
             "throughput_per_s": median(self.rates) if self.rates else None,
-            "peak_memory_bytes": self.facts.get("peak_memory_bytes"),
+            "peak_memory_bytes": self.facts["peak_memory_bytes"],
             "energy_j": joules,
             "energy_method": method,
             "quiet": quiet,
             "threads": self.threads,
         }
 
-    def _median_s(self) -> float:
-        return median(sample for block in self.rounds_ms for sample in block) / 1e3
-
-    def _limit_s(self, calls: int) -> float:
-        return ANSWER_TIMEOUT_S + 20 * calls * self.facts.get("median_ns", 0.0) / 1e9
-
-    def _ask(
-        self, request: dict[str, Any], limit_s: float, doing: str, meanwhile: Callable[[], float | None] | None = None
-    ) -> dict[str, Any]:
-        """Send a command and return the answer; an empty one after a failure, which is noted."""
-        if self.failure:
-            return {}
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            self.failure = Failure(self._death(doing))
-            return {}
-        watts = meanwhile() if meanwhile else None
+    def _note_watts(self) -> None:
+        watts = energy.gpu_watts()
         if watts is not None:
             self.watts.append(watts)
-        line = self._line(time.monotonic() + limit_s)
-        if line is None:
-            self.process.kill()
-            self.failure = Failure(f"gave no answer within {limit_s:g} s while {doing}; ended")
-            return {}
-        if not line:
-            self.failure = Failure(self._death(doing))
-            return {}
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            self.failure = Failure(answer["error"], answer["status"])
-            return {}
-        self.facts.update({key: value for key, value in answer.items() if key != "samples_ns"})
-        return answer
 
-    def _line(self, deadline: float) -> bytes | None:
-        """Return the next line; empty if the process ended, None if time is up."""
-        assert self.process.stdout is not None
-        while b"\n" not in self.unread:
-            ready, _, _ = select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                return None
-            chunk = os.read(self.process.stdout.fileno(), 1 << 16)
-            if not chunk:
-                return b""
-            self.unread += chunk
-        line, _, self.unread = self.unread.partition(b"\n")
-        return line
+    def _median_s(self) -> float:
+        return float(median(sample for block in self.rounds_ms for sample in block)) / 1e3
 
-    def _death(self, doing: str) -> str:
-        """Say how the process ended, with the last lines that it printed as errors."""
-        try:
-            code = self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            return f"closed its connection while {doing}"
-        self.errors.seek(0)
-        printed = self.errors.read()[-4000:].decode(errors="replace").split("\n")
-        last = " | ".join([line.strip() for line in printed if line.strip()][-3:])[-400:]
-        if code < 0:
-            name = signal.Signals(-code).name
-            how = f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-        else:
-            how = f"ended with exit code {code}"
-        return f"{how} while {doing}" + (f": {last}" if last else "")
+    def _limit_s(self, calls: int) -> float:
+        return ANSWER_TIMEOUT_S + 20 * calls * float(self.facts.get("median_ns", 0.0)) / 1e9
 
 
 def calls_a_block(call_s: float, budget: Budget) -> int:
-    """Return the timed calls of a round: enough that `rounds` of them meet the least runs and seconds, within the most."""
+    """Return the timed calls of a round: enough for the least runs and seconds, within the most."""
     least = -(-budget.min_runs // budget.rounds)
     if call_s <= 0:
         return least

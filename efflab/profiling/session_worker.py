@@ -26,15 +26,19 @@ if TYPE_CHECKING:
 AGREEMENT = 0.05  # two windows of warm-up whose medians differ by less are the same
 MOST_WINDOWS = 30
 WINDOW_S = 0.02
+SLOWEST = 3.0  # a block may take so many times what warm-up foretold
 WARMUP_S = 3.0  # warm-up ends at this even if windows still differ
 
 
-def timed_calls(session: Session, loaded: Any, calls: int) -> list[int]:
-    """Time single calls, each from start to finished outputs; gives nanoseconds of the session's clock."""
+def timed_calls(session: Session, loaded: Any, calls: int, limit_ns: float = float("inf")) -> list[int]:
+    """Time single calls, each from start to finished outputs; gives nanoseconds of the session's clock.
+
+    Ends early once `limit_ns` is used up: a machine that others make slow must not stretch a block without end.
+    """
     clock, run, wait = session.clock, session.run, session.wait
-    samples = []
+    samples: list[int] = []
+    spent = 0
     collects = gc.isenabled()
-    gc.collect()
     gc.disable()
     try:
         for _ in range(calls):
@@ -42,7 +46,10 @@ def timed_calls(session: Session, loaded: Any, calls: int) -> list[int]:
             out = run(loaded)
             wait()
             samples.append(clock() - start)
-            del out  # outside the timed region
+            del out  # outside the timed region, as is the rest
+            spent += samples[-1]
+            if spent > limit_ns:
+                break
     finally:
         if collects:
             gc.enable()
@@ -123,21 +130,24 @@ class _Server:
         self.prepare_s = time.perf_counter() - start
         self.loaded = self.session.load(inputs)
         self.device, self.batch_size, self.empty = backend.device, len(inputs[0]), empty
-        self.joules, self.calls = 0.0, 0
+        self.joules, self.calls, self.call_ns = 0.0, 0, float("inf")
+        gc.collect()
+        gc.freeze()  # what the runtime keeps need not be looked through again before every block
 
     def prepared(self) -> dict[str, Any]:
         return {"prepare_s": self.prepare_s, "device": self.device, "batch_size": self.batch_size}
 
     def warm_up(self) -> dict[str, Any]:
-        calls, middle = warm_up(self.session, self.loaded)
-        return {"calls": calls, "median_ns": middle, "overhead_ns": overhead_ns(self.session)}
+        calls, self.call_ns = warm_up(self.session, self.loaded)
+        return {"calls": calls, "median_ns": self.call_ns, "overhead_ns": overhead_ns(self.session)}
 
     def block(self, calls: int) -> dict[str, Any]:
         """One call to fill the caches that other sessions emptied, then timed ones."""
+        gc.collect()
         self.session.run(self.loaded)
         self.session.wait()
         before = energy.rapl_counters()
-        samples = timed_calls(self.session, self.loaded, calls)
+        samples = timed_calls(self.session, self.loaded, calls, SLOWEST * calls * self.call_ns)
         if before:
             self.joules += energy.rapl_joules(before, energy.rapl_counters())
             self.calls += calls

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.inliner
-from onnx import TensorProto, helper, numpy_helper, shape_inference
+from onnx import TensorProto, helper, numpy_helper
 
 from efflab.errors import RequestError
+from efflab.profiling.onnx_shapes import Shape, set_batch, shapes_and_types
 from efflab.profiling.work import Ledger
 from efflab.study import Work
 
-Shape = tuple[int, ...]
 ZeroPoint = tuple[str, int]  # name of its tensor ("" = none), axis along which it varies
 
 COMPUTE = re.compile(r"Conv|MatMul|Gemm|Attention|LSTM|GRU|RNN|DFT|STFT|FFT|Einsum|MoE|^Det$")
@@ -114,8 +114,10 @@ class _Graph:
                 self.stored.update((node.output[0], item.t) for item in node.attribute if item.name == "value")
         self.made_by = {name: node for node in self.nodes for name in node.output if name}
         inputs = [value for value in graph.input if value.name not in self.stored]
-        self.examples = _set_batch(inputs)
-        self.shapes, self.types = _infer(model, inputs)
+        self.examples = set_batch(inputs)
+        products = (node for node in self.nodes if node.op_type in OPERANDS)
+        needed = {name for node in products for name in (*node.input, node.output[0]) if name}
+        self.shapes, self.types = shapes_and_types(model, inputs, needed - self.stored.keys())
         for name, tensor in self.stored.items():
             self.shapes[name], self.types[name] = tuple(tensor.dims), tensor.data_type
         self.learned: dict[str, tuple[int, int]] = {}
@@ -194,41 +196,6 @@ class _Graph:
             length = values.shape[axis]
             zero = np.repeat(zero, -(-length // zero.shape[axis]), axis).take(np.arange(length), axis)
         return values.size, int(np.count_nonzero(values != zero))
-
-
-def _set_batch(inputs: list[onnx.ValueInfoProto]) -> int:
-    """Give the symbolic first axis of the inputs the length 1; return the examples that a fixed one has."""
-    symbols = set()
-    for value in inputs:
-        axes = value.type.tensor_type.shape.dim
-        if axes and not axes[0].HasField("dim_value"):
-            symbols.add(axes[0].dim_param)
-            axes[0].dim_value = 1
-    for value in inputs:
-        for axis in value.type.tensor_type.shape.dim:
-            if axis.dim_param and axis.dim_param in symbols:
-                axis.dim_value = 1
-    first = inputs[0].type.tensor_type.shape.dim if inputs else []
-    return max(1, first[0].dim_value) if len(first) > 1 else 1
-
-
-def _infer(model: onnx.ModelProto, inputs: list[onnx.ValueInfoProto]) -> tuple[dict[str, Shape], dict[str, int]]:
-    known = onnx.ModelProto()
-    known.CopyFrom(model)
-    del known.graph.value_info[:]  # they speak of a symbolic batch
-    for output in known.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    try:
-        known = shape_inference.infer_shapes(known, data_prop=True)
-    except (shape_inference.InferenceError, ValueError):
-        known = model
-    shapes, types = {}, {}
-    for value in [*inputs, *known.graph.value_info, *known.graph.output]:
-        tensor = value.type.tensor_type
-        types[value.name] = tensor.elem_type
-        if tensor.HasField("shape") and all(axis.HasField("dim_value") for axis in tensor.shape.dim):
-            shapes[value.name] = tuple(axis.dim_value for axis in tensor.shape.dim)
-    return shapes, types
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -40,7 +40,7 @@ COLUMNS: dict[str, Column] = {
     "quality_difference_low": Column("points", "lower end of its 95 % interval, over seeds and examples"),
     "quality_difference_high": Column("points", "upper end of its 95 % interval"),
     "quality_verdict": Column("word", "what that interval shows against the margin"),
-    "margin": Column("points", "non-inferiority margin, fixed in the recipe, in points"),
+    "margin": Column("points", "non-inferiority margin in points: the recipe's share of the baseline's quality"),
     "error": Column("share", "1 - quality"),
     "error_low": Column("share", "lower end of its 95 % interval"),
     "error_high": Column("share", "upper end of its 95 % interval"),

@@ -11,7 +11,7 @@ from efflab.errors import RequestError
 from efflab.profiling.statistics import bootstrap_medians, example_weights, resampled_means
 from efflab.study import Latency, Record, unpack_scores
 
-CHUNK = 64  # score arrays resampled in one matrix product
+CHUNK = 256  # score arrays resampled in one matrix product
 WORK = 1_500_000  # records x draws; more records share fewer draws, so that large tables stay quick
 MOST_DRAWS, FEWEST_DRAWS = 1000, 200
 

@@ -39,6 +39,7 @@ class Cell:
     row: Row
     records: list[Record]  # all seeds
     fine: list[Record] = field(default_factory=list)  # those that were measured
+    scored: dict[int, Record] = field(default_factory=dict)  # by seed; quality does not depend on the batch size
     timed: Record | None = None  # the one seed whose latency was taken
     error: float | None = None  # mean over seeds, a fraction
     error_draws: np.ndarray | None = None
@@ -61,6 +62,7 @@ def rows(studies: Study | Sequence[Study]) -> list[Row]:
     evidence = Evidence(record for study in listed for record in study["records"])
     cells = _cells(listed)
     baselines: dict[tuple[Any, ...], list[Cell]] = {}
+    _share_scores(cells)
     for cell in cells:
         _fill_own(cell, evidence)
         if cell.row["role"] == "baseline":
@@ -99,12 +101,25 @@ def _cells(studies: list[Study]) -> list[Cell]:
     return list(cells.values())
 
 
+def _share_scores(cells: list[Cell]) -> None:
+    """Give every row the scored seeds of all its batch sizes: later seeds are scored at one batch size only."""
+    pools: dict[tuple[Any, ...], dict[int, Record]] = {}
+    for cell in cells:
+        cell.fine = [record for record in cell.records if record["status"] == "ok"]
+        row = cell.row
+        key = (cell.study, *(row[name] for name in ("variant", "role", "backend", "device", "machine")))
+        pool = pools.setdefault(key, {})
+        for record in cell.fine:
+            if "quality" in record:
+                pool.setdefault(record["seed"], record)
+        cell.scored = pool
+
+
 def _fill_own(cell: Cell, evidence: Evidence) -> None:
     row = cell.row
-    cell.fine = [record for record in cell.records if record["status"] == "ok"]
     cell.timed = next((record for record in cell.fine if "latency" in record), None)
     lost = [record for record in cell.records if record["status"] != "ok"]
-    row["n_seeds"] = len(cell.fine)
+    row["n_seeds"] = len(cell.scored) if cell.fine else 0
     row["status"] = "ok" if cell.fine else lost[0]["status"]
     if lost:
         seeds = ", ".join(str(record["seed"]) for record in lost)
@@ -118,7 +133,7 @@ def _fill_own(cell: Cell, evidence: Evidence) -> None:
         row["recovery_s"] = first["recovery"]["seconds"]
     if "training" in first:
         row["training_macs"] = first["training"]["training_macs"]
-    scored = [record for record in cell.fine if "quality" in record]
+    scored = list(cell.scored.values())
     if scored:
         row["metric"] = scored[0]["quality"]["metric"]
         row["quality"] = float(np.mean([record["quality"]["value"] for record in scored]))
@@ -145,8 +160,7 @@ def _fill_latency(row: Row, latency: Latency, evidence: Evidence) -> None:
 
 
 def _compare_quality(cell: Cell, baseline: Cell, evidence: Evidence) -> None:
-    base = {record["seed"]: record for record in baseline.fine if "quality" in record}
-    mine = [record for record in cell.fine if "quality" in record]
+    base, mine = baseline.scored, list(cell.scored.values())
     if not base or not mine:
         return
     # a seed that the baseline was not trained with is compared with the baseline's first
@@ -159,7 +173,8 @@ def _compare_quality(cell: Cell, baseline: Cell, evidence: Evidence) -> None:
         return
     interval = interval_of(value, mix_seeds(draws, evidence.seed) * POINTS)
     row["quality_difference_low"], row["quality_difference_high"] = interval.low, interval.high
-    row["margin"] = mine[0].get("margin")
+    if "margin" in mine[0]:
+        row["margin"] = mine[0]["margin"] * baseline.row["quality"] * POINTS
     row["quality_verdict"] = quality_verdict(interval, row["margin"])
 
 

@@ -161,11 +161,11 @@ def footer(rows: Sequence[Row], everything: Sequence[Row] | None = None) -> list
         "faster / slower: the whole 95 % interval of baseline time / own time lies beyond 1, and the value beyond A/A's"
     )
     margins = sorted({row["margin"] for row in rows if row["margin"] is not None})
-    limit = f" ({', '.join(f'{margin:.2g}' for margin in margins)} points)" if margins else ""
+    limit = f" {', '.join(f'{margin:.2g}' for margin in margins)} points" if margins else " the margin"
     lines.append(
-        "quality, by its 95 % interval: better or worse = beyond 0; within margin = worse, but by less than the margin"
-        f"{limit}; no difference = holds 0 and stays inside the margin; undecided = holds 0 and the margin"
+        f"better / worse: the 95 % interval of the points lies beyond 0; within margin: worse, by less than{limit}"
     )
+    lines.append("no difference: that interval holds 0 and excludes a loss of the margin; undecided: it holds both")
     lines.append("MACs /2.00 = half the baseline's MACs: theory, not time; realised = speed-up / that")
     lines.append(
         "shift = time that the dense family needs for this error over own time; below 1 a smaller dense net wins"

@@ -70,7 +70,8 @@ class Cifar10(Task):
 
     def scores(self, outputs: Any, targets: np.ndarray) -> np.ndarray:
         """Return 1 where the highest logit is the target's, else 0."""
-        return (np.asarray(outputs).argmax(axis=-1) == targets).astype(np.uint8)
+        hits: np.ndarray = (np.asarray(outputs).argmax(axis=-1) == targets).astype(np.uint8)
+        return hits
 
     def quality(self, scores: np.ndarray) -> float:
         """Return top-1 accuracy."""
@@ -103,7 +104,9 @@ def _find(name: str) -> Path:
 def _rows(path: Path) -> np.ndarray:
     raw = np.fromfile(path, dtype=np.uint8)
     if len(raw) != 10_000 * ROW:
-        raise RequestError(f"{path} is damaged: {len(raw):,} bytes instead of {10_000 * ROW:,}; fetch it again with `efflab data cifar10`")
+        raise RequestError(
+            f"{path} is damaged: {len(raw):,} bytes instead of {10_000 * ROW:,}; fetch it again with `efflab data cifar10`"
+        )
     rows = raw.reshape(-1, ROW)
     if rows[:, 0].max() > 9:
         raise RequestError(f"{path} is damaged: a label above 9; fetch it again with `efflab data cifar10`")

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 SIZE = 24  # side of the canvas, pixels
 SIDE = 8  # side of a source image, pixels
-SOURCES = {"train": (0, 1080), "validation": (1080, 1260), "test": (1260, 1797)}  # ranges of a fixed shuffle of the images
+SOURCES = {
+    "train": (0, 1080),
+    "validation": (1080, 1260),
+    "test": (1260, 1797),
+}  # ranges of a fixed shuffle of the images
 STREAMS = {"train": 1, "validation": 2, "test": 3}
 
 
@@ -64,7 +68,8 @@ class DigitsClutter(Task):
 
     def scores(self, outputs: Any, targets: np.ndarray) -> np.ndarray:
         """Return 1 where the highest logit is the target's, else 0."""
-        return (np.asarray(outputs).argmax(axis=-1) == targets).astype(np.uint8)
+        hits: np.ndarray = (np.asarray(outputs).argmax(axis=-1) == targets).astype(np.uint8)
+        return hits
 
     def quality(self, scores: np.ndarray) -> float:
         """Return top-1 accuracy."""
@@ -101,7 +106,8 @@ def _fragment(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     index = np.arange(SIDE)
     row_mask = (index >= rows) & (index < rows + 4)
     column_mask = (index >= columns) & (index < columns + 4)
-    return images * (row_mask[:, :, None] & column_mask[:, None, :])
+    kept: np.ndarray = images * (row_mask[:, :, None] & column_mask[:, None, :])
+    return kept
 
 
 def _warp(

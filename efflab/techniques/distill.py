@@ -34,7 +34,9 @@ class Distill(Technique):
 
     teacher: str = "baseline"  # the dense model that this variant started from, or a card's name
     temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
-    weight: Annotated[float, Field(ge=0, le=1)] = 0.9  # of the teacher's part of the loss; the targets' part has the rest
+    weight: Annotated[float, Field(ge=0, le=1)] = (
+        0.9  # of the teacher's part of the loss; the targets' part has the rest
+    )
     epochs: Annotated[float, Field(gt=0, le=1000)] = 5.0
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.02
     batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
@@ -73,7 +75,7 @@ def distill(
     checkpoint: Path | None = None,
     report: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> Cost:
-    """Train `module` in place to give the logits of `teacher` and the targets; return what it cost, the teacher's work included.
+    """Train `module` in place on the logits of `teacher` and the targets; return the cost, the teacher's work included.
 
     Raises RequestError if teacher and model give different shapes, FloatingPointError if the loss stops being finite.
     """

@@ -1,4 +1,4 @@
-"""Exports the model to ONNX, batch norms folded into convolutions (Jacob et al. 2018, arXiv 1712.05877, section 3.2)."""
+"""Exports the model to ONNX, batch norms folded into convolutions (Jacob et al. 2018, arXiv 1712.05877, 3.2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from efflab.errors import RequestError
+from efflab.errors import RequestError, Unavailable
 from efflab.technique import Context, Form, Result, Technique
 
 if TYPE_CHECKING:
@@ -32,17 +32,14 @@ class ExportOnnx(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Export and check the graph against the module; raise RuntimeError if their outputs differ."""
-        import torch
+        from efflab.calibration import example_inputs
 
-        example = tuple(torch.from_numpy(array[:2].copy()) for array in context.task.split("train").inputs)
         path = context.folder / GRAPH
-        export_onnx(model, path, example, self.opset)
+        export_onnx(model, path, example_inputs(context.task), self.opset)
         return Result(path)
 
 
-def export_onnx(
-    module: torch.nn.Module, path: Path, example: Tensor | tuple[Tensor, ...], opset: int = 20
-) -> None:
+def export_onnx(module: torch.nn.Module, path: Path, example: Tensor | tuple[Tensor, ...], opset: int = 20) -> None:
     """Write `module` to the ONNX file `path`, its first axis free; one file, unless it has more than 1.5 GB.
 
     example: inputs of a batch of at least 2. 16-bit modules take and give float32 at their edges.
@@ -55,7 +52,9 @@ def export_onnx(
     inputs = example if isinstance(example, tuple) else (example,)
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     if dtype == torch.bfloat16:
-        raise RequestError("export_onnx: runtimes take no bfloat16 graphs; export float32 and let the backend compute in it")
+        raise Unavailable(
+            "ONNX runtimes take no bfloat16 graphs; export float32 and let the backend compute in bfloat16"
+        )
     module.eval()
     wrapped = module if dtype == torch.float32 else _float32_edges(module, dtype)
     batch = torch.export.Dim("batch")
@@ -68,6 +67,7 @@ def export_onnx(
                 dynamo=True,
                 opset_version=opset,
                 dynamic_shapes=shapes if wrapped is module else (shapes,),  # the wrapper's are one *argument
+                optimize=True,  # folds batch norms
                 verbose=False,
             )
     except Exception as error:
@@ -77,7 +77,6 @@ def export_onnx(
     assert program is not None
     with quiet():
         program.save(str(path))
-    _fold_batch_norms(path)
     _check_parity(wrapped, path, inputs, 1e-3 if dtype == torch.float32 else 5e-2)
 
 
@@ -96,31 +95,15 @@ def _float32_edges(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Modu
     return Float32Edges()
 
 
-def _fold_batch_norms(path: Path) -> None:
-    """Fold what the exporter's own optimiser left, by ONNX Runtime's basic graph optimisation."""
-    import onnx
-
-    graph = onnx.load(str(path), load_external_data=False).graph
-    if not any(node.op_type == "BatchNormalization" for node in graph.node):
-        return
-    if path.with_name(path.name + ".data").exists():
-        return  # too large for one file; the runtimes fold on loading
-    import onnxruntime
-
-    options = _session_options()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    folded = path.with_suffix(".folded")
-    options.optimized_model_filepath = str(folded)
-    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    folded.replace(path)
-
-
 def _check_parity(module: torch.nn.Module, path: Path, example: tuple[Tensor, ...], tolerance: float) -> None:
     """Compare graph and module on a batch of another size than the exported one."""
     import onnxruntime
     import torch
 
-    session = onnxruntime.InferenceSession(str(path), _session_options(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     inputs = [torch.cat([x, x[:1]]) for x in example]
     with torch.no_grad():
         expected = torch.utils._pytree.tree_leaves(module(*inputs))
@@ -130,12 +113,3 @@ def _check_parity(module: torch.nn.Module, path: Path, example: tuple[Tensor, ..
         worst = float((torch.from_numpy(graph_output).float() - output.float()).abs().max())
         if not worst <= tolerance * float(output.abs().max()) + 1e-5:
             raise RuntimeError(f"the exported graph differs from the module by up to {worst:.3g}")
-
-
-def _session_options() -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    return options

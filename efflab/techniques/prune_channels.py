@@ -1,4 +1,4 @@
-"""Removes whole channels (structured pruning: Li et al. 2017, arXiv 1608.08710; coupled layers: DepGraph, 2301.12900)."""
+"""Removes whole channels (Li et al. 2017, arXiv 1608.08710; coupled layers: Fang et al. 2023, arXiv 2301.12900)."""
 
 from __future__ import annotations
 
@@ -45,15 +45,18 @@ class PruneChannels(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Prune; raise RequestError if no channel can be removed under these settings."""
-        import torch
+        from efflab.calibration import example_inputs, loss_gradients
 
-        inputs = context.task.split("train").inputs
-        example = tuple(torch.from_numpy(array[:2].copy()) for array in inputs)
-        gradients = _gradients(context.task, self.calibration_examples) if self.importance == "taylor" else None
+        example = example_inputs(context.task)
+        gradients = loss_gradients(context.task, self.calibration_examples) if self.importance == "taylor" else None
         structure = prune_channels(
             model, example, self.ratio, self.importance, self.scope, self.steps, self.round_to, context.seed, gradients
         )
         return Result(model, structure)
+
+    def draws(self) -> bool:
+        """Return whether the channels are chosen by chance."""
+        return self.importance == "random"
 
     @classmethod
     def rebuild(cls, module: torch.nn.Module, structure: dict[str, Any]) -> torch.nn.Module:
@@ -84,20 +87,21 @@ def prune_channels(
     Only channels go whose removal gives exactly the network that ignores them; outputs of the network never go.
     Raises RequestError if nothing can be removed.
     """
-    from efflab.surgery import keep_structure
+    from efflab.calibration import like_parameters
+    from efflab.surgery import keep_structure, same_as_ignoring
 
     inputs = example if isinstance(example, tuple) else (example,)
     module.eval()
-    inputs = tuple(_like_parameters(array, module) for array in inputs)
+    inputs = tuple(like_parameters(array, module) for array in inputs)
     plan = _Plan(ratio, importance, scope, steps, round_to, seed, gradients)
     roots = _removable(module, inputs)
     structure = _prune(copy.deepcopy(module), inputs, plan, roots)
-    if structure and not _exact(module, structure, inputs):
+    if structure and not same_as_ignoring(module, structure, inputs):
         # DepGraph misread something; find out which groups it got right, one by one
         alone = _Plan(0.5, "l2", "local", 1, 1, 0, None)
         roots = [root for root in roots if _survives(module, inputs, alone, root)]
         structure = _prune(copy.deepcopy(module), inputs, plan, roots)
-        if structure and not _exact(module, structure, inputs):
+        if structure and not same_as_ignoring(module, structure, inputs):
             raise RequestError("prune_channels cannot tell which channels of this model belong together")
     if not structure:
         raise RequestError(f"prune_channels removes nothing: {_why(roots, plan)}")
@@ -165,11 +169,13 @@ def _removable(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[Root]:
 
 
 def _survives(module: nn.Module, inputs: tuple[Tensor, ...], plan: _Plan, root: Root) -> bool:
+    from efflab.surgery import same_as_ignoring
+
     try:
         structure = _prune(copy.deepcopy(module), inputs, plan, [root])
     except Exception:  # whatever torch-pruning runs into, this group is not for us
         return False
-    return bool(structure) and _exact(module, structure, inputs)
+    return bool(structure) and same_as_ignoring(module, structure, inputs)
 
 
 def _prune(module: nn.Module, inputs: tuple[Tensor, ...], plan: _Plan, roots: list[Root]) -> Structure:
@@ -218,7 +224,9 @@ def _note(graph: Any, group: Any, names: dict[Any, str], structure: Structure) -
         kept[:] = [channel for position, channel in enumerate(kept) if position not in gone]
 
 
-def _block_scores(group: Any, score: Callable[[Any], Tensor | None], names: dict[Any, str]) -> tuple[Tensor, int] | None:
+def _block_scores(
+    group: Any, score: Callable[[Any], Tensor | None], names: dict[Any, str]
+) -> tuple[Tensor, int] | None:
     """Return the scores of a group's channels, averaged over the blocks that must be sliced alike, and their number."""
     from efflab.surgery import lowest_common_groups
 
@@ -278,51 +286,3 @@ def _scorer(plan: _Plan) -> Callable[[Any], Tensor | None]:
     }
     scorer: Callable[[Any], Tensor | None] = makers[plan.importance]()
     return scorer
-
-
-def _exact(module: nn.Module, structure: Structure, inputs: tuple[Tensor, ...]) -> bool:
-    """Say whether the sliced module runs and gives what `module` gives when it ignores the dropped channels."""
-    import torch
-
-    from efflab.surgery import ACROSS_CHANNELS, ignoring, keep_structure
-
-    sliced = copy.deepcopy(module)
-    handles: list[Any] = []
-    with torch.no_grad():
-        try:
-            actual = sliced_outputs = keep_structure(sliced, structure)(*inputs)
-            handles = ignoring(module, structure)
-            expected = module(*inputs)
-        except Exception:  # the sliced layers do not fit each other
-            return False
-        finally:
-            for handle in handles:
-                handle.remove()
-    actual, expected = (torch.utils._pytree.tree_leaves(tree) for tree in (sliced_outputs, expected))
-    if [one.shape for one in actual] != [one.shape for one in expected]:
-        return False
-    if any(isinstance(module.get_submodule(name), ACROSS_CHANNELS) for name in structure):
-        return True  # such a norm sees the dropped channels, so the two differ by nature
-    worst = [float((a - e).abs().max()) <= 1e-3 * float(e.abs().max()) + 1e-6 for a, e in zip(actual, expected, strict=True)]
-    return all(worst)
-
-
-def _like_parameters(array: Tensor, module: nn.Module) -> Tensor:
-    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), array.dtype)
-    return array.to(dtype) if array.is_floating_point() else array
-
-
-def _gradients(task: Any, examples: int) -> Callable[[nn.Module], None]:
-    """Return a function that fills the gradients of the task's loss over the first training examples."""
-    import torch
-
-    split = task.split("train")
-    inputs, targets = torch.from_numpy(split.inputs[0][:examples]), torch.from_numpy(split.targets[:examples])
-
-    def fill(module: nn.Module) -> None:
-        with torch.enable_grad():
-            for batch, wanted in zip(inputs.split(128), targets.split(128), strict=True):
-                loss = task.loss(module(_like_parameters(batch, module)), wanted) * (len(wanted) / len(targets))
-                loss.backward()
-
-    return fill

@@ -1,0 +1,33 @@
+"""Write the report of a study: a page that opens offline, Markdown, the data and the frontier picture."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "the report of a study: page, Markdown, data and the frontier picture"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `efflab report`."""
+    parser.add_argument("study", metavar="STUDY", help="a recipe, a study.json, or a folder that holds one")
+    parser.add_argument("--out", metavar="FOLDER", help="where to write it (default: reports/<name of the study>)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the report and name its files."""
+    from pathlib import Path
+
+    from efflab.cli.compare import load
+    from efflab.reporting.headlines import headlines
+    from efflab.reporting.page import write_report
+    from efflab.reporting.rows import rows
+
+    study = load(args.study)
+    folder = Path(args.out) if args.out else Path("reports") / study["name"]
+    written = write_report(study, folder)
+    for sentence in headlines(rows(study)):
+        print(sentence)
+    print()
+    for path in written:
+        print(path)
+    return 0

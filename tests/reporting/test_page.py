@@ -1,0 +1,124 @@
+import builtins
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from studies import example_study, failed, study_of
+
+from efflab.errors import RequestError
+from efflab.reporting.figures import frontier_chart, technique_of
+from efflab.reporting.headlines import headlines, noise_sentence
+from efflab.reporting.labels import Box, place_labels
+from efflab.reporting.page import write_report
+from efflab.reporting.rows import rows
+from efflab.study import load_study
+
+STUDY = example_study()
+STUDY["recipe"] = "name: x  # </script><img src=http://example.org/x>\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("report") / "x"
+    write_report(STUDY, where)
+    return where
+
+
+class Loads(HTMLParser):
+    """Collects all that a browser would fetch, and the cells of the table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.cells = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.cells += tag == "td"
+        self.found += [str(value) for name, value in attrs if name in ("src", "href", "xlink:href", "action", "data")]
+
+
+def test_all_files_are_written(folder: Path) -> None:
+    assert {path.name for path in folder.iterdir()} == {
+        "index.html", "report.md", "study.json", "rows.csv", "frontier.svg", "frontier.png"}  # fmt: skip
+    assert load_study(folder / "study.json") == json.loads(json.dumps(STUDY))
+    assert (folder / "frontier.png").read_bytes().startswith(b"\x89PNG")
+    assert "prune50-int8" in (folder / "frontier.svg").read_text()
+    assert "![" in (folder / "report.md").read_text()
+
+
+def test_the_page_loads_nothing(folder: Path) -> None:
+    page = (folder / "index.html").read_text()
+    reader = Loads()
+    reader.feed(page)
+    assert [one for one in reader.found if not one.startswith(("#", "data:"))] == []
+    assert reader.cells == 10 * len(rows(STUDY))
+    assert not re.search(r"@import|url\(\s*['\"]?http", page)
+    for sentence in headlines(rows(STUDY)):
+        assert sentence.split(":")[0] in page
+
+
+def test_headlines_say_what_was_planted() -> None:
+    told = "\n".join(headlines(rows(STUDY)))
+    assert "Fastest with its quality kept: int8 on onnxruntime, batch 1: 2.5" in told
+    assert "Largest shift of the frontier in measured time: prune50-int8 on onnxruntime" in told
+    assert "Does not help, a smaller dense model of the same error is faster: bf16" in told
+    assert "Not faster than the baseline: bf16 on torch, batch 1 (0.909x [" in told
+    assert "prune50-random" in told
+    assert "rows realise 0.75 " in told
+    assert noise_sentence(rows(STUDY)).startswith("Noise floor: the same model timed twice differs at most by 1.000x")
+
+
+def test_headlines_without_anything_measured() -> None:
+    lost = rows(study_of([failed("a", "broken")]))
+    assert headlines(lost)[-1].startswith("Not measured: a on torch")
+    with pytest.raises(RequestError, match="no measured row"):
+        frontier_chart(lost)
+
+
+def test_panels_are_macs_and_each_backend_at_the_least_batch() -> None:
+    titles = re.findall(r'"text": "(Error against [^"]+)"', json.dumps(frontier_chart(rows(STUDY)).to_dict()))
+    assert titles == [
+        "Error against work, on onnxruntime",
+        "Error against measured time, on onnxruntime, batch 1",
+        "Error against measured time, on torch, batch 1",
+    ]
+
+
+def test_legend_names_techniques_without_their_preparation() -> None:
+    row = {"steps": "prune_channels + finetune + export_onnx + quantize_static", "role": "variant"}
+    assert technique_of(row) == "prune_channels + quantize_static"
+    assert technique_of({"steps": "export_onnx", "role": "variant"}) == "export_onnx"
+    assert technique_of({"steps": "prune_channels", "role": "control"}) == "prune_channels (control)"
+
+
+def test_without_altair_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def refuse(name: str, *rest: Any, **more: Any) -> Any:
+        if name == "altair":
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(RequestError, match=r'pip install "efflab\[report\]"'):
+        frontier_chart(rows(STUDY))
+
+
+@given(st.lists(st.tuples(st.floats(0, 430), st.floats(0, 330)), min_size=1, max_size=9))
+@settings(max_examples=40, deadline=None)
+def test_labels_stay_inside_and_clear(points: list[tuple[float, float]]) -> None:
+    boxes = place_labels(points, ["prune50"] * len(points), 430, 330)
+    for index, box in enumerate(boxes):
+        assert box.left >= -0.01
+        assert box.right <= 430.01
+        assert all(box.overlap(other) == 0 for other in boxes[:index])
+
+
+def test_overlap_by_hand() -> None:
+    assert Box(0, 0, 4, 4).overlap(Box(2, 3, 9, 9)) == 2
+    assert Box(0, 0, 1, 1).overlap(Box(1, 0, 2, 1)) == 0
