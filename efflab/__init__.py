@@ -1,7 +1,7 @@
 """efflab: which compression or acceleration technique is worth it, and the proof.
 
 import efflab
-study = efflab.run("recipes/digits.yaml")
+study = efflab.run_recipe("recipes/digits.yaml")
 rows = efflab.rows(study)          # a list of flat dicts: pandas.DataFrame(rows), polars.DataFrame(rows)
 """
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from efflab.recipe import Recipe
     from efflab.study import Study
 
-__all__ = ["load_recipe", "load_study", "plan", "rows", "run"]
+__all__ = ["load_recipe", "load_study", "plan_recipe", "rows", "run_recipe"]
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -25,14 +25,14 @@ def load_recipe(path: str | Path) -> Recipe:
     return load_recipe(Path(path))
 
 
-def plan(path: str | Path) -> Plan:
+def plan_recipe(path: str | Path) -> Plan:
     """Return the stages and rows of a recipe on this machine; nothing is run."""
     from efflab.run import plan_file
 
     return plan_file(Path(path))
 
 
-def run(path: str | Path, only: list[str] | None = None, workers: int | None = None) -> Study:
+def run_recipe(path: str | Path, only: list[str] | None = None, workers: int | None = None) -> Study:
     """Run a recipe (finished stages are not repeated) and return its study."""
     from efflab.run import run_file
 

@@ -92,7 +92,7 @@ class Record(TypedDict):
     latency: NotRequired[Latency]  # absent for seeds after the first
     recovery: NotRequired[CostRecord]  # the steps' own work, the baseline's training not included
     training: NotRequired[CostRecord]  # the baseline's (or dense member's) training
-    margin: NotRequired[float]  # non-inferiority margin, in points of the metric, fixed in the recipe
+    margin: NotRequired[float]  # non-inferiority margin, as a share of the baseline's metric, fixed in the recipe
     stages: NotRequired[dict[str, str]]
 
 

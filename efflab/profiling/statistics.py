@@ -194,8 +194,14 @@ def non_inferior(difference: Interval, margin: float) -> bool:
     return difference.low > -margin
 
 
+SAME_SESSION = (
+    0.02  # two processes of one session differ by this (address layout, page placement); no run resolves less
+)
+
+
 def speed_verdict(speedup: Interval, noise: float = 0.0) -> str:
-    """Say faster, slower or no difference; `noise` is how far the A/A row's ratio lies from 1."""
+    """Say faster, slower or no difference; `noise` is how far the A/A row's ratio lies from 1, taken as 2 % at least."""
+    noise = max(noise, SAME_SESSION)
     if speedup.low > 1 and speedup.value > 1 + noise:
         return "faster"
     if speedup.high < 1 and speedup.value < 1 / (1 + noise):

@@ -158,7 +158,7 @@ def footer(rows: Sequence[Row], everything: Sequence[Row] | None = None) -> list
     """Return the lines under a table: noise floor (of all rows), what the words mean, machines, and failed rows."""
     lines = noise_lines(everything or rows)
     lines.append(
-        "faster / slower: the whole 95 % interval of baseline time / own time lies beyond 1, and the value beyond A/A's"
+        "faster / slower: the whole 95 % interval of baseline time / own time lies beyond 1, the value beyond A/A's and 2 %"
     )
     margins = sorted({row["margin"] for row in rows if row["margin"] is not None})
     limit = f" {', '.join(f'{margin:.2g}' for margin in margins)} points" if margins else " the margin"
