@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -17,6 +14,7 @@ from efflab.config import Document, Settings, check, problems_of, read_yaml
 from efflab.errors import Problem, RequestError, nearest
 from efflab.task import Task
 from efflab.technique import Form
+from efflab.weights import download, file_digest, load_weights
 
 if TYPE_CHECKING:
     import torch
@@ -182,11 +180,11 @@ class Baseline:
             what = f"has no weights for seed {seed} (has: {known}); `efflab train {self.name} --seed {seed}` makes them"
             raise RequestError(Problem(self.document.where(("weights",)), what))
         place = self.document.where(("weights", self.card.weights.index(weights)))
-        _load_weights(module, self._weights_file(weights, place), place)
+        load_weights(module, self._weights_file(weights, place), place)
         return module.eval()
 
     def _weights_file(self, weights: Weights, place: str) -> Path:
-        path = self.beside(weights.file) if weights.file else _download(str(weights.url), weights.sha256, place)
+        path = self.beside(weights.file) if weights.file else download(str(weights.url), weights.sha256, place)
         if not path.is_file():
             raise RequestError(Problem(place, f"the weights {path} are missing"))
         digest = file_digest(path)
@@ -200,56 +198,6 @@ class Baseline:
         if not path.is_file():
             raise RequestError(Problem(self.document.where(key), f"the file {path} is missing"))
         return path
-
-
-def file_digest(path: Path) -> str:
-    """Return a file's sha256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _load_weights(module: torch.nn.Module, path: Path, place: str) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        state = load_file(str(path))
-    except (SafetensorError, OSError) as error:
-        raise RequestError(Problem(place, f"{path.name} is no safetensors file ({error})")) from error
-    own = module.state_dict()
-    wrong = [f"{name} is missing" for name in own if name not in state and not name.endswith("num_batches_tracked")]
-    wrong += [f"{name} is not in the model" for name in state if name not in own]
-    wrong += [
-        f"{name} has shape {list(state[name].shape)}, the model has {list(tensor.shape)}"
-        for name, tensor in own.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
-    if wrong:
-        shown = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
-        raise RequestError(Problem(place, f"{path.name} does not fit the model: {shown}"))
-    module.load_state_dict(state, strict=False)
-
-
-def _download(url: str, sha256: str, place: str) -> Path:
-    folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "efflab" / "weights"
-    path = folder / f"{sha256}.safetensors"
-    if path.exists():
-        return path
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with (
-            urllib.request.urlopen(url, timeout=30) as response,
-            tempfile.NamedTemporaryFile(dir=folder, delete=False) as file,
-        ):
-            while chunk := response.read(1 << 20):
-                file.write(chunk)
-    except (OSError, ValueError) as error:
-        raise RequestError(Problem(place, f"cannot fetch {url} ({getattr(error, 'reason', error)})")) from error
-    Path(file.name).replace(path)
-    if file_digest(path) != sha256:
-        path.unlink()
-        raise RequestError(Problem(place, f"{url} gave a file with another sha256 than the card says; it was not kept"))
-    return path
 
 
 def card_folders(near: Path | None = None) -> list[Path]:

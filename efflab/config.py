@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -171,3 +171,12 @@ def _fields_at(schema: Any, location: tuple[str | int, ...]) -> list[str]:
         arguments = [schema, *getattr(schema, "__args__", ())]
         schema = next((one for one in reversed(arguments) if hasattr(one, "model_fields")), schema)
     return list(getattr(schema, "model_fields", {}))
+
+
+def collect(problems: list[Problem], document: Document, make_it: Callable[[], Any], key: Key = ()) -> Any:
+    """Return what `make_it` gives, or None after adding its problems, placed under `key`, to `problems`."""
+    try:
+        return make_it()
+    except RequestError as error:
+        problems += [one if one.where else Problem(document.where(key), one.what) for one in error.problems]
+        return None

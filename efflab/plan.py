@@ -9,8 +9,9 @@ from typing import Any
 
 from efflab.baseline import Baseline
 from efflab.errors import RequestError, nearest
-from efflab.recipe import BackendChoice, Recipe, Variant
+from efflab.recipe import BackendChoice, Recipe
 from efflab.study import Role
+from efflab.variants import Variant
 
 STAGE_VERSION = 1  # raise it when a stage's result means something else
 REPEAT = "again"  # suffix of the A/A row
@@ -184,7 +185,10 @@ class _Planner:
     ) -> None:
         form = variant.form(baseline.form)
         misfit, stages, quality = "", list(made), None
-        if choice.settings.takes == "onnx" and form == "module":
+        stuck = next(filter(None, (technique.no_onnx() for _, technique in variant.steps)), "")
+        if choice.settings.takes == "onnx" and form == "module" and stuck:
+            misfit = stuck
+        elif choice.settings.takes == "onnx" and form == "module":
             stages.append(self.export(baseline, made, variant))
         elif choice.settings.takes != form:
             misfit = f"{choice.name} runs torch modules; this variant is an ONNX file"

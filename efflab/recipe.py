@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from efflab import registry
 from efflab.backend import Backend
 from efflab.baseline import Baseline, family_members, find_card, load_baseline, make
-from efflab.config import Document, Key, Settings, check, parse_yaml, read_yaml
-from efflab.errors import Problem, RequestError, nearest
-from efflab.technique import Form, Technique
-
-Step = dict[str, dict[str, Any] | None]
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-
-
-class VariantSpec(Settings):
-    """A variant that continues another one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
-    parent: Annotated[str | None, Field(alias="from")] = None
-    steps: Annotated[list[Step], Field(min_length=1)]
+from efflab.config import Document, Key, Settings, check, collect, parse_yaml, read_yaml
+from efflab.errors import Problem, RequestError
+from efflab.variants import NAME, Step, Variant, VariantSpec, controls, expand, order_problems
 
 
 class Measure(Settings):
@@ -76,21 +65,6 @@ class RecipeSpec(Settings):
 
 
 @dataclass(frozen=True)
-class Variant:
-    """One variant, expanded: all steps from the baseline on, each a technique's name and checked settings."""
-
-    name: str
-    parent: str | None
-    steps: tuple[tuple[str, Technique], ...]
-    role: str = "variant"
-    own: int = 0  # how many of the steps are its own, the others being its parent's
-
-    def form(self, start: Form) -> Form:
-        """Return whether the variant is a torch module or an ONNX file."""
-        return self.steps[-1][1].gives if self.steps else start
-
-
-@dataclass(frozen=True)
 class BackendChoice:
     """A backend with its settings, and its label in tables."""
 
@@ -131,24 +105,16 @@ def recipe_of(document: Document, text: str) -> Recipe:
     """Check a recipe's document: schema first, then everything that names something else."""
     spec = check(RecipeSpec, document)
     problems: list[Problem] = []
-    baselines, family = _collect(problems, document, lambda: _baselines(spec, document)) or ((), ())
+    baselines, family = collect(problems, document, lambda: _baselines(spec, document)) or ((), ())
     backends = _backends(spec, document, problems)
-    variants = _expand(spec, document, problems)
+    variants = expand(spec.variants, document, problems)
     for baseline in baselines:
-        problems += _order_problems(variants, baseline.form, document)
+        problems += order_problems(variants, baseline.form, document)
     if not problems and spec.measure.controls:
-        variants += _controls(variants)
+        variants += controls(variants)
     if problems:
         raise RequestError(list(dict.fromkeys(problems)))
     return Recipe(spec, text, document.path, tuple(baselines), tuple(family), tuple(variants), tuple(backends))
-
-
-def _collect(problems: list[Problem], document: Document, make_it: Any, key: Key = ()) -> Any:
-    try:
-        return make_it()
-    except RequestError as error:
-        problems += [one if one.where else Problem(document.where(key), one.what) for one in error.problems]
-        return None
 
 
 def _baselines(spec: RecipeSpec, document: Document) -> tuple[list[Baseline], list[Baseline]]:
@@ -174,12 +140,12 @@ def _backends(spec: RecipeSpec, document: Document, problems: list[Problem]) -> 
             problems.append(Problem(document.where(key), "name exactly one backend, with its settings"))
             continue
         name = entry if isinstance(entry, str) else next(iter(entry))
-        schema = _collect(problems, document, lambda name=name: registry.load("backends", name), key)
+        schema = collect(problems, document, partial(registry.load, "backends", name), key)
         place = key if isinstance(entry, str) else (*key, name)
-        known = schema and _collect(
+        known = schema and collect(
             problems,
             document,
-            lambda s=schema, p=place, e=entry: s() if isinstance(e, str) else make(s, document, p),
+            schema if isinstance(entry, str) else partial(make, schema, document, place),
             key,
         )
         if known:
@@ -190,135 +156,3 @@ def _backends(spec: RecipeSpec, document: Document, problems: list[Problem]) -> 
     if not chosen and not problems:
         problems.append(Problem(document.where(("measure", "backends")), "no backend is given"))
     return list(chosen.values())
-
-
-def _expand(spec: RecipeSpec, document: Document, problems: list[Problem]) -> list[Variant]:
-    """Expand sweeps and `from`, in the order of the file but parents first."""
-    done: dict[str, list[tuple[str, Variant]]] = {}  # variant -> its expansions as (suffix, variant)
-
-    def visit(name: str, trail: tuple[str, ...]) -> list[tuple[str, Variant]]:
-        if name in done:
-            return done[name]
-        entry = spec.variants[name]
-        steps = entry if isinstance(entry, list) else entry.steps
-        parent = None if isinstance(entry, list) else entry.parent
-        key: Key = ("variants", name) if isinstance(entry, list) else ("variants", name, "steps")
-        if isinstance(entry, list) and not entry:
-            problems.append(Problem(document.where(key), "has no steps; the baseline is measured anyway"))
-        parents: list[tuple[str, Variant]] = [("", Variant("", None, ()))]
-        if parent is not None:
-            where = document.where(("variants", name, "from"))
-            if parent in trail or parent == name:
-                circle = " -> ".join([*trail[trail.index(parent) if parent in trail else 0 :], name, parent])
-                problems.append(Problem(where, f"variants continue each other in a circle: {circle}"))
-                parents = []
-            elif parent not in spec.variants:
-                problems.append(
-                    Problem(where, f"unknown variant {parent!r}; {nearest(parent, set(spec.variants) - {name})}")
-                )
-                parents = []
-            else:
-                parents = visit(parent, (*trail, name))
-        expanded = []
-        for (suffix, before), (own_suffix, own) in itertools.product(parents, _steps(steps, key, document, problems)):
-            both = ",".join(filter(None, [suffix, own_suffix]))
-            full = f"{name}[{both}]" if both else name
-            expanded.append((both, Variant(full, before.name or None, before.steps + own, own=len(own))))
-        done[name] = expanded
-        return expanded
-
-    for name in spec.variants:
-        visit(name, ())
-    return [variant for expansions in done.values() for _, variant in expansions]
-
-
-def _steps(
-    steps: list[Step], key: Key, document: Document, problems: list[Problem]
-) -> list[tuple[str, tuple[tuple[str, Technique], ...]]]:
-    """Return every combination of the sweeps in a list of steps, with a suffix that tells them apart."""
-    choices: list[list[tuple[str, tuple[str, Technique]]]] = []
-    for index, step in enumerate(steps):
-        place = (*key, index)
-        if len(step) != 1:
-            problems.append(Problem(document.where(place), "a step names exactly one technique, with its settings"))
-            continue
-        ((name, settings),) = step.items()
-        schema = _collect(problems, document, lambda name=name: registry.load("techniques", name), (*place, name))
-        if schema is not None:
-            choices.append(_sweep(name, schema, dict(settings or {}), (*place, name), document, problems))
-    return [
-        (",".join(filter(None, (suffix for suffix, _ in combination))), tuple(step for _, step in combination))
-        for combination in itertools.product(*choices)
-    ]
-
-
-def _sweep(
-    name: str, schema: Any, settings: dict[str, Any], key: Key, document: Document, problems: list[Problem]
-) -> list[tuple[str, tuple[str, Technique]]]:
-    sweep = settings.pop("sweep", {})
-    if not isinstance(sweep, dict) or not all(isinstance(values, list) and values for values in sweep.values()):
-        problems.append(Problem(document.where((*key, "sweep")), "must map settings to non-empty lists of values"))
-        return []
-    twice = [one for one in sweep if one in settings]
-    if twice:
-        problems.append(
-            Problem(document.where((*key, "sweep", twice[0])), f"{twice[0]!r} is also given outside the sweep")
-        )
-    expanded = []
-    for values in itertools.product(*sweep.values()):
-        chosen = dict(zip(sweep, values, strict=True))
-        technique = _collect(problems, document, lambda c=chosen: check(schema, document, key, {**settings, **c}), key)
-        if technique is not None:
-            suffix = ",".join(f"{one}={value}" for one, value in chosen.items())
-            expanded.append((suffix, (name, technique)))
-    return expanded
-
-
-def _order_problems(variants: list[Variant], start: Form, document: Document) -> list[Problem]:
-    problems = []
-    for variant in variants:
-        entry: Key = ("variants", variant.name.split("[")[0])
-        form, names = start, list[str]()
-        for name, technique in variant.steps:
-            what = ""
-            early = [one for one in names if one in technique.before]
-            if technique.takes != form:
-                takes, has = _FORMS[technique.takes], _FORMS[form]
-                what = f"{name} takes {takes}, but the model is {has} there; legal order: {_legal(variant)}"
-            elif technique.after and not set(technique.after) & {*names} and start == "module":
-                what = f"{name} must come after {' or '.join(technique.after)}; legal order: {_legal(variant)}"
-            elif early:
-                what = f"{name} must come before {', '.join(early)}; legal order: {_legal(variant)}"
-            if what:
-                problems.append(Problem(document.where(entry), what))
-                break
-            form = technique.gives
-            names.append(name)
-    return problems
-
-
-_FORMS: dict[Form, str] = {"module": "a torch module", "onnx": "an ONNX file"}
-
-
-def _legal(variant: Variant) -> str:
-    """Order the steps as they could stand: modules first, then the export, then what takes ONNX."""
-
-    def rank(technique: Technique) -> int:
-        return 0 if technique.gives == "module" else 1 if technique.takes == "module" else 2
-
-    ordered = [name for name, _ in sorted(variant.steps, key=lambda step: rank(step[1]))]
-    last = [rank(technique) for _, technique in variant.steps]
-    if 2 in last and 1 not in last:
-        ordered.insert(last.count(0), "export_onnx")
-    return " -> ".join(ordered)
-
-
-def _controls(variants: list[Variant]) -> list[Variant]:
-    """Return, for each variant whose own steps choose something, the same steps with the choice left to chance."""
-    controls = []
-    for variant in variants:
-        head, own = variant.steps[: len(variant.steps) - variant.own], variant.steps[len(variant.steps) - variant.own :]
-        swapped = tuple((name, technique.control() or technique) for name, technique in own)
-        if swapped != own:
-            controls.append(replace(variant, name=f"{variant.name}~random", steps=head + swapped, role="control"))
-    return controls

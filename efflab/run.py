@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from efflab.environment import commit, fingerprint, machine_id
+from efflab.assemble import Outcomes, assemble
+from efflab.environment import fingerprint, machine_id
 from efflab.errors import RequestError
 from efflab.executor import Done, Executor, Job, LocalExecutor, Progress
-from efflab.plan import Plan, Row, Stage, make_plan
+from efflab.plan import Plan, Stage, make_plan
 from efflab.recipe import load_recipe
 from efflab.store import Store
-from efflab.study import SCHEMA, Latency, Record, Study, save_study
+from efflab.study import Study, save_study
 
 WHOLE_DISK = "the disk is full; what is finished is kept. Free some space and run the same command again"
 
@@ -28,14 +29,6 @@ class Watcher:
     begin: Callable[[Stage], None] = lambda stage: None
     progress: Callable[[str, int, int, str], None] = lambda stage_id, done, total, note: None
     end: Callable[[Stage, str, str, float], None] = lambda stage, status, reason, seconds: None
-
-
-@dataclass
-class Outcomes:
-    """Results of finished stages, and the reasons of the others."""
-
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    failures: dict[str, tuple[str, str]] = field(default_factory=dict)  # stage -> (status, reason)
 
 
 def plan_file(path: Path, only: list[str] | None = None) -> Plan:
@@ -105,10 +98,9 @@ def stages_to_force(plan: Plan, names: list[str]) -> set[str]:
 
 def _cached(plan: Plan, store: Store) -> Outcomes:
     outcomes = Outcomes()
-    for one, stage in plan.stages.items():
+    for one in plan.stages:
         result = store.result(one)
-        # a latency group that lacks a member (its model had failed then) is measured again as a whole
-        if result is not None and (stage.kind != "latency" or set(result["timings"]) >= set(stage.spec["members"])):
+        if result is not None:
             outcomes.results[one] = result
     return outcomes
 
@@ -168,9 +160,7 @@ def _finish(stage: Stage, done: Done, store: Store, outcomes: Outcomes, watcher:
 
 
 def _run_latency(plan: Plan, store: Store, outcomes: Outcomes, watcher: Watcher) -> None:
-    for stage in [
-        stage for stage in plan.stages.values() if stage.kind == "latency" and stage.id not in outcomes.results
-    ]:
+    for stage in [stage for stage in plan.stages.values() if stage.kind == "latency" and _lacking(stage, outcomes)]:
         watcher.begin(stage)
         timings, seconds = _measure(plan, stage, store, outcomes, watcher)
         good = {label: timing for label, timing in timings.items() if isinstance(timing, dict)}
@@ -183,6 +173,14 @@ def _run_latency(plan: Plan, store: Store, outcomes: Outcomes, watcher: Watcher)
             )
         why = "; ".join(f"{label}: {reason}" for label, (_, reason) in bad.items())
         watcher.end(stage, "failed" if bad else "ok", why, seconds)
+
+
+def _lacking(stage: Stage, outcomes: Outcomes) -> set[str]:
+    """Return the members of a latency group that have a model but no times; for one of them the whole group is measured."""
+    result = outcomes.results.get(stage.id, {"timings": {}, "reasons": {}})
+    absent = (label for label, (status, _) in result["reasons"].items() if status == "unavailable")
+    with_model = {label for label, made in stage.spec["members"].items() if made in outcomes.results}
+    return with_model - {*result["timings"], *absent}
 
 
 def _measure(
@@ -219,90 +217,6 @@ def _task_of(plan: Plan, label: str) -> Any:
     row = next(row for row in plan.rows if row.variant == label)
     owners: Iterable[Any] = (*plan.recipe.baselines, *plan.recipe.family)
     return next(owner.task for owner in owners if owner.name == row.baseline)
-
-
-def assemble(plan: Plan, outcomes: Outcomes) -> Study:
-    """Make the study of what is known: a record for each row and batch, failed ones with their reason."""
-    from importlib.metadata import version
-
-    print_ = fingerprint()
-    machine = machine_id(print_)
-    records = [record for row in plan.rows for record in _records(plan, row, machine, outcomes)]
-    owners = (*plan.recipe.baselines, *plan.recipe.family)
-    return Study(
-        schema=SCHEMA,
-        name=plan.recipe.spec.name,
-        recipe=plan.recipe.text,
-        efflab=version("efflab"),
-        commit=commit(),
-        data={next(iter(owner.card.task)): owner.task.digest() for owner in owners},
-        machines={machine: print_},
-        records=records,
-    )
-
-
-def _records(plan: Plan, row: Row, machine: str, outcomes: Outcomes) -> list[Record]:
-    measure = plan.recipe.spec.measure
-    records = []
-    for batch in measure.batch_sizes if row.latency else measure.batch_sizes[:1]:
-        record = Record(
-            variant=row.variant,
-            role=row.role,
-            of=row.of,
-            parent=row.parent,
-            baseline=row.baseline,
-            family=row.family,
-            steps=[{name: settings} for name, settings in row.steps],
-            task=row.task,
-            seed=row.seed,
-            backend=row.backend,
-            device=row.device,
-            batch_size=batch,
-            machine=machine,
-            status="ok",
-            reason="",
-            margin=measure.margin,
-            training=_training(plan, row),
-            stages={"artefact": row.made[-1], "quality": row.quality or "", "latency": row.latency.get(batch, "")},
-        )
-        _fill(record, row, batch, outcomes)
-        records.append(record)
-    return records
-
-
-def _fill(record: Record, row: Row, batch: int, outcomes: Outcomes) -> None:
-    if row.misfit:
-        record["status"], record["reason"] = "unavailable", row.misfit
-        return
-    for stage in (*row.made, row.quality):
-        if stage in outcomes.failures:
-            status, record["reason"] = outcomes.failures[stage]
-            record["status"] = "unavailable" if status == "unavailable" else "failed"
-            return
-    if row.made[-1] not in outcomes.results or row.quality not in outcomes.results:
-        record["status"], record["reason"] = "failed", "not run: the run was interrupted"
-        return
-    record["work"] = outcomes.results[row.made[-1]]["work"]
-    record["quality"] = outcomes.results[row.quality]  # type: ignore[typeddict-item]
-    steps = [outcomes.results[stage]["cost"] for stage in row.made[1:]]
-    keys = ("training_macs", "seconds", "hardware_burden_flop")
-    record["recovery"] = {key: sum(cost[key] for cost in steps) for key in keys}  # type: ignore[typeddict-item]
-    group = row.latency.get(batch)
-    if group:
-        measured = outcomes.results.get(group, {"timings": {}, "reasons": {}})
-        if row.variant in measured["timings"]:
-            record["latency"] = cast(Latency, {**measured["timings"][row.variant], "group": group})
-        else:
-            interrupted = ("failed", "latency not measured: the run was interrupted")
-            record["status"], record["reason"] = measured["reasons"].get(row.variant, interrupted)
-
-
-def _training(plan: Plan, row: Row) -> Any:
-    owners = (*plan.recipe.baselines, *plan.recipe.family)
-    owner = next(owner for owner in owners if owner.name == row.baseline)
-    weights = owner.weights(plan.stages[row.made[0]].spec["seed"])
-    keys = ("training_macs", "seconds", "hardware_burden_flop")
-    return {key: getattr(weights, key) if weights else 0.0 for key in keys}
 
 
 def cached_stages(plan: Plan, store: Store) -> set[str]:

@@ -74,6 +74,10 @@ class Technique(Settings, ABC):
         """Return whether it draws random numbers under these settings: such steps are repeated over the recipe's seeds."""
         return self.random
 
+    def no_onnx(self) -> str:
+        """Return why a module after this step has no ONNX form, or "" if it has; ONNX backends are then not planned."""
+        return ""
+
     def control(self) -> Technique | None:
         """Return the settings that show what the technique's own choice is worth (e.g. random channels), if any."""
         return None

@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 
 from efflab.artefact import build
-from efflab.baseline import WEIGHTS_MARK, Baseline, Weights, file_digest, load_baseline
+from efflab.baseline import WEIGHTS_MARK, Baseline, Weights, load_baseline
 from efflab.errors import Problem, RequestError
 from efflab.store import write_atomically
+from efflab.weights import file_digest
 
 Report = Callable[[int, int, str], None]
 TOLERANCE = 0.01  # least tolerance of a promise; seeds that differ more widen it

@@ -160,7 +160,9 @@ def test_plug_ins_of_an_outside_package_and_dropped_in_files_are_listed_and_run(
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[efflab.techniques]\nhalve = outside:Halve\n[efflab.backends]\nmychip = outside:Mychip\n[efflab.models]\nlinear = outside:linear\n"
+        "[efflab.techniques]\nhalve = outside:Halve\n"
+        "[efflab.backends]\nmychip = outside:Mychip\n"
+        "[efflab.models]\nlinear = outside:linear\n"
     )
     (site / "outside.py").write_text(OUTSIDE)
     (dropped / "techniques").mkdir(parents=True)

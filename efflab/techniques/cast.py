@@ -24,6 +24,13 @@ class Cast(Technique):
 
     dtype: Literal["bfloat16", "float16"] = "bfloat16"
 
+    def no_onnx(self) -> str:
+        """Return why bfloat16 modules are not exported."""
+        exportable = self.dtype != "bfloat16"
+        return (
+            "" if exportable else "ONNX runtimes take no bfloat16 graphs; let the backend compute in bfloat16 instead"
+        )
+
     def apply(self, model: Any, context: Context) -> Result:
         """Cast; raise RequestError if the model has this dtype already."""
         return Result(cast(model, self.dtype), {"dtype": self.dtype})

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -99,7 +102,7 @@ def test_16_bit_models_take_and_give_float32_or_are_refused(tmp_path):
     export_onnx(half, tmp_path / "m.onnx", torch.from_numpy(INPUTS[:2]))
     assert run(tmp_path / "m.onnx", INPUTS).dtype == np.float32
     assert onnx.load(str(tmp_path / "m.onnx")).graph.initializer[0].data_type in (7, onnx.TensorProto.FLOAT16)
-    with pytest.raises(RequestError, match="no bfloat16 graphs"):
+    with pytest.raises(Unavailable, match="no bfloat16 graphs"):
         export_onnx(cast(module, "bfloat16"), tmp_path / "n.onnx", torch.from_numpy(INPUTS[:2]))
 
 
@@ -189,3 +192,13 @@ def test_a_missing_engine_gives_its_install_line(graph, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Unavailable, match=r'pip install "efflab\[nncf\]"'):
         quantize_static(graph, tmp_path / "q.onnx", BATCHES, engine="nncf")
+
+
+def test_nncf_reports_nothing_to_anybody():
+    program = (
+        "from efflab.techniques.quantize_static import _import_nncf; _import_nncf();"
+        "import nncf.telemetry.wrapper as w; print(type(w.telemetry).__name__)"
+    )
+    environment = {key: value for key, value in os.environ.items() if key not in ("CI", "NNCF_CI")}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.split()[-1] != "NNCFTelemetry"

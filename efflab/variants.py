@@ -1,0 +1,173 @@
+"""Expands a recipe's variants: sweeps multiply, `from` continues, steps are checked for order, controls are added."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
+
+from efflab import registry
+from efflab.config import Document, Key, Settings, check, collect
+from efflab.errors import Problem, nearest
+from efflab.technique import Form, Technique
+
+Step = dict[str, dict[str, Any] | None]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class VariantSpec(Settings):
+    """A variant that continues another one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    parent: Annotated[str | None, Field(alias="from")] = None
+    steps: Annotated[list[Step], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One variant, expanded: all steps from the baseline on, each a technique's name and checked settings."""
+
+    name: str
+    parent: str | None
+    steps: tuple[tuple[str, Technique], ...]
+    role: str = "variant"
+    own: int = 0  # how many of the steps are its own, the others being its parent's
+
+    def form(self, start: Form) -> Form:
+        """Return whether the variant is a torch module or an ONNX file."""
+        return self.steps[-1][1].gives if self.steps else start
+
+
+def expand(specs: Mapping[str, list[Step] | VariantSpec], document: Document, problems: list[Problem]) -> list[Variant]:
+    """Expand sweeps and `from`, in the order of the file but parents first."""
+    done: dict[str, list[tuple[str, Variant]]] = {}  # variant -> its expansions as (suffix, variant)
+
+    def visit(name: str, trail: tuple[str, ...]) -> list[tuple[str, Variant]]:
+        if name in done:
+            return done[name]
+        entry = specs[name]
+        steps = entry if isinstance(entry, list) else entry.steps
+        parent = None if isinstance(entry, list) else entry.parent
+        key: Key = ("variants", name) if isinstance(entry, list) else ("variants", name, "steps")
+        if isinstance(entry, list) and not entry:
+            problems.append(Problem(document.where(key), "has no steps; the baseline is measured anyway"))
+        parents: list[tuple[str, Variant]] = [("", Variant("", None, ()))]
+        if parent is not None:
+            where = document.where(("variants", name, "from"))
+            if parent in trail or parent == name:
+                circle = " -> ".join([*trail[trail.index(parent) if parent in trail else 0 :], name, parent])
+                problems.append(Problem(where, f"variants continue each other in a circle: {circle}"))
+                parents = []
+            elif parent not in specs:
+                problems.append(Problem(where, f"unknown variant {parent!r}; {nearest(parent, set(specs) - {name})}"))
+                parents = []
+            else:
+                parents = visit(parent, (*trail, name))
+        expanded = []
+        for (suffix, before), (own_suffix, own) in itertools.product(parents, _steps(steps, key, document, problems)):
+            both = ",".join(filter(None, [suffix, own_suffix]))
+            full = f"{name}[{both}]" if both else name
+            expanded.append((both, Variant(full, before.name or None, before.steps + own, own=len(own))))
+        done[name] = expanded
+        return expanded
+
+    for name in specs:
+        visit(name, ())
+    return [variant for expansions in done.values() for _, variant in expansions]
+
+
+def _steps(
+    steps: list[Step], key: Key, document: Document, problems: list[Problem]
+) -> list[tuple[str, tuple[tuple[str, Technique], ...]]]:
+    """Return every combination of the sweeps in a list of steps, with a suffix that tells them apart."""
+    choices: list[list[tuple[str, tuple[str, Technique]]]] = []
+    for index, step in enumerate(steps):
+        place = (*key, index)
+        if len(step) != 1:
+            problems.append(Problem(document.where(place), "a step names exactly one technique, with its settings"))
+            continue
+        ((name, settings),) = step.items()
+        schema = collect(problems, document, partial(registry.load, "techniques", name), (*place, name))
+        if schema is not None:
+            choices.append(_sweep(name, schema, dict(settings or {}), (*place, name), document, problems))
+    return [
+        (",".join(filter(None, (suffix for suffix, _ in combination))), tuple(step for _, step in combination))
+        for combination in itertools.product(*choices)
+    ]
+
+
+def _sweep(
+    name: str, schema: Any, settings: dict[str, Any], key: Key, document: Document, problems: list[Problem]
+) -> list[tuple[str, tuple[str, Technique]]]:
+    sweep = settings.pop("sweep", {})
+    if not isinstance(sweep, dict) or not all(isinstance(values, list) and values for values in sweep.values()):
+        problems.append(Problem(document.where((*key, "sweep")), "must map settings to non-empty lists of values"))
+        return []
+    twice = [one for one in sweep if one in settings]
+    if twice:
+        problems.append(
+            Problem(document.where((*key, "sweep", twice[0])), f"{twice[0]!r} is also given outside the sweep")
+        )
+    expanded = []
+    for values in itertools.product(*sweep.values()):
+        chosen = dict(zip(sweep, values, strict=True))
+        technique = collect(problems, document, partial(check, schema, document, key, {**settings, **chosen}), key)
+        if technique is not None:
+            suffix = ",".join(f"{one}={value}" for one, value in chosen.items())
+            expanded.append((suffix, (name, technique)))
+    return expanded
+
+
+def order_problems(variants: list[Variant], start: Form, document: Document) -> list[Problem]:
+    """Return the variants whose steps cannot stand in their order on a baseline of form `start`."""
+    problems = []
+    for variant in variants:
+        entry: Key = ("variants", variant.name.split("[")[0])
+        form, names = start, list[str]()
+        for name, technique in variant.steps:
+            what = ""
+            early = [one for one in names if one in technique.before]
+            if technique.takes != form:
+                takes, has = _FORMS[technique.takes], _FORMS[form]
+                what = f"{name} takes {takes}, but the model is {has} there; legal order: {_legal(variant)}"
+            elif technique.after and not set(technique.after) & {*names} and start == "module":
+                what = f"{name} must come after {' or '.join(technique.after)}; legal order: {_legal(variant)}"
+            elif early:
+                what = f"{name} must come before {', '.join(early)}; legal order: {_legal(variant)}"
+            if what:
+                problems.append(Problem(document.where(entry), what))
+                break
+            form = technique.gives
+            names.append(name)
+    return problems
+
+
+_FORMS: dict[Form, str] = {"module": "a torch module", "onnx": "an ONNX file"}
+
+
+def _legal(variant: Variant) -> str:
+    """Order the steps as they could stand: modules first, then the export, then what takes ONNX."""
+
+    def rank(technique: Technique) -> int:
+        return 0 if technique.gives == "module" else 1 if technique.takes == "module" else 2
+
+    ordered = [name for name, _ in sorted(variant.steps, key=lambda step: rank(step[1]))]
+    last = [rank(technique) for _, technique in variant.steps]
+    if 2 in last and 1 not in last:
+        ordered.insert(last.count(0), "export_onnx")
+    return " -> ".join(ordered)
+
+
+def controls(variants: list[Variant]) -> list[Variant]:
+    """Return, for each variant whose own steps choose something, the same steps with the choice left to chance."""
+    found = []
+    for variant in variants:
+        head, own = variant.steps[: len(variant.steps) - variant.own], variant.steps[len(variant.steps) - variant.own :]
+        swapped = tuple((name, technique.control() or technique) for name, technique in own)
+        if swapped != own:
+            found.append(replace(variant, name=f"{variant.name}~random", steps=head + swapped, role="control"))
+    return found

@@ -1,0 +1,67 @@
+"""Weights of cards: safetensors state dicts, checked by sha256 and shape before they are used."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from efflab.errors import Problem, RequestError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def file_digest(path: Path) -> str:
+    """Return a file's sha256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_weights(module: torch.nn.Module, path: Path, place: str) -> None:
+    """Load a state dict into `module`; raise RequestError, placed at `place`, that lists what does not fit."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(str(path))
+    except (SafetensorError, OSError) as error:
+        raise RequestError(Problem(place, f"{path.name} is no safetensors file ({error})")) from error
+    own = module.state_dict()
+    wrong = [f"{name} is missing" for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    wrong += [f"{name} is not in the model" for name in state if name not in own]
+    wrong += [
+        f"{name} has shape {list(state[name].shape)}, the model has {list(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    if wrong:
+        shown = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+        raise RequestError(Problem(place, f"{path.name} does not fit the model: {shown}"))
+    module.load_state_dict(state, strict=False)
+
+
+def download(url: str, sha256: str, place: str) -> Path:
+    """Fetch weights into the user's cache and check them; raise RequestError if offline or another file comes."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "efflab" / "weights"
+    path = folder / f"{sha256}.safetensors"
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with (
+            urllib.request.urlopen(url, timeout=30) as response,
+            tempfile.NamedTemporaryFile(dir=folder, delete=False) as file,
+        ):
+            while chunk := response.read(1 << 20):
+                file.write(chunk)
+    except (OSError, ValueError) as error:
+        raise RequestError(Problem(place, f"cannot fetch {url} ({getattr(error, 'reason', error)})")) from error
+    Path(file.name).replace(path)
+    if file_digest(path) != sha256:
+        path.unlink()
+        raise RequestError(Problem(place, f"{url} gave a file with another sha256 than the card says; it was not kept"))
+    return path
