@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ __all__ = ["Budget", "Failure", "Job", "Timing", "measure_group"]
 STEADY = 0.05  # IQR / median below which more samples would tell little
 LEAST_ROUNDS = 3  # an interval over fewer rounds would be a fiction, whatever the budget
 MOST_SAMPLES = 10_000  # a session; enough for p99.9, and a record stays small
+SETTLE_S = (
+    0.04  # the last session's threads go on spinning for some 20 ms: a call of 4.0 ms was seen to take 7.9 beside them
+)
 THROUGHPUT_PASSES, THROUGHPUT_S = 3, 0.1
 ANSWER_TIMEOUT_S = 60.0  # beyond the time that the calls asked for should take
 
@@ -123,11 +127,13 @@ class _Track:
 
     def warm_up(self, budget: Budget) -> None:
         """Call until times are steady, and choose the length of a block."""
+        time.sleep(SETTLE_S)
         self.facts.update(self.process.ask({"do": "warm_up"}, budget.prepare_timeout_s, "warming up"))
         self.block_calls = calls_a_block(self.facts.get("median_ns", 0.0) / 1e9, budget)
 
     def measure_block(self) -> None:
         """Measure one round; a session that has stopped only keeps its rounds level with the others'."""
+        time.sleep(SETTLE_S)
         calls = max(1, self.block_calls // 8) if self.stopped else self.block_calls
         answer = self.process.ask({"do": "block", "calls": calls}, self._limit_s(calls), "being timed")
         overhead_ns = self.facts.get("overhead_ns", 0.0)
@@ -144,6 +150,7 @@ class _Track:
         if self.process.failure:
             return
         calls = max(3, min(MOST_SAMPLES, round(THROUGHPUT_S / max(self._median_s(), 1e-9))))
+        time.sleep(SETTLE_S)
         gpu = energy.is_nvidia(self.facts["device"])
         request = {"do": "throughput", "calls": calls}
         answer = self.process.ask(request, self._limit_s(calls), "being timed", self._note_watts if gpu else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from efflab.reporting.table import decimals, noise_lines
+from efflab.reporting.table import decimals, noise_lines, ratio_text
 
 Row = dict[str, Any]
 
@@ -30,6 +30,8 @@ def _number(row: Row, name: str, unit: str = "x", sign: str = "") -> str:
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
     if low is None:
         return f"{value:{sign}.2f}{unit}"
+    if unit == "x":
+        return ratio_text(value, low, high)
     places = max(1, decimals(low, high))
     return f"{value:{sign}.{places}f}{unit} [{low:{sign}.{places}f}, {high:{sign}.{places}f}]"
 

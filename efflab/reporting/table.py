@@ -16,6 +16,9 @@ Row = dict[str, Any]
 SIGNS = {"extrapolated": "x", "censored": "c", "single seed": "1", "small family": "f", "slope not": "s"}
 
 
+MOST_RATIO = 1000.0
+
+
 def decimals(low: float, high: float) -> int:
     """Return how many decimals an interval supports: down to the first digit of its half width."""
     half = (high - low) / 2
@@ -36,6 +39,13 @@ def _ratio(row: Row, name: str) -> str:
         return ""
     if low is None or high is None:
         return f"{value:.2f}x"
+    return ratio_text(value, low, high)
+
+
+def ratio_text(value: float, low: float, high: float) -> str:
+    """Return a ratio with its interval in the digits that it supports; ends beyond 1,000 are no knowledge and not spelt out."""
+    if not high < MOST_RATIO:
+        return f"{value:.1f}x [{low:.1f}, no upper limit]"
     places = max(decimals(low, high), 1 if value < 10 else 0)
     return f"{value:.{places}f}x [{low:.{places}f}, {high:.{places}f}]"
 

@@ -1,0 +1,113 @@
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from worlds import efflab, make_card, make_recipe
+
+from efflab.cli.main import build_parser, main, verbs
+from efflab.recipe import parse_recipe
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.split("#")[0].strip() for line in README.splitlines() if re.match(r"    (EFFLAB_\w+=\S+ )?efflab ", line)
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_readme_is_understood(command):
+    words = [word for word in shlex.split(command) if not word.startswith("EFFLAB_")]
+    assert build_parser().parse_args(words[1:]).verb in verbs()
+
+
+def test_the_recipe_of_the_readme_loads():
+    (block,) = [block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "variants:" in block]
+    recipe = parse_recipe(block, ROOT / "recipes" / "mine.yaml")
+    assert {variant.name for variant in recipe.variants} == {"prune50", "prune50-int8", "prune50~random"}
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["ls"], ["plan", "recipes/digits.yaml"], ["doctor"], ["schema", "recipe"]]
+)
+def test_light_verbs_never_import_torch(words):
+    program = (
+        "import sys; from efflab.cli.main import main\n"
+        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_schemas_are_json_and_name_every_technique():
+    done = efflab("schema", "recipe", cwd=ROOT)
+    steps = json.loads(done.stdout)["$defs"]["Step"]["properties"]
+    assert {"prune_channels", "quantize_static", "finetune"} <= set(steps)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "none.yaml"], "none.yaml: no such file"),
+        (["plan", "."], "directory"),
+        (["run", "r.yaml", "--workers", "0"], "--workers"),
+        (["run", "r.yaml", "--only", "prun"], "unknown variant 'prun'"),
+        (["run", "r.yaml", "--force", "prun"], "unknown variant 'prun'"),
+        (["compare", "nothing"], "no study named 'nothing'"),
+        (["report", "nothing"], "no study named 'nothing'"),
+        (["data", "cifar"], "did you mean 'cifar10'?"),
+        (["train", "tini"], "did you mean 'tiny'?"),
+        (["train", "tiny"], "no `training` section"),
+        (["ls", "--format", "gitub"], "did you mean 'github'?"),
+        (["plan", "empty.yaml"], "empty.yaml:1: the file is empty"),
+    ],
+)
+def test_wrong_requests_are_one_clear_line_and_exit_code_2(words, said, in_folder, capsys):
+    make_card(in_folder)
+    make_recipe(in_folder, "prune: [{prune_channels: {}}]")
+    (in_folder / "empty.yaml").write_text("")
+    assert main(words) == 2
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert "Traceback" not in shown
+
+
+def test_a_newer_store_is_refused_and_untouched(in_folder, capsys):
+    make_card(in_folder)
+    make_recipe(in_folder, "prune: [{prune_channels: {}}]")
+    mark = in_folder / ".efflab" / "store.json"
+    mark.parent.mkdir()
+    mark.write_text('{"schema": 7}')
+    assert main(["run", "r.yaml"]) == 2
+    assert "newer efflab" in capsys.readouterr().err
+    assert mark.read_text() == '{"schema": 7}'
+
+
+def test_run_compare_gate_and_report_from_the_command_line(in_folder):
+    make_card(in_folder)
+    make_recipe(in_folder, "p: [{prune_channels: {ratio: 0.5, round_to: 1}}]")
+    ran = efflab("run", "r.yaml", cwd=in_folder)
+    assert ran.returncode == 0, ran.stderr
+    assert "0 failed" in ran.stdout
+    table = json.loads(efflab("compare", "r", "--format", "json", "--columns", "all", cwd=in_folder).stdout)
+    pruned = [row for row in table if row["variant"] == "p" and row["batch_size"] == 1]
+    assert len(pruned) == 1
+    # the scripted clock charges for bytes of weights, so the smaller model is faster by a known ratio
+    assert pruned[0]["speedup"] > 1
+    assert (
+        efflab("compare", "r", "--where", "variant == 'p'", "--fail-if", "speedup < 1", cwd=in_folder).returncode == 0
+    )
+    assert (
+        efflab("compare", "r", "--where", "variant == 'p'", "--fail-if", "speedup > 1", cwd=in_folder).returncode == 1
+    )
+    assert efflab("report", "r", "--out", "out", cwd=in_folder).returncode == 0
+    assert {"index.html", "report.md", "study.json", "rows.csv", "frontier.svg"} <= {
+        p.name for p in (in_folder / "out").iterdir()
+    }
+    again = efflab("compare", "out", "--format", "csv", cwd=in_folder)
+    assert again.returncode == 0
+    assert "p," in again.stdout

@@ -1,0 +1,97 @@
+import itertools
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+
+from efflab.baseline import load_baseline
+from efflab.models.resnet_cifar import resnet_cifar
+from efflab.tasks.digits_clutter import DigitsClutter
+from efflab.train import score, train_seed
+from efflab.training import TrainingSettings, fit
+
+TASK = DigitsClutter(train=512, validation=64, test=100)
+SETTINGS = TrainingSettings(epochs=3.0, batch_size=64)
+
+
+def fresh():
+    torch.manual_seed(0)
+    return resnet_cifar(4, 1, 1)
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_training_is_deterministic_and_an_interrupted_one_ends_the_same(tmp_path):
+    whole, again, broken = fresh(), fresh(), fresh()
+    fit(whole, TASK, SETTINGS, 5)
+    fit(again, TASK, SETTINGS, 5)
+    assert same(whole, again)
+
+    class StopError(Exception):
+        pass
+
+    def stop(done, total, note):
+        if done > 8:  # in the second epoch of 8 steps each
+            raise StopError
+
+    checkpoint = tmp_path / "c.safetensors"
+    with pytest.raises(StopError):
+        fit(broken, TASK, SETTINGS, 5, checkpoint=checkpoint, report=stop)
+    resumed = resnet_cifar(4, 1, 1)
+    fit(resumed, TASK, SETTINGS, 5, checkpoint=checkpoint)
+    assert same(whole, resumed)
+
+
+def test_training_learns():
+    module = fresh()
+    fit(module, DigitsClutter(train=4000, validation=64, test=500), TrainingSettings(epochs=3.0, batch_size=64), 0)
+    assert score(module, DigitsClutter(train=64, validation=64, test=500)) > 0.3  # chance is 0.1
+
+
+def test_a_loss_that_explodes_is_an_error_in_words():
+    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+        fit(
+            fresh(),
+            TASK,
+            TrainingSettings(epochs=6.0, batch_size=64, learning_rate=10.0),
+            0,
+            loss=lambda x, y, t: y.sum() ** 9,
+        )
+
+
+def test_train_writes_weights_score_and_cost_below_the_prose(tmp_path):
+    card = tmp_path / "net.yaml"
+    prose = "# My net.\nname: net\ntask: {digits_clutter: {train: 256, validation: 64, test: 100}}\n"
+    card.write_text(
+        prose + "model: {resnet_cifar: {width: 3, blocks: 1, channels: 1}}\ntraining: {epochs: 1, batch_size: 64}\n"
+    )
+    for seed in (1, 0, 1):
+        train_seed(load_baseline(card), seed, tmp_path / "checkpoints", lambda done, total, note: None)
+    written = yaml.safe_load(card.read_text())
+    assert card.read_text().startswith(prose)
+    assert [weights["seed"] for weights in written["weights"]] == [0, 1]
+    macs = 26_496 * 9 + 5_184 * 3 + 120  # by hand: three stages, the stem, and the linear layer at width 3
+    assert written["weights"][0]["training_macs"] == 3 * macs * 256
+    module = load_baseline(card).module(0)
+    assert round(score(module, load_baseline(card).task), 6) == written["weights"][0]["quality"]
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_the_data_is_the_same_in_every_process_and_no_source_image_is_in_two_splits():
+    program = "from efflab.tasks.digits_clutter import DigitsClutter as D; import hashlib\n"
+    program += (
+        "print(hashlib.sha256(D(train=64, validation=16, test=16).split('train').inputs[0].tobytes()).hexdigest())"
+    )
+    digests = {
+        subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout for _ in range(2)
+    }
+    assert len(digests) == 1
+    from efflab.tasks.digits_clutter import SOURCES
+
+    ranges = sorted(SOURCES.values())
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(ranges))
+    assert ranges[-1][1] == 1797
