@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
+import json
 import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +16,9 @@ from efflab.errors import RequestError
 
 if TYPE_CHECKING:
     import torch
+
+
+PLAIN = ("weight_", "tensor_")  # how an archive names what is raw numbers
 
 
 def build_foreign(builder: dict[str, Any]) -> torch.nn.Module:
@@ -43,18 +50,47 @@ def _from_python(path: Path, builder: dict[str, Any]) -> torch.nn.Module:
             raise RequestError(f"{path} fails on import: {type(error).__name__}: {error}") from error
     if not hasattr(module, builder["function"]):
         raise RequestError(f"{path} has no function {builder['function']!r}")
-    built: torch.nn.Module = getattr(module, builder["function"])(**builder["settings"])
+    try:
+        built: torch.nn.Module = getattr(module, builder["function"])(**builder["settings"])
+    except Exception as error:
+        what = f"the model of {path} cannot be built: {builder['function']} raises {type(error).__name__}: {error}"
+        raise RequestError(what) from error
     return built
 
 
 def _from_export(path: Path) -> torch.nn.Module:
     import torch
 
+    _refuse_code(path)
+    load = torch.load
+    # PyTorch falls back to full unpickling for an exported program's sample inputs; a model file must not run code
+    torch.load = functools.partial(_load_tensors_only, load)
     try:
         program = torch.export.load(str(path))
     except Exception as error:
         raise RequestError(f"{path} is no torch.export file ({type(error).__name__}: {error})") from error
+    finally:
+        torch.load = load
     module = program.module()
     # an exported program refuses train() and eval(); it already is what it is
     module.eval = module.train = lambda *_: module  # type: ignore[method-assign]
     return module
+
+
+def _load_tensors_only(load: Callable[..., Any], *words: Any, **options: Any) -> Any:
+    return load(*words, **{**options, "weights_only": True})
+
+
+def _refuse_code(path: Path) -> None:
+    """Raise RequestError for an archive with pickled weights, constants or objects in it, or of the old format."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            configs = [json.loads(archive.read(name)) for name in names if name.endswith("_config.json")]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise RequestError(f"{path} is no torch.export file ({error})") from error
+    if not any("/models/" in name and name.endswith(".json") for name in names) or len(configs) < 2:
+        raise RequestError(f"{path} has the format of an old torch.export; save it again with torch 2.9 or newer")
+    entries = [entry for config in configs for entry in config.get("config", {}).values()]
+    if any(entry["use_pickle"] or not entry["path_name"].startswith(PLAIN) for entry in entries):
+        raise RequestError(f"{path} holds pickled objects, which could run code; export plain tensors only")
