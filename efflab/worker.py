@@ -62,15 +62,20 @@ def _answer(job: dict[str, Any], report: Any) -> dict[str, Any]:
         return {"status": status, "reason": str(error)}
     except MemoryError:
         return {"status": "failed", "reason": "out of memory"}
-    except OSError as error:
-        disk_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return {"status": "disk full" if disk_full else "failed", "reason": f"{type(error).__name__}: {error}"}
     except Exception as error:
+        if _disk_full(error):
+            return {"status": "disk full", "reason": str(error)}
         import traceback
 
         traceback.print_exc()
         return {"status": "failed", "reason": _sentence(error)}
     return {"status": "ok", "result": result, "seconds": time.perf_counter() - started}
+
+
+def _disk_full(error: Exception) -> bool:
+    # libraries written in Rust wrap the system's error in one of their own
+    wrapped = f"code: {errno.ENOSPC}," in str(error) or os.strerror(errno.ENOSPC) in str(error)
+    return wrapped or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
 
 
 def _sentence(error: Exception) -> str:
