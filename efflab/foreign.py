@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import json
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efflab.errors import RequestError
+from efflab.registry import import_path
 
 if TYPE_CHECKING:
     import torch
@@ -35,19 +34,7 @@ def build_foreign(builder: dict[str, Any]) -> torch.nn.Module:
 
 
 def _from_python(path: Path, builder: dict[str, Any]) -> torch.nn.Module:
-    name = f"efflab_user_{path.stem}_{builder['sha256'][:12]}"
-    module = sys.modules.get(name)
-    if module is None:
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise RequestError(f"{path} is no Python file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[name]
-            raise RequestError(f"{path} fails on import: {type(error).__name__}: {error}") from error
+    module = import_path(path, f"efflab_user_{path.stem}_{builder['sha256'][:12]}")
     if not hasattr(module, builder["function"]):
         raise RequestError(f"{path} has no function {builder['function']!r}")
     try:

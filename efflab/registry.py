@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -76,15 +77,23 @@ def load(kind: str, name: str) -> Any:
 def _import_file(kind: str, name: str, path: Path) -> ModuleType:
     if path.is_relative_to(Path(__file__).parent):
         return importlib.import_module(f"efflab.{kind}.{path.stem}")
-    module_name = f"efflab_plugins.{kind}.{name}"
+    mark = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    return import_path(path, f"efflab_plugins.{kind}.{name}_{mark}")
+
+
+def import_path(path: Path, module_name: str) -> ModuleType:
+    """Import a Python file under a name of its own, once; raise RequestError if it fails on import."""
+    if module_name in sys.modules:
+        return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
-        raise RequestError(f"{path} cannot be imported")
+        raise RequestError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[module_name]
         raise RequestError(f"{path} fails on import: {type(error).__name__}: {error}") from error
     return module
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from efflab.metrics import METRICS
+
 
 class Column(NamedTuple):
     """A column of a row; `kind` says how its values are shown to people."""
 
     kind: str
     sentence: str
+
+
+def _measured(kind: str, metric: str) -> Column:
+    """Return the column of a quantity that efflab.metrics defines."""
+    return Column(kind, METRICS[metric].sentence)
 
 
 COLUMNS: dict[str, Column] = {
@@ -27,35 +34,35 @@ COLUMNS: dict[str, Column] = {
     "status": Column("word", "ok, failed or unavailable"),
     "reason": Column("word", "why it failed, or is unavailable"),
     "n_seeds": Column("count", "seeds behind the row"),
-    "macs": Column("si", "multiply-accumulates of one example (1 MAC = 2 FLOP)"),
-    "effective_macs": Column("si", "MACs left when those with a zero weight are skipped"),
-    "bit_operations": Column("si", "MACs x weight bits x activation bits"),
-    "params": Column("si", "numbers stored as weights"),
-    "nonzero_params": Column("si", "params that are not zero"),
-    "artefact_bytes": Column("bytes", "size on disk"),
+    "macs": _measured("si", "macs"),
+    "effective_macs": _measured("si", "effective_macs"),
+    "bit_operations": _measured("si", "bit_operations"),
+    "params": _measured("si", "params"),
+    "nonzero_params": _measured("si", "nonzero_params"),
+    "artefact_bytes": _measured("bytes", "artefact_bytes"),
     "coverage": Column("share", "share of compute-bearing operators whose MACs could be counted"),
     "metric": Column("word", "what quality means"),
-    "quality": Column("share", "the metric on the test split, on this backend, mean over seeds"),
+    "quality": _measured("share", "quality"),
     "quality_difference": Column("points", "quality minus the baseline's, in points (hundredths)"),
     "quality_difference_low": Column("points", "lower end of its 95 % interval, over seeds and examples"),
     "quality_difference_high": Column("points", "upper end of its 95 % interval"),
     "quality_verdict": Column("word", "what that interval shows against the margin"),
     "margin": Column("points", "non-inferiority margin in points: the recipe's share of the baseline's quality"),
-    "error": Column("share", "1 - quality"),
+    "error": _measured("share", "error"),
     "error_low": Column("share", "lower end of its 95 % interval"),
     "error_high": Column("share", "upper end of its 95 % interval"),
-    "latency_ms_p50": Column("ms", "median time of one call"),
+    "latency_ms_p50": _measured("ms", "latency_ms_p50"),
     "latency_ms_p50_low": Column("ms", "lower end of its 95 % interval, over rounds"),
     "latency_ms_p50_high": Column("ms", "upper end of its 95 % interval"),
     "latency_ms_iqr": Column("ms", "distance between the quartiles of the times"),
-    "latency_ms_p90": Column("guarded", "upper bound of the 90th percentile at 99 % confidence"),
-    "latency_ms_p95": Column("guarded", "upper bound of the 95th percentile at 99 % confidence"),
-    "latency_ms_p99": Column("guarded", "upper bound of the 99th percentile at 99 % confidence"),
+    "latency_ms_p90": _measured("guarded", "latency_ms_p90"),
+    "latency_ms_p95": _measured("guarded", "latency_ms_p95"),
+    "latency_ms_p99": _measured("guarded", "latency_ms_p99"),
     "latency_n": Column("count", "timed calls"),
-    "throughput_per_s": Column("si", "examples a second, batches back to back"),
-    "peak_memory_bytes": Column("bytes", "resident memory above an empty process"),
-    "prepare_s": Column("seconds", "time to load and compile"),
-    "energy_j": Column("number", "energy of one call in joules"),
+    "throughput_per_s": _measured("si", "throughput_per_s"),
+    "peak_memory_bytes": _measured("bytes", "peak_memory_bytes"),
+    "prepare_s": _measured("seconds", "prepare_s"),
+    "energy_j": _measured("number", "energy_j"),
     "energy_method": Column("word", "how the energy was measured or estimated"),
     "quiet": Column("word", "whether the machine was quiet while it was timed"),
     "threads": Column("count", "processor threads of the session"),

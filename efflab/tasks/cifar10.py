@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from efflab.classification import Classification
 from efflab.data import DataSet, data_folder
 from efflab.errors import RequestError
-from efflab.task import Split, SplitName, Task
+from efflab.task import Split, SplitName
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,7 @@ SOURCE = DataSet(
 )
 
 
-class Cifar10(Task):
+class Cifar10(Classification):
     """Classify natural images. Inputs (N, 3, 32, 32) float32, normalised; targets 0..9; metric top-1 accuracy.
 
     45,000 / 5,000 train / validation by a fixed shuffle of the official training files; the official 10,000 test images.
@@ -67,15 +68,6 @@ class Cifar10(Task):
             images /= np.asarray(DEVIATION, np.float32)[:, None, None]
             self._splits[name] = Split((images,), rows[:, 0].astype(np.int64))
         return self._splits[name]
-
-    def scores(self, outputs: Any, targets: np.ndarray) -> np.ndarray:
-        """Return 1 where the highest logit is the target's, else 0."""
-        hits: np.ndarray = (np.asarray(outputs).argmax(axis=-1) == targets).astype(np.uint8)
-        return hits
-
-    def quality(self, scores: np.ndarray) -> float:
-        """Return top-1 accuracy."""
-        return float(np.mean(scores))
 
     def loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
         """Return the cross-entropy with label smoothing 0.05."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from efflab.task import Split, SplitName, Task
+from efflab.classification import Classification
+from efflab.task import Split, SplitName
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,7 @@ SOURCES = {
 STREAMS = {"train": 1, "validation": 2, "test": 3}
 
 
-class DigitsClutter(Task):
+class DigitsClutter(Classification):
     """Classify the whole digit on the canvas. Inputs (N, 1, 24, 24) float32; targets 0..9; metric top-1 accuracy.
 
     The 1,797 source images are split first (60 / 10 / 30 %), so no image occurs in two splits. Each example then takes
@@ -65,15 +66,6 @@ class DigitsClutter(Task):
             generator = np.random.default_rng([self.data_seed, STREAMS[name]])
             self._splits[name] = _compose(images, labels, getattr(self, name), generator)
         return self._splits[name]
-
-    def scores(self, outputs: Any, targets: np.ndarray) -> np.ndarray:
-        """Return 1 where the highest logit is the target's, else 0."""
-        hits: np.ndarray = (np.asarray(outputs).argmax(axis=-1) == targets).astype(np.uint8)
-        return hits
-
-    def quality(self, scores: np.ndarray) -> float:
-        """Return top-1 accuracy."""
-        return float(np.mean(scores))
 
     def loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
         """Return the cross-entropy."""

@@ -1,0 +1,24 @@
+"""What all classification tasks share: top-1 accuracy, an outcome of 0 or 1 for each example."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from efflab.task import Task
+
+
+class Classification(Task):
+    """A task whose outputs are one logit a class, shape (examples, classes), and whose targets are class numbers."""
+
+    metric: ClassVar[str] = "accuracy"
+
+    def scores(self, outputs: Any, targets: np.ndarray) -> np.ndarray:
+        """Return 1 where the highest logit is the target's, else 0."""
+        hits: np.ndarray = (np.asarray(outputs).argmax(axis=-1) == targets).astype(np.uint8)
+        return hits
+
+    def quality(self, scores: np.ndarray) -> float:
+        """Return top-1 accuracy."""
+        return float(np.mean(scores))
