@@ -30,6 +30,7 @@ class Training(Settings):
     batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    start_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
     bf16: bool = False
 
 

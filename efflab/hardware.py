@@ -48,7 +48,7 @@ def peak_flop_per_s(cores: int = 1) -> float:
 
 
 def training_cost(
-    module: nn.Module, task: Task, examples: int, seconds: float, teacher: nn.Module | None = None
+    module: nn.Module, task: Task, examples: float, seconds: float, teacher: nn.Module | None = None
 ) -> Cost:
     """Return what `examples` training examples cost: 3 forward passes each, plus one of `teacher`.
 

@@ -22,3 +22,19 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each image (N, C, H, W) left to right with probability one half."""
     flipped = torch.rand(len(images), generator=generator) < 0.5
     return torch.where(flipped[:, None, None, None], images.flip(3), images)
+
+
+def shrunk(images: Tensor, scale: float) -> Tensor:
+    """Shrink images (N, C, H, W) to `scale` of their sides, in steps of 4 pixels, averaging what falls together.
+
+    Anything passes unchanged at scale 1.
+    """
+    if scale == 1:
+        return images
+    height, width = images.shape[2:]
+    return functional.interpolate(images, shrunk_sides(height, width, scale), mode="bilinear", antialias=True)
+
+
+def shrunk_sides(height: int, width: int, scale: float) -> tuple[int, int]:
+    """Return the sides in pixels of an image of height x width after `shrunk`."""
+    return max(4, 4 * round(height * scale / 4)), max(4, 4 * round(width * scale / 4))

@@ -16,16 +16,22 @@ from torch import Tensor, nn
 
 from efflab.config import Settings
 from efflab.task import Task
+from efflab.tensors import shrunk, shrunk_sides
 
 
 class TrainingSettings(Settings):
-    """Budget and schedule: SGD with Nesterov momentum, linear warm-up, then a cosine to zero."""
+    """Budget and schedule: SGD with Nesterov momentum, linear warm-up, then a cosine to zero.
+
+    start_scale: images begin at this fraction of their size and grow, which costs less (progressive resizing); below 1
+    the model must take images of any size.
+    """
 
     epochs: Annotated[float, Field(gt=0, le=1000)] = 10.0
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.1
     batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    start_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
     bf16: bool = False
 
 
@@ -66,7 +72,8 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * _schedule(done / total, settings.warmup)
             index = order[step * settings.batch_size : (step + 1) * settings.batch_size]
-            batch = task.augment(inputs[index], generator).contiguous(memory_format=torch.channels_last)
+            batch = shrunk(task.augment(inputs[index], generator), image_scale(done / total, settings.start_scale))
+            batch = batch.contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
                 outputs = module(batch)
                 value = objective(batch, outputs, targets[index])
@@ -85,10 +92,15 @@ def fit(
     return spent + time.perf_counter() - started
 
 
-def examples_seen(task: Task, settings: TrainingSettings) -> int:
-    """Return how many training examples `fit` passes forward and backward."""
-    steps_per_epoch = len(task.split("train")) // settings.batch_size
-    return max(1, round(settings.epochs * steps_per_epoch)) * settings.batch_size
+def examples_seen(task: Task, settings: TrainingSettings) -> float:
+    """Return how many full-size examples `fit` passes forward and backward; a shrunk one counts by its area."""
+    split = task.split("train")
+    total = max(1, round(settings.epochs * (len(split) // settings.batch_size)))
+    if settings.start_scale == 1:
+        return float(total * settings.batch_size)
+    height, width = (int(side) for side in split.inputs[0].shape[2:])
+    sides = (shrunk_sides(height, width, image_scale(done / total, settings.start_scale)) for done in range(total))
+    return settings.batch_size * sum(rows * columns for rows, columns in sides) / (height * width)
 
 
 def _optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
@@ -99,6 +111,16 @@ def _optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.SGD
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, nesterov=True)
+
+
+def image_scale(progress: float, start: float) -> float:
+    """Return the fraction of their full size that images have at `progress` (0 to 1) of a training.
+
+    `start` for the first two fifths, then growing linearly, and full size for the last quarter, in which the batch
+    norms settle (MosaicML Composer, "Progressive Resizing").
+    """
+    grown = min(max((progress - 0.4) / 0.35, 0.0), 1.0)
+    return start + (1 - start) * grown
 
 
 def _schedule(progress: float, warmup: float) -> float:

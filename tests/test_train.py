@@ -10,7 +10,8 @@ from efflab.baseline import load_baseline
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.tasks.digits_clutter import DigitsClutter
 from efflab.train import score, train_seed
-from efflab.training import TrainingSettings, fit
+from efflab.tensors import shrunk
+from efflab.training import TrainingSettings, examples_seen, fit
 
 TASK = DigitsClutter(train=512, validation=64, test=100)
 SETTINGS = TrainingSettings(epochs=3.0, batch_size=64)
@@ -96,3 +97,24 @@ def test_the_data_is_the_same_in_every_process_and_no_source_image_is_in_two_spl
     ranges = sorted(SOURCES.values())
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(ranges))
     assert ranges[-1][1] == 1797
+
+
+def test_small_images_first_see_the_small_ones_and_count_their_area():
+    settings = TrainingSettings(epochs=10.0, batch_size=64, start_scale=0.5)  # 80 steps of 24x24 images
+    sides = []
+    module = fresh()
+    module.register_forward_pre_hook(lambda _module, inputs: sides.append(inputs[0].shape[-1]))
+    fit(module, TASK, settings, 0)
+    assert sides == sorted(sides)
+    assert sides.count(12) >= 32 and sides.count(24) >= 20
+    assert set(sides) == {12, 16, 20, 24}
+    assert examples_seen(TASK, settings) == 64 * sum(side**2 for side in sides) / 24**2
+    assert examples_seen(TASK, SETTINGS) == 3 * 8 * 64
+
+
+def test_shrinking_averages_neighbours():
+    images = torch.arange(64.0).reshape(1, 1, 8, 8)
+    assert shrunk(images, 1.0) is images
+    small = shrunk(images, 0.5)
+    assert small.shape == (1, 1, 4, 4)
+    assert small.mean() == pytest.approx(images.mean())

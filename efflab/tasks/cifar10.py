@@ -70,10 +70,10 @@ class Cifar10(Classification):
         return self._splits[name]
 
     def loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-        """Return the cross-entropy with label smoothing 0.05."""
+        """Return the cross-entropy."""
         from torch.nn.functional import cross_entropy
 
-        return cross_entropy(outputs.float(), targets, label_smoothing=0.05)
+        return cross_entropy(outputs.float(), targets)
 
     def augment(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Mirror at random and shift by up to 4 pixels (He et al. 2015, section 4.2)."""
