@@ -283,6 +283,8 @@ def family_members(family: str, near: Path | None = None) -> list[Baseline]:
         families.add(baseline.card.family or "")
         if baseline.card.family == family and baseline.seeds():  # a card that was not trained yet is no member yet
             members.append(baseline)
-    if not members:
+    if family not in families:
         raise RequestError(f"unknown family {family!r}; {nearest(family, families - {''})}")
+    if not members:
+        raise RequestError(f"no card of the family {family!r} has weights yet; make some with `efflab train CARD`")
     return sorted(members, key=lambda member: member.name)

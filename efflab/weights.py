@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 import urllib.request
 from pathlib import Path
@@ -51,17 +52,15 @@ def download(url: str, sha256: str, place: str) -> Path:
     if path.exists():
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with (
-            urllib.request.urlopen(url, timeout=30) as response,
-            tempfile.NamedTemporaryFile(dir=folder, delete=False) as file,
-        ):
-            while chunk := response.read(1 << 20):
-                file.write(chunk)
-    except (OSError, ValueError) as error:
-        raise RequestError(Problem(place, f"cannot fetch {url} ({getattr(error, 'reason', error)})")) from error
-    Path(file.name).replace(path)
-    if file_digest(path) != sha256:
-        path.unlink()
-        raise RequestError(Problem(place, f"{url} gave a file with another sha256 than the card says; it was not kept"))
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        fetched = Path(scratch) / path.name
+        try:
+            with urllib.request.urlopen(url, timeout=30) as response, fetched.open("wb") as file:
+                shutil.copyfileobj(response, file)
+        except (OSError, ValueError) as error:
+            raise RequestError(Problem(place, f"cannot fetch {url} ({getattr(error, 'reason', error)})")) from error
+        if file_digest(fetched) != sha256:
+            what = f"{url} gave a file with another sha256 than the card says; it was not kept"
+            raise RequestError(Problem(place, what))
+        fetched.replace(path)
     return path

@@ -1,3 +1,6 @@
+import http.server
+import threading
+
 import pytest
 
 import efflab.registry as registry
@@ -17,3 +20,33 @@ def in_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EFFLAB_STORE", raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def serve():
+    """Give bytes a URL of a server on the loopback address that resumes; returns (url, list of asked ranges)."""
+    servers = []
+
+    def start(name, body):
+        asked = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                asked.append(self.headers.get("Range"))
+                first = int(self.headers["Range"].split("=")[1].rstrip("-")) if self.headers.get("Range") else 0
+                self.send_response(206 if first else 200)
+                self.end_headers()
+                self.wfile.write(body[first:])
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_address[1]}/{name}", asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

@@ -1,8 +1,6 @@
 import hashlib
-import http.server
 import io
 import tarfile
-import threading
 
 import numpy as np
 import pytest
@@ -22,25 +20,10 @@ def archive():
 
 
 @pytest.fixture
-def server():
-    """A server on the loopback address that gives one file, in ranges, and notes what was asked."""
-    body, asked = archive(), []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.headers.get("Range"))
-            first = int(self.headers["Range"].split("=")[1].rstrip("-")) if self.headers.get("Range") else 0
-            self.send_response(206 if first else 200)
-            self.end_headers()
-            self.wfile.write(body[first:])
-
-        def log_message(self, *_):
-            pass
-
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{httpd.server_address[1]}/things.tar.gz", body, asked
-    httpd.shutdown()
+def server(serve):
+    body = archive()
+    url, asked = serve("things.tar.gz", body)
+    return url, body, asked
 
 
 def source(url, body, sha256=None):

@@ -11,7 +11,9 @@ SCRIPTED = "{fake: {base_ms: 5.0, ns_per_byte: 100.0}}"
 def test_compare_after_a_run_to_the_letter(in_folder):
     for name, width in (("tiny", 4), ("tiny-w2", 2), ("tiny-w8", 8)):
         make_card(in_folder, name, width, family="tinies")
-    measure = "seeds: [0, 1], batch_sizes: [1, 4], min_runs: 11, min_seconds: 0.01, max_seconds: 0.1, rounds: 5, threads: 1"
+    measure = (
+        "seeds: [0, 1], batch_sizes: [1, 4], min_runs: 11, min_seconds: 0.01, max_seconds: 0.1, rounds: 5, threads: 1"
+    )
     variants = "half:\n  - prune_channels: {ratio: 0.5, round_to: 1}\nonnx:\n  - export_onnx: {}"
     make_recipe(in_folder, variants, measure=measure, backends=f"[{SCRIPTED}]")
     ran = efflab("run", "r.yaml", cwd=in_folder)
