@@ -1,15 +1,29 @@
-"""Takes what a technique may look at from the training split: batches for ranges, gradients for importances."""
+"""What quantisers and importances start from: a float graph, training batches for ranges, gradients of the loss."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from efflab.errors import RequestError
 from efflab.task import Task
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from torch import Tensor, nn
+
+QUANTIZED = {
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "ConvInteger",
+    "MatMulInteger",
+    "QLinearConv",
+    "QLinearMatMul",
+    "MatMulNBits",
+}
 
 
 def example_inputs(task: Task, count: int = 2) -> tuple[Tensor, ...]:
@@ -25,6 +39,16 @@ def calibration_batches(task: Task, examples: int, batch_size: int = 32) -> Iter
     examples = min(examples, len(split))
     for start in range(0, examples, batch_size):
         yield tuple(array[start : min(start + batch_size, examples)] for array in split.inputs)
+
+
+def refuse_quantized(path: Path) -> None:
+    """Raise RequestError if an ONNX file is quantised already: quantising again would only add error."""
+    import onnx
+
+    operators = {node.op_type for node in onnx.load(str(path), load_external_data=False).graph.node}
+    found = sorted(operators & QUANTIZED)
+    if found:
+        raise RequestError(f"the model is quantised already (it holds {', '.join(found)}); give the float one")
 
 
 def loss_gradients(task: Task, examples: int, batch_size: int = 128) -> Callable[[nn.Module], None]:

@@ -112,7 +112,7 @@ class _Graph:
         for node in self.nodes:
             if node.op_type == "Constant":
                 self.stored.update((node.output[0], item.t) for item in node.attribute if item.name == "value")
-        self.made_by = {name: node for node in self.nodes for name in node.output if name}
+        self.made_by = _makers(self.nodes)
         inputs = [value for value in graph.input if value.name not in self.stored]
         self.examples = set_batch(inputs)
         products = (node for node in self.nodes if node.op_type in OPERANDS)
@@ -196,6 +196,20 @@ class _Graph:
             length = values.shape[axis]
             zero = np.repeat(zero, -(-length // zero.shape[axis]), axis).take(np.arange(length), axis)
         return values.size, int(np.count_nonzero(values != zero))
+
+
+def _makers(nodes: list[onnx.NodeProto]) -> dict[str, onnx.NodeProto]:
+    """Return the node that makes each tensor; raise RequestError for circles, which the walks above would not leave."""
+    makers = {name: node for node in nodes for name in node.output if name}
+    made: set[str] = set()
+    for node in nodes:
+        early = [name for name in node.input if name in makers and name not in made]
+        twice = [name for name in node.output if name in made]
+        if early or twice:
+            what = f"needs the tensor {early[0]!r} before it is made" if early else f"makes {twice[0]!r} a second time"
+            raise RequestError(f"not a valid ONNX graph: {node.op_type} {what}")
+        made.update(filter(None, node.output))
+    return makers
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -38,14 +38,16 @@ class QuantizeDynamic(Technique):
 def quantize_dynamic(onnx_in: Path, onnx_out: Path, per_channel: bool = True) -> None:
     """Write a dynamically quantised copy of `onnx_in` to `onnx_out` (which may be the same file).
 
-    Raises RequestError if nothing could be quantised.
+    Raises RequestError if nothing could be quantised or all is already.
     """
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    from efflab.calibration import refuse_quantized
     from efflab.quiet import quiet
 
+    refuse_quantized(onnx_in)
     part, prepared = onnx_out.with_suffix(".part"), onnx_out.with_suffix(".prepared")
     try:
         with quiet():

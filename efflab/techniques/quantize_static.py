@@ -68,13 +68,15 @@ def quantize_static(
 ) -> None:
     """Write a QDQ int8 copy of `onnx_in` to `onnx_out` (which may be the same file).
 
-    calibration_batches: inputs of the graph, in its order. Raises RequestError if nothing could be quantised,
-    Unavailable if the engine is not installed.
+    calibration_batches: inputs of the graph, in its order. Raises RequestError if nothing could be quantised
+    or all is already, Unavailable if the engine is not installed.
     """
     import onnx
 
+    from efflab.calibration import refuse_quantized
     from efflab.quiet import quiet
 
+    refuse_quantized(onnx_in)
     batches = list(calibration_batches)
     if engine == "nncf" and importlib.util.find_spec("nncf") is None:
         raise Unavailable('nncf is not installed: pip install "efflab[nncf]"')

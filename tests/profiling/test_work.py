@@ -323,3 +323,18 @@ def test_what_is_no_onnx_file_is_refused(tmp_path):
         count_onnx(tmp_path / "m.onnx")
     with pytest.raises(RequestError, match="no such file"):
         count_onnx(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ([("a", "b"), ("b", "a")], "needs the tensor 'a' before it is made"),
+        ([("x", "a"), ("a", "a")], "makes 'a' a second time"),
+    ],
+)
+def test_a_graph_that_goes_in_circles_is_refused(tmp_path, nodes, said):
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "a")]
+    made = [helper.make_node("Relu", [source], [target]) for source, target in nodes]
+    onnx.save(helper.make_model(helper.make_graph(made, "g", value[:1], value[1:])), tmp_path / "m.onnx")
+    with pytest.raises(RequestError, match=said):
+        count_onnx(tmp_path / "m.onnx")

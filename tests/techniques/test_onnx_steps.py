@@ -186,6 +186,15 @@ def test_a_graph_without_anything_to_quantise_is_refused(no_weights):
     assert [path.name for path in no_weights.parent.iterdir()] == ["relu.onnx"]
 
 
+@pytest.mark.parametrize("again", [quantize_dynamic, lambda one, other: quantize_static(one, other, BATCHES)])
+def test_a_quantised_graph_is_not_quantised_again(graph, tmp_path, again):
+    for name, quantized in (("s", lambda path: quantize_static(graph, path, BATCHES)), ("d", None)):
+        path = tmp_path / f"{name}.onnx"
+        quantized(path) if quantized else quantize_dynamic(graph, path)
+        with pytest.raises(RequestError, match="quantised already"):
+            again(path, tmp_path / "q.onnx")
+
+
 def test_a_missing_engine_gives_its_install_line(graph, tmp_path, monkeypatch):
     import importlib.util
 
