@@ -1,4 +1,4 @@
-"""Makes the study: plan rows joined with what their stages gave, failed rows with their reason."""
+"""Makes the study: plan rows joined with what their stages gave; failed rows have a reason, rows not run yet no record."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, cast
 
+from efflab.baseline import Baseline
 from efflab.environment import commit, fingerprint, machine_id
 from efflab.plan import Plan, Row
-from efflab.study import SCHEMA, Latency, Record, Study
+from efflab.study import SCHEMA, Record, Status, Study
+
+COST = ("training_macs", "seconds", "hardware_burden_flop")
 
 
 @dataclass
@@ -20,7 +23,7 @@ class Outcomes:
 
 
 def assemble(plan: Plan, outcomes: Outcomes) -> Study:
-    """Make the study of what is known: a record for each row and batch, failed ones with their reason."""
+    """Make the study of what is known: a record for each row and batch that was run, failed ones with their reason."""
     print_ = fingerprint()
     machine = machine_id(print_)
     records = [record for row in plan.rows for record in _records(plan, row, machine, outcomes)]
@@ -38,64 +41,87 @@ def assemble(plan: Plan, outcomes: Outcomes) -> Study:
 
 
 def _records(plan: Plan, row: Row, machine: str, outcomes: Outcomes) -> list[Record]:
+    """Return the records of a row, one a batch size; none yet where it has not been run to its end."""
     measure = plan.recipe.spec.measure
     records = []
     for batch in measure.batch_sizes if row.latency else measure.batch_sizes[:1]:
-        record = Record(
-            variant=row.variant,
-            role=row.role,
-            of=row.of,
-            parent=row.parent,
-            baseline=row.baseline,
-            family=row.family,
-            steps=[{name: settings} for name, settings in row.steps],
-            task=row.task,
-            seed=row.seed,
-            backend=row.backend,
-            device=row.device,
-            batch_size=batch,
-            machine=machine,
-            status="ok",
-            reason="",
-            margin=measure.margin,
-            training=_training(plan, row),
-            stages={"artefact": row.made[-1], "quality": row.quality or "", "latency": row.latency.get(batch, "")},
-        )
-        _fill(record, row, batch, outcomes)
-        records.append(record)
+        status, reason, measured = _ending(row, batch, outcomes)
+        if status is None:
+            continue
+        record: dict[str, Any] = {
+            "variant": row.variant,
+            "role": row.role,
+            "of": row.of,
+            "parent": row.parent,
+            "baseline": row.baseline,
+            "family": row.family,
+            "steps": [{name: settings} for name, settings in row.steps],
+            "task": row.task,
+            "seed": row.seed,
+            "backend": row.backend,
+            "device": row.device,
+            "batch_size": batch,
+            "machine": machine,
+            "status": status,
+            "reason": reason,
+            "margin": measure.margin,
+            "training": _training(plan, row),
+            "stages": {"artefact": row.made[-1], "quality": row.quality or "", "latency": row.latency.get(batch, "")},
+            **measured,
+        }
+        promise = _owner(plan, row).card.promise
+        if promise and not row.steps:
+            record["promised"] = {"value": promise.value, "tolerance": promise.tolerance}
+        records.append(cast(Record, record))
     return records
 
 
-def _fill(record: Record, row: Row, batch: int, outcomes: Outcomes) -> None:
+def _ending(row: Row, batch: int, outcomes: Outcomes) -> tuple[Status | None, str, dict[str, Any]]:
+    """Return how a row ended at a batch size (None: it has not), the reason, and what was measured until then."""
     if row.misfit:
-        record["status"], record["reason"] = "unavailable", row.misfit
-        return
+        return "unavailable", row.misfit, {}
     for stage in (*row.made, row.quality):
         if stage in outcomes.failures:
-            status, record["reason"] = outcomes.failures[stage]
-            record["status"] = "unavailable" if status == "unavailable" else "failed"
-            return
+            status, reason = outcomes.failures[stage]
+            return "unavailable" if status == "unavailable" else "failed", reason, {}
     if row.made[-1] not in outcomes.results or row.quality not in outcomes.results:
-        record["status"], record["reason"] = "failed", "not run: the run was interrupted"
-        return
-    record["work"] = outcomes.results[row.made[-1]]["work"]
-    record["quality"] = outcomes.results[row.quality]  # type: ignore[typeddict-item]
+        return None, "", {}
     steps = [outcomes.results[stage]["cost"] for stage in row.made[1:]]
-    keys = ("training_macs", "seconds", "hardware_burden_flop")
-    record["recovery"] = {key: sum(cost[key] for cost in steps) for key in keys}  # type: ignore[typeddict-item]
+    measured = {
+        "work": outcomes.results[row.made[-1]]["work"],
+        "quality": outcomes.results[row.quality],
+        "recovery": {key: sum(cost[key] for cost in steps) for key in COST},
+    }
     group = row.latency.get(batch)
-    if group:
-        measured = outcomes.results.get(group, {"timings": {}, "reasons": {}})
-        if row.variant in measured["timings"]:
-            record["latency"] = cast(Latency, {**measured["timings"][row.variant], "group": group})
-        else:
-            interrupted = ("failed", "latency not measured: the run was interrupted")
-            record["status"], record["reason"] = measured["reasons"].get(row.variant, interrupted)
+    if group is None:
+        return "ok", "", measured
+    times = outcomes.results.get(group, {"timings": {}, "reasons": {}})
+    if row.variant in times["timings"]:
+        return "ok", "", measured | {"latency": {**times["timings"][row.variant], "group": group}}
+    if row.variant in times["reasons"]:
+        return *times["reasons"][row.variant], measured
+    return None, "", {}
+
+
+def broken_promises(study: Study) -> list[str]:
+    """Say in a sentence each which dense models scored otherwise than their cards promise, and where."""
+    sentences = []
+    for record in study["records"]:
+        promised, quality = record.get("promised"), record.get("quality")
+        if promised and quality and abs(quality["value"] - promised["value"]) > promised["tolerance"]:
+            sentences.append(
+                f"{record['variant']} s{record['seed']} scores {quality['value']:.4f} on {record['backend']}; "
+                f"its card promises {promised['value']:.4f} within {promised['tolerance']:.4f}"
+            )
+    return list(dict.fromkeys(sentences))
+
+
+def _owner(plan: Plan, row: Row) -> Baseline:
+    owners = (*plan.recipe.baselines, *plan.recipe.family)
+    return next(owner for owner in owners if owner.name == row.baseline)
 
 
 def _training(plan: Plan, row: Row) -> Any:
-    owners = (*plan.recipe.baselines, *plan.recipe.family)
-    owner = next(owner for owner in owners if owner.name == row.baseline)
-    weights = owner.weights(plan.stages[row.made[0]].spec["seed"])
-    keys = ("training_macs", "seconds", "hardware_burden_flop")
-    return {key: getattr(weights, key) if weights else 0.0 for key in keys}
+    made = plan.stages.get(row.made[0]) or plan.left_out[row.made[0]]
+    weights = _owner(plan, row).weights(made.spec["seed"])
+    return {key: getattr(weights, key) if weights else 0.0 for key in COST}

@@ -34,6 +34,7 @@ class Done:
     reason: str = ""
     result: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    refused: bool = False  # failed because what was asked for is wrong, in the words of `reason`
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class LocalExecutor:
                     message.get("reason", ""),
                     message.get("result", {}),
                     message.get("seconds", 0.0),
+                    message.get("refused", False),
                 )
             )
         return events

@@ -52,11 +52,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Plan:
-    """The stages in an order in which they can run, and the rows to be made of their results."""
+    """The stages in an order in which they can run, and the rows to be made of their results.
+
+    `left_out` are stages that are not to be run but may be finished: what `--only` passes over.
+    """
 
     recipe: Recipe
     stages: dict[str, Stage]
     rows: tuple[Row, ...]
+    left_out: dict[str, Stage] = field(default_factory=dict)
 
 
 def make_plan(recipe: Recipe, machine: str, threads: int, only: list[str] | None = None) -> Plan:

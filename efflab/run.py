@@ -15,6 +15,7 @@ from efflab.errors import RequestError
 from efflab.executor import Done, Executor, Job, LocalExecutor, Progress
 from efflab.plan import Plan, Stage, make_plan
 from efflab.recipe import load_recipe
+from efflab.selection import narrowed, stages_to_force
 from efflab.store import Store
 from efflab.study import Study, save_study
 
@@ -31,10 +32,14 @@ class Watcher:
     end: Callable[[Stage, str, str, float], None] = lambda stage, status, reason, seconds: None
 
 
-def plan_file(path: Path, only: list[str] | None = None) -> Plan:
+def plan_file(path: Path, only: list[str] | None = None, store: Store | None = None) -> Plan:
     """Load and plan a recipe for this machine."""
     recipe = load_recipe(path)
-    return make_plan(recipe, machine_id(fingerprint()), recipe.spec.measure.threads or processors(), only)
+    settings = machine_id(fingerprint()), recipe.spec.measure.threads or processors()
+    plan = make_plan(recipe, *settings)
+    if not only:
+        return plan
+    return narrowed(plan, make_plan(recipe, *settings, only), cached_stages(plan, store or Store.open()))
 
 
 def processors() -> int:
@@ -57,7 +62,7 @@ def run_file(
     """
     store = store or Store.open()
     watcher = watcher or Watcher()
-    plan = plan_file(path, only)
+    plan = plan_file(path, only, store)
     try:
         store.prepare()
         with store.lock():
@@ -65,7 +70,7 @@ def run_file(
                 for stage in stages_to_force(plan, force):
                     store.remove(stage)
             outcomes = _cached(plan, store)
-            watcher.start(plan, set(outcomes.results))
+            watcher.start(plan, plan.stages.keys() & outcomes.results.keys())
             try:
                 _run_models(plan, store, outcomes, watcher, workers or processors())
                 _run_latency(plan, store, outcomes, watcher)
@@ -79,26 +84,9 @@ def run_file(
     return study
 
 
-def stages_to_force(plan: Plan, names: list[str]) -> set[str]:
-    """Return the stages to do again: those of the named variants from their own first step on, or all."""
-    if not names:
-        return set(plan.stages)
-    rows = [row for row in plan.rows if row.variant in names or row.variant.split("[")[0] in names]
-    missing = [name for name in names if not any(name in (row.variant, row.variant.split("[")[0]) for row in rows)]
-    if missing:
-        from efflab.errors import nearest
-
-        raise RequestError(
-            f"unknown variant {missing[0]!r} in --force; {nearest(missing[0], {row.variant for row in plan.rows})}"
-        )
-    others = {stage for row in plan.rows if row not in rows for stage in row.made}
-    forced = {stage for row in rows for stage in (*row.made, row.quality, *row.latency.values()) if stage}
-    return forced - others
-
-
 def _cached(plan: Plan, store: Store) -> Outcomes:
     outcomes = Outcomes()
-    for one in plan.stages:
+    for one in (*plan.stages, *plan.left_out):
         result = store.result(one)
         if result is not None:
             outcomes.results[one] = result
@@ -146,6 +134,8 @@ def _drive(executor: Executor, waiting: dict[str, Stage], store: Store, outcomes
 def _finish(stage: Stage, done: Done, store: Store, outcomes: Outcomes, watcher: Watcher) -> None:
     if done.status == "disk full":
         raise RequestError(WHOLE_DISK)
+    if done.refused and stage.kind == "baseline":
+        raise RequestError(done.reason)  # a card is part of the request, like the recipe
     if done.status == "ok":
         store.commit(
             stage.id,
@@ -221,4 +211,4 @@ def _task_of(plan: Plan, label: str) -> Any:
 
 def cached_stages(plan: Plan, store: Store) -> set[str]:
     """Return the stages of a plan that the store already holds."""
-    return set(_cached(plan, store).results)
+    return plan.stages.keys() & _cached(plan, store).results.keys()

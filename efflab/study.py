@@ -69,6 +69,13 @@ class CostRecord(TypedDict):
     hardware_burden_flop: float
 
 
+class Promised(TypedDict):
+    """The quality that a dense model's card promises, and how far a score may lie from it."""
+
+    value: float
+    tolerance: float
+
+
 class Record(TypedDict):
     """One measured (or failed) row."""
 
@@ -92,6 +99,7 @@ class Record(TypedDict):
     latency: NotRequired[Latency]  # absent for seeds after the first
     recovery: NotRequired[CostRecord]  # the steps' own work, the baseline's training not included
     training: NotRequired[CostRecord]  # the baseline's (or dense member's) training
+    promised: NotRequired[Promised]  # dense rows whose card promises a quality
     margin: NotRequired[float]  # non-inferiority margin, as a share of the baseline's metric, fixed in the recipe
     stages: NotRequired[dict[str, str]]
 

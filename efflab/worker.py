@@ -57,9 +57,10 @@ def _answer(job: dict[str, Any], report: Any) -> dict[str, Any]:
 
         torch.set_num_threads(job["threads"])
         result = execute(job["kind"], job["spec"], [Path(path) for path in job["needs"]], Path(job["folder"]), report)
-    except (RequestError, Unavailable) as error:
-        status = "unavailable" if isinstance(error, Unavailable) else "failed"
-        return {"status": status, "reason": str(error)}
+    except Unavailable as error:
+        return {"status": "unavailable", "reason": str(error)}
+    except RequestError as error:
+        return {"status": "failed", "reason": str(error), "refused": True}
     except MemoryError:
         return {"status": "failed", "reason": "out of memory"}
     except Exception as error:

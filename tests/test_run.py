@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -49,6 +50,12 @@ class Bad(Technique):
 '''
 
 
+QUICK_ONE = (
+    "seeds: [0], batch_sizes: [1], min_runs: 11, min_seconds: 0.001, max_seconds: 0.05, rounds: 5, controls: false, "
+    "threads: 1"
+)
+
+
 def stage_times(folder):
     return {path.parent.name: path.stat().st_mtime_ns for path in (folder / ".efflab" / "stages").glob("*/stage.json")}
 
@@ -83,14 +90,19 @@ def test_only_force_and_shared_prefixes(in_folder):
         a: [{prune_channels: {ratio: 0.5, round_to: 1}}]
         b: {from: a, steps: [{cast: {}}]}
         """,
-        measure="seeds: [0], batch_sizes: [1], min_runs: 11, min_seconds: 0.001, max_seconds: 0.05, rounds: 5, controls: false",
+        measure=QUICK_ONE,
     )
     plan = plan_file(recipe)
     assert len([stage for stage in plan.stages.values() if stage.spec.get("technique") == "prune_channels"]) == 1
-    package.run_recipe(recipe, only=["a"])
+    part = package.run_recipe(recipe, only=["a"])
+    assert {record["variant"] for record in part["records"]} == {"tiny", "a"}
     first = stage_times(in_folder)
-    package.run_recipe(recipe)
+    whole = package.run_recipe(recipe)
     later = stage_times(in_folder)
+    again = package.run_recipe(recipe, only=["a"])  # what is finished of other variants stays in the study
+    assert again["records"] == whole["records"]
+    assert {record["variant"] for record in again["records"]} == {"tiny", "a", "b"}
+    assert stage_times(in_folder) == later
     assert all(later[stage] == first[stage] for stage in first if stage in later and first[stage] == later[stage])
     assert len(later) > len(first)
     done = efflab("run", "r.yaml", "--force", "b", cwd=in_folder)
@@ -102,6 +114,27 @@ def test_only_force_and_shared_prefixes(in_folder):
     }
     assert not any("a:" in kind for kind in kinds)
     assert any("b: cast" in kind for kind in kinds)
+
+
+def test_a_broken_promise_is_said(in_folder):
+    card = make_card(in_folder)
+    card.write_text(card.read_text().replace("weights:", "promise: {value: 0.9, tolerance: 0.01}\nweights:"))
+    make_recipe(in_folder, "a: [{prune_channels: {ratio: 0.5, round_to: 1}}]", measure=QUICK_ONE)
+    done = efflab("run", "r.yaml", cwd=in_folder)
+    assert done.returncode == 0, done.stderr
+    warnings = [line for line in done.stdout.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert re.search(r"tiny s0 scores 0\.\d+ on fake; its card promises 0.9000 within 0.0100", warnings[0])
+
+
+def test_a_card_that_cannot_be_loaded_stops_the_run(in_folder):
+    card = make_card(in_folder)
+    card.write_text(card.read_text().replace("width: 4", "width: 6"))
+    make_recipe(in_folder, "a: [{cast: {}}]", measure=QUICK_ONE)
+    done = efflab("run", "r.yaml", cwd=in_folder)
+    assert done.returncode == 2
+    assert re.search(r"tiny.yaml:5: weights.* does not fit the model: conv1.weight has shape", done.stderr)
+    assert "Traceback" not in done.stderr
 
 
 def test_a_stage_that_fails_in_any_way_is_a_row_with_its_reason(in_folder, monkeypatch):
@@ -125,11 +158,6 @@ def test_a_stage_that_fails_in_any_way_is_a_row_with_its_reason(in_folder, monke
     good = [record for record in study["records"] if record["variant"] == "good"]
     assert good[0]["status"] == "ok"
     assert good[0]["latency"]["rounds_ms"]
-
-
-QUICK_ONE = (
-    "seeds: [0], batch_sizes: [1], min_runs: 11, min_seconds: 0.001, max_seconds: 0.05, rounds: 5, controls: false"
-)
 
 
 def test_kill_9_of_the_whole_tree_loses_only_what_was_under_way(in_folder):

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run, and return 1 if a row failed."""
+    from efflab.assemble import broken_promises
     from efflab.cli._progress import watcher
     from efflab.errors import RequestError
     from efflab.run import run_file
@@ -39,11 +40,13 @@ def run(args: argparse.Namespace) -> int:
     records = study["records"]
     failed = [record for record in records if record["status"] == "failed"]
     absent = [record for record in records if record["status"] == "unavailable"]
-    print(
-        f"{len(records)} rows: {len(records) - len(failed) - len(absent)} measured, {len(failed)} failed, {len(absent)} unavailable"
-    )
+    measured = len(records) - len(failed) - len(absent)
+    counts = f"{measured} measured, {len(failed)} failed, {len(absent)} unavailable"
+    print(f"{len(records)} records (variant, seed, backend, batch): {counts}")
     for reason in dict.fromkeys(f"{r['variant']} on {r['backend']}: {r['reason']}" for r in [*failed, *absent]):
         print(f"  {reason}")
+    for sentence in broken_promises(study):
+        print(f"warning: {sentence}")
     print(f"study: {store.study_file(study['name'])}")
     print(f"next:  efflab compare {study['name']}    efflab report {study['name']}")
     return 1 if failed else 0
