@@ -43,7 +43,6 @@ def _plain() -> Watcher:
 def _bars() -> Iterator[Watcher]:
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
         TaskID,
         TextColumn,
@@ -54,27 +53,32 @@ def _bars() -> Iterator[Watcher]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[count]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns) as bars:
-        whole = bars.add_task("stages", total=None)
+        whole = bars.add_task("stages", total=None, count="")
         running: dict[str, TaskID] = {}
+        state = {"done": 0, "total": 0}
+
+        def count(done: int, total: int) -> None:
+            state.update(done=done, total=total)
+            bars.update(whole, completed=done, total=total, count=f"{done}/{total}")
 
         def start(plan: Plan, cached: set[str]) -> None:
-            bars.update(whole, total=len(plan.stages), completed=len(cached))
+            count(len(cached), len(plan.stages))
 
         def begin(stage: Stage) -> None:
-            running[stage.id] = bars.add_task(f"  {stage.title}", total=None)
+            running[stage.id] = bars.add_task(f"  {stage.kind} {stage.title}", total=None, count="")
 
         def progress(stage_id: str, done: int, total: int, note: str) -> None:
-            bars.update(running[stage_id], completed=done, total=total)
+            bars.update(running[stage_id], completed=done, total=total, count=f"{done}/{total}")
 
         def end(stage: Stage, status: str, reason: str, seconds: float) -> None:
             if stage.id in running:
                 bars.remove_task(running.pop(stage.id))
-            bars.advance(whole)
+            count(state["done"] + 1, state["total"])
             if reason:
                 bars.console.print(f"{stage.title}: {status}: {reason}", markup=False)
 

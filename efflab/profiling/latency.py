@@ -25,7 +25,7 @@ MOST_SAMPLES = 10_000  # a session; enough for p99.9, and a record stays small
 SETTLE_S = (
     0.04  # the last session's threads go on spinning for some 20 ms: a call of 4.0 ms was seen to take 7.9 beside them
 )
-THROUGHPUT_PASSES, THROUGHPUT_S = 3, 0.1
+THROUGHPUT_PASSES, THROUGHPUT_S = 3, 0.05
 ANSWER_TIMEOUT_S = 60.0  # beyond the time that the calls asked for should take
 
 Report = Callable[[int, int, str], None]
