@@ -1,0 +1,179 @@
+"""Fit the law by which error falls with compute to any table of published points."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from efflab.frontier.points import Points
+    from efflab.frontier.regression import Regression
+
+HELP = "fit error on compute to a CSV table"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    fit = actions.add_parser("fit", help="fit a law to a CSV file", description=__doc__)
+    fit.add_argument("file", type=Path, help="CSV file with a header")
+    fit.add_argument("--compute", required=True, metavar="COL", help="column of compute, in any unit")
+    quality = fit.add_mutually_exclusive_group(required=True)
+    quality.add_argument("--error", metavar="COL", help="column of errors, as fractions")
+    quality.add_argument("--score", metavar="COL", help="column of scores in percent; error = 1 - score / 100")
+    fit.add_argument("--year", metavar="COL", help="column of years: adds algorithmic progress at equal compute")
+    fit.add_argument("--cluster", metavar="COL", help="column by which points are drawn together in the bootstrap")
+    fit.add_argument(
+        "--form", choices=("power", "exponential"), default="power", help="log10(error) or 1/error on log10(compute)"
+    )
+    kind = fit.add_mutually_exclusive_group()
+    kind.add_argument("--quantile", type=float, metavar="Q", help="quantile regression, 0.1 for a frontier")
+    kind.add_argument("--pareto", action="store_true", help="only the points that no other beats in compute and error")
+    kind.add_argument("--floor", action="store_true", help="power law with an irreducible error")
+    fit.add_argument("--draws", type=int, default=2000, metavar="N", help="bootstrap draws (default 2000)")
+    fit.add_argument(
+        "--at",
+        type=float,
+        action="append",
+        default=[],
+        metavar="C",
+        help="predict the error at this compute (repeatable)",
+    )
+    fit.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit and print."""
+    from efflab.errors import RequestError
+    from efflab.frontier.points import read_points
+
+    if args.floor and (args.year or args.form != "power"):
+        raise RequestError("--floor is a form of its own; leave out --year and --form")
+    if not 100 <= args.draws <= 100_000:
+        raise RequestError("--draws must lie between 100 and 100000")
+    if any(not compute > 0 for compute in args.at):
+        raise RequestError("--at takes compute above 0")
+    points = read_points(
+        args.file, args.compute, args.error or args.score, args.year, args.cluster, percent=bool(args.score)
+    )
+    facts = _floored(points) if args.floor else _fitted(points, args)
+    facts = {"file": args.file.name, "rows": points.rows, "left_out": points.left_out} | facts
+    print(json.dumps(facts, indent=1) if args.format == "json" else _text(facts, args.compute))
+    return 0
+
+
+def _fitted(points: Points, args: argparse.Namespace) -> dict[str, Any]:
+    import numpy as np
+
+    from efflab.frontier.regression import bootstrap, intervals, least_squares, pareto, quantile_fit
+
+    def refit(chosen: np.ndarray) -> Regression:
+        x, e = points.compute[chosen], points.error[chosen]
+        year = points.year[chosen] if points.year is not None else None
+        if args.pareto:
+            front = pareto(x, e)
+            x, e, year = x[front], e[front], year[front] if year is not None else None
+        if args.quantile is not None:
+            return quantile_fit(x, e, args.quantile, year, args.form)
+        return least_squares(x, e, year, args.form)
+
+    everything = np.arange(len(points.compute))
+    fit = refit(everything)
+    draws = bootstrap(refit, points.cluster or everything.tolist(), args.draws)
+    found = intervals(fit, draws)
+    used = points.compute[pareto(points.compute, points.error)] if args.pareto else points.compute
+    facts: dict[str, Any] = {
+        "form": fit.form, "n": fit.n, "a": fit.a, "b": fit.b, "r2": fit.r2, "se_a": _number(fit.errors[0]),
+        "se_b": _number(fit.errors[1]), "b_interval": [found["b"].low, found["b"].high], "power": fit.power,
+        "compute_range": [float(used.min()), float(used.max())], "draws": len(draws),
+        "clusters": len(set(points.cluster)) if points.cluster else None,
+        "significant": bool(found["b"].high < 0 if fit.form == "power" else found["b"].low > 0),
+    }  # fmt: skip
+    if fit.g is not None:
+        progress = found["progress_dex"]
+        facts |= {
+            "g": fit.g, "se_g": _number(fit.errors[2]), "g_interval": [found["g"].low, found["g"].high],
+            "progress_dex_per_year": progress.value, "progress_interval": [progress.low, progress.high],
+        }  # fmt: skip
+    year = float(np.max(points.year)) if points.year is not None else 2012.0
+    facts["at"] = [
+        {"compute": c, "year": year if points.year is not None else None, "error": fit.error_at(c, year),
+         "band": [_number(end) for end in fit.band(c, year)]}
+        for c in args.at
+    ]  # fmt: skip
+    return facts
+
+
+def _floored(points: Points) -> dict[str, Any]:
+    from efflab.frontier.floor import fit_floor
+
+    fit = fit_floor(points.compute, points.error)
+    return {
+        "form": "power with floor", "n": fit.n, "a": fit.a, "b": fit.b, "r2": fit.r2, "floor": fit.floor.value,
+        "floor_interval": [fit.floor.low, fit.floor.high], "p_value": fit.p_value, "carried": fit.carried,
+    }  # fmt: skip
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else value
+
+
+def _text(facts: dict[str, Any], compute: str) -> str:
+    left_out = ", ".join(f"{count} with {reason}" for reason, count in facts["left_out"].items())
+    lines = [
+        f"{facts['file']}: {facts['n']} of {facts['rows']} rows" + (f" (left out: {left_out})" if left_out else "")
+    ]
+    if facts["form"] == "power with floor":
+        low, high = facts["floor_interval"]
+        lines.append(
+            f"error = {facts['floor']:.4f} + 10^{facts['a']:.4f} {compute}^{facts['b']:.4f}, R2 {facts['r2']:.3f}"
+        )
+        lines.append(
+            f"irreducible error {facts['floor']:.4f} [{low:.4f}, {high:.4f}], p = {facts['p_value']:.2g} against none"
+        )
+        if not facts["carried"]:
+            lines.append("these points do not carry an irreducible error: it cannot be told from 0")
+        return "\n".join(lines)
+    seen = "log10(error)" if facts["form"] == "power" else "1/error"
+    year = f" {_signed(facts['g'])} (year - 2012)" if "g" in facts else ""
+    lines.append(f"{seen} = {facts['a']:.4f} {_signed(facts['b'])} log10({compute}){year}")
+    low, high = facts["b_interval"]
+    error = f" (standard error {facts['se_b']:.4f})" if facts["se_b"] is not None else ""
+    by = f"bootstrap over {facts['clusters']} clusters" if facts["clusters"] else "bootstrap over points"
+    lines.append(
+        f"b = {facts['b']:.4f}{error}, 95 % [{low:.4f}, {high:.4f}] by {by}; R2 {facts['r2']:.3f}, n {facts['n']}"
+    )
+    if not facts["significant"]:
+        lines.append("the slope is not significant: nothing should be concluded from this fit")
+    if facts["power"] is not None:
+        lines.append(
+            f"power {facts['power']:.1f}: a tenth of the error takes 10^{facts['power']:.1f} times the compute"
+        )
+    if "g" in facts:
+        lines.append(_progress(facts))
+    lowest, highest = facts["compute_range"]
+    lines.append(f"{compute} from {lowest:.3g} to {highest:.3g}")
+    for one in facts["at"]:
+        band = "" if one["band"][0] is None else f" [{one['band'][0]:.4f}, {one['band'][1]:.4f}] for one more model"
+        far = "" if lowest <= one["compute"] <= highest else ", extrapolated"
+        lines.append(f"at {one['compute']:.3g}: error {one['error']:.4f}{band}{far}")
+    return "\n".join(lines)
+
+
+def _signed(value: float) -> str:
+    return f"{'-' if value < 0 else '+'} {abs(value):.4f}"
+
+
+def _progress(facts: dict[str, Any]) -> str:
+    import math
+
+    def months(dex: float) -> str:
+        return f"{12 * math.log10(2) / dex:.1f} months" if dex > 0 else "never"
+
+    dex, (low, high) = facts["progress_dex_per_year"], facts["progress_interval"]
+    return (
+        f"algorithmic progress {dex:.3f} dex a year [{low:.2f}, {high:.2f}]: {10**dex:.1f}x a year, "
+        f"doubling in {months(dex)} [{months(high)}, {months(low)}]"
+    )

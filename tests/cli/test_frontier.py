@@ -1,0 +1,51 @@
+import json
+
+import numpy as np
+import pytest
+from worlds import efflab
+
+
+@pytest.fixture
+def table(in_folder):
+    compute = np.logspace(15, 20, 24)
+    rows = [
+        f"m{i},{c},{100 * (1 - 10 ** (0.8 - 0.08 * np.log10(c) + 0.02 * (-1) ** i))},{2010 + i % 7}"
+        for i, c in enumerate(compute)
+    ]
+    (in_folder / "t.csv").write_text("\n".join(["model,flop,top1,year", *rows, "blank,,70,2015"]) + "\n")
+    return in_folder
+
+
+def test_fit_says_the_law_its_errors_and_what_was_left_out(table):
+    done = efflab("frontier", "fit", "t.csv", "--compute", "flop", "--score", "top1", "--at", "1e22", cwd=table)
+    assert done.returncode == 0, done.stderr
+    assert "t.csv: 24 of 25 rows (left out: 1 with no flop)" in done.stdout
+    assert "power 12." in done.stdout
+    assert "for one more model, extrapolated" in done.stdout
+
+
+def test_fit_as_json_with_years(table):
+    words = ["--compute", "flop", "--score", "top1", "--year", "year", "--format", "json", "--draws", "200"]
+    done = efflab("frontier", "fit", "t.csv", *words, cwd=table)
+    facts = json.loads(done.stdout)
+    assert facts["b"] == pytest.approx(-0.08, abs=0.01)
+    assert facts["b_interval"][0] <= facts["b"] <= facts["b_interval"][1]
+    assert abs(facts["progress_dex_per_year"]) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["t.csv", "--compute", "flops", "--score", "top1"], "no column 'flops'; did you mean 'flop'"),
+        (["t.csv", "--compute", "flop", "--error", "top1"], "give --score instead of --error"),
+        (["t.csv", "--compute", "flop", "--score", "top1", "--quantile", "2"], "between 0 and 1"),
+        (["t.csv", "--compute", "flop", "--score", "top1", "--draws", "1"], "--draws"),
+        (["t.csv", "--compute", "flop", "--score", "top1", "--floor", "--year", "year"], "leave out --year"),
+        (["none.csv", "--compute", "flop", "--score", "top1"], "not a readable CSV"),
+    ],
+)
+def test_wrong_requests(table, words, said):
+    done = efflab("frontier", "fit", *words, cwd=table)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
