@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tarfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +41,8 @@ def fetch(source: DataSet, folder: Path, report: Callable[[int, int], None] = la
 
     Raises RequestError with the address and the place for the file if the machine is offline or the checksum differs.
     """
+    import tarfile
+
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / source.url.rsplit("/", 1)[-1]
     if not archive.exists():
@@ -72,6 +71,9 @@ def fetch(source: DataSet, folder: Path, report: Callable[[int, int], None] = la
 
 
 def _download(source: DataSet, part: Path, report: Callable[[int, int], None]) -> None:
+    import urllib.error
+    import urllib.request
+
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(source.url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
