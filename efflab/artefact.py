@@ -66,13 +66,28 @@ def write_structure(folder: Path, form: Form, **fields: Any) -> None:
 
 
 def build(builder: dict[str, Any]) -> torch.nn.Module:
-    """Build a module with fresh weights from `builder`: a model plug-in, a Python file, or an exported program."""
-    if "model" in builder:
-        module: torch.nn.Module = registry.load("models", builder["model"])(**builder["settings"])
-        return module
-    from efflab.foreign import build_foreign
+    """Build a module with fresh weights from `builder`: a model plug-in, a Python file, or an exported program.
 
-    return build_foreign(builder)
+    Raises RequestError if what was built is no torch.nn.Module; what a builder raises passes through.
+    """
+    from torch import nn
+
+    if "model" in builder:
+        name = builder["model"]
+        module = registry.load("models", name)(**builder["settings"])
+    else:
+        from efflab.foreign import build_foreign
+
+        name = builder.get("function", "the file")
+        module = build_foreign(builder)
+    if not isinstance(module, nn.Module):
+        raise RequestError(f"{name} gives {_a_kind(module)}, but a torch.nn.Module is wanted")
+    return module
+
+
+def _a_kind(value: Any) -> str:
+    kind = type(value).__name__
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}" if value is not None else "nothing"
 
 
 def save_module(module: torch.nn.Module, builder: dict[str, Any], edits: list[dict[str, Any]], folder: Path) -> None:

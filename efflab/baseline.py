@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from efflab import registry
-from efflab.config import Document, Settings, check, problems_of, read_yaml
+from efflab.config import Document, Name, Settings, check, problems_of, read_yaml
 from efflab.errors import Problem, RequestError, nearest
 from efflab.task import Task
 from efflab.technique import Form
-from efflab.weights import download, file_digest, load_weights
+from efflab.weights import check_safetensors, download, file_digest, load_weights
+from efflab.wording import SHA256, one_line
 
 if TYPE_CHECKING:
     import torch
 
 WEIGHTS_MARK = "# below: written by `efflab train`\n"
+SOURCES = ("model", "python", "onnx", "torch_export")  # where a card's model comes from: one of them
+MOST_SEED = 2**32 - 1
 
 
 class Training(Settings):
@@ -45,14 +48,21 @@ class PythonModel(Settings):
 class Weights(Settings):
     """One trained set of weights: a safetensors state dict beside the card, or at a URL, and what it cost."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = 0
     file: str | None = None
     url: str | None = None
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Field(pattern=SHA256)]
     quality: Annotated[float, Field(ge=0, le=1)] | None = None
     training_macs: Annotated[float, Field(ge=0)] = 0.0
     seconds: Annotated[float, Field(ge=0)] = 0.0
     hardware_burden_flop: Annotated[float, Field(ge=0)] = 0.0
+
+    @field_validator("url")
+    @classmethod
+    def _web(cls, url: str | None) -> str | None:
+        if url is not None and not url.lower().startswith(("https://", "http://")):
+            raise ValueError("must begin with https:// or http://; a file of this machine stands under `file`")
+        return url
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -71,7 +81,7 @@ class Promise(Settings):
 class Card(Settings):
     """A baseline, as its YAML says."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Name
     description: str = ""
     family: str | None = None
     task: dict[str, dict[str, Any] | None]
@@ -92,9 +102,8 @@ class Card(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [key for key in ("model", "python", "onnx", "torch_export") if getattr(self, key) is not None]
-        if len(given) != 1:
-            raise ValueError("give exactly one of model, python, onnx, torch_export")
+        if len([key for key in SOURCES if getattr(self, key) is not None]) != 1:
+            raise ValueError(f"give exactly one of {', '.join(SOURCES)}")
         seeds = [weights.seed for weights in self.weights]
         if len(set(seeds)) != len(seeds):
             raise ValueError("two sets of weights have the same seed")
@@ -133,6 +142,11 @@ class Baseline:
         """Return the entry for `seed`, if there is one."""
         return next((weights for weights in self.card.weights if weights.seed == seed), None)
 
+    def seed_for(self, seed: int) -> int:
+        """Return the seed whose weights stand for `seed`: its own, else the card's first."""
+        known = self.seeds()
+        return seed if seed in known or not known else known[0]
+
     def content(self, seed: int) -> dict[str, Any]:
         """Return what the baseline's identity depends on: model, weights and task, not the card's prose."""
         card = self.card
@@ -141,7 +155,7 @@ class Baseline:
             value = getattr(card, key)
             if value is not None:
                 file = value if isinstance(value, str) else value.file
-                content[key] = file_digest(self._existing(file, (key,)))
+                content[key] = file_digest(self.existing(file, (key,)))
         content["model"] = card.model or (card.python.model_dump() if card.python else None)
         weights = self.weights(seed)
         content["weights"] = weights.sha256 if weights else None
@@ -155,7 +169,7 @@ class Baseline:
             return {"model": name, "settings": settings or {}}
         key = "python" if card.python else "torch_export"
         file = card.python.file if card.python else str(card.torch_export)
-        path = self._existing(file, (key,))
+        path = self.existing(file, (key,))
         builder: dict[str, Any] = {key: str(path), "sha256": file_digest(path)}
         if card.python:
             builder |= {"function": card.python.function, "settings": card.python.settings}
@@ -163,16 +177,26 @@ class Baseline:
 
     def onnx_file(self) -> Path:
         """Return the ONNX file of a card that names one."""
-        return self._existing(str(self.card.onnx), ("onnx",))
+        return self.existing(str(self.card.onnx), ("onnx",))
+
+    def fresh(self) -> torch.nn.Module:
+        """Build the torch module with fresh weights; raise RequestError, placed in the card, if that fails."""
+        from efflab.artefact import build
+
+        builder = self.builder()
+        place = self.document.where(tuple(key for key in SOURCES if getattr(self.card, key) is not None))
+        try:
+            return build(builder)
+        except RequestError as error:
+            raise RequestError([Problem(place, " ".join(one.what.split())) for one in error.problems]) from error
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise RequestError(Problem(place, f"cannot be built: {one_line(error)}")) from error
 
     def module(self, seed: int) -> torch.nn.Module:
         """Build the torch module with the weights of `seed`; raise RequestError for missing or wrong weights."""
-        from efflab.artefact import build
-
-        try:
-            module = build(self.builder())
-        except (TypeError, ValueError) as error:
-            raise RequestError(Problem(self.document.where(("model",)), f"cannot be built: {error}")) from error
+        module = self.fresh()
         if self.card.torch_export:
             return module.eval()
         weights = self.weights(seed)
@@ -180,21 +204,34 @@ class Baseline:
             known = ", ".join(map(str, self.seeds())) or "none"
             what = f"has no weights for seed {seed} (has: {known}); `efflab train {self.name} --seed {seed}` makes them"
             raise RequestError(Problem(self.document.where(("weights",)), what))
-        place = self.document.where(("weights", self.card.weights.index(weights)))
-        load_weights(module, self._weights_file(weights, place), place)
+        path, place = self.weights_file(weights)
+        load_weights(module, path, place)
         return module.eval()
 
-    def _weights_file(self, weights: Weights, place: str) -> Path:
-        path = self.beside(weights.file) if weights.file else download(str(weights.url), weights.sha256, place)
-        if not path.is_file():
-            raise RequestError(Problem(place, f"the weights {path} are missing"))
+    def weights_file(self, weights: Weights) -> tuple[Path, str]:
+        """Return the file of one of the card's weights and their place in the card, after checking the sha256.
+
+        Weights at a URL are fetched first. Raises RequestError for weights that are missing, damaged or others.
+        """
+        index = self.card.weights.index(weights)
+        if weights.file is None:
+            place = self.document.where(("weights", index, "url"))
+            path = download(str(weights.url), weights.sha256, place)
+        else:
+            place = self.document.where(("weights", index, "file"))
+            path = self.existing(weights.file, ("weights", index, "file"))
+        check_safetensors(path, place)
         digest = file_digest(path)
         if digest != weights.sha256:
-            what = f"the weights {path.name} have sha256 {digest[:12]}..., the card says {weights.sha256[:12]}...: damaged?"
-            raise RequestError(Problem(place, what))
-        return path
+            what = (
+                f"{path.name} has sha256 {digest[:12]}..., the card says {weights.sha256[:12]}...: bring the file that"
+            )
+            what += " the card was written for, or correct the card"
+            raise RequestError(Problem(self.document.where(("weights", index, "sha256")), what))
+        return path, place
 
-    def _existing(self, name: str, key: tuple[str, ...]) -> Path:
+    def existing(self, name: str, key: tuple[str | int, ...]) -> Path:
+        """Return a file that the card names under `key`; raise RequestError, placed there, if it is missing."""
         path = self.beside(name)
         if not path.is_file():
             raise RequestError(Problem(self.document.where(key), f"the file {path} is missing"))
@@ -205,9 +242,16 @@ def card_folders(near: Path | None = None) -> list[Path]:
     """Return where cards are looked up: beside the recipe's folder, the working directory, and efflab's own checkout."""
     folders = [Path("baselines"), Path(__file__).parents[1] / "baselines"]
     if near is not None:
-        folders = [near.parent, near.parent.parent / "baselines", *folders]
+        # resolved, since the parent of a bare file name's folder is that folder again
+        around = near.resolve().parent
+        folders = [_short(around), _short(around.parent / "baselines"), *folders]
     unique: dict[Path, Path] = {folder.resolve(): folder for folder in reversed(folders) if folder.is_dir()}
     return list(reversed(unique.values()))
+
+
+def _short(path: Path) -> Path:
+    """Return a path as messages show it: from the working directory, where that is shorter."""
+    return Path(min(str(path), os.path.relpath(path), key=len))
 
 
 def card_files(near: Path | None = None) -> dict[str, Path]:
@@ -216,7 +260,7 @@ def card_files(near: Path | None = None) -> dict[str, Path]:
     for folder in card_folders(near):
         # a recipe's own folder is searched too, but recipes in it are not cards
         for path in sorted(folder.glob("*.yaml")):
-            if folder.name == "baselines" or (near is not None and path.resolve() != near.resolve()):
+            if folder.resolve().name == "baselines" or (near is not None and path.resolve() != near.resolve()):
                 found.setdefault(path.stem, path)
     return found
 
@@ -230,9 +274,10 @@ def find_card(name: str, near: Path | None = None) -> Path:
         raise RequestError(f"there is no card at {name}")
     files = card_files(near)
     if name not in files:
-        raise RequestError(
-            f"unknown baseline {name!r}; {nearest(name, (key for key, path in files.items() if path.parent.name == 'baselines'))}"
-        )
+        if Path(name).is_file():
+            raise RequestError(f"{name} is no card; a card is a YAML file, named with or without its .yaml")
+        known = (key for key, path in files.items() if path.resolve().parent.name == "baselines")
+        raise RequestError(f"unknown baseline {name!r}; {nearest(name, known)}")
     return files[name]
 
 
@@ -270,14 +315,14 @@ def make(schema: type[Any], document: Document, key: tuple[str | int, ...]) -> A
     try:
         return schema.model_validate(data or {})
     except ValidationError as error:
-        raise RequestError(problems_of(error, schema, document, key)) from error
+        raise RequestError(problems_of(error, schema, document, key, data or {})) from error
 
 
 def family_members(family: str, near: Path | None = None) -> list[Baseline]:
     """Return the trained baselines of a family, by name; raise RequestError if there is none."""
     members, families = [], set()
     for path in card_files(near).values():
-        if path.parent.name != "baselines":
+        if path.resolve().parent.name != "baselines":
             continue
         baseline = load_baseline(path)
         families.add(baseline.card.family or "")

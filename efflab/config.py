@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from yaml.reader import ReaderError
 
 from efflab.errors import Problem, RequestError, nearest
+from efflab.wording import NAME, one_line, sentence, shown
 
 MOST_BYTES = 1_000_000
 MOST_NODES = 20_000
 MOST_DEPTH = 40
+YAML_TAG = "tag:yaml.org,2002:"
+PLAIN_TAGS = {f"{YAML_TAG}{kind}" for kind in ("bool", "float", "int", "null", "str", "timestamp", "binary")}
 
 Key = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
+Name = Annotated[str, Field(pattern=NAME, max_length=100)]  # becomes the name of a folder
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -25,6 +33,7 @@ class Settings(BaseModel):
     """Base of all that users write: unknown keys are refused, values keep their type, nothing changes afterwards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    misplaced: ClassVar[Mapping[str, str]] = {}  # keys that belong elsewhere -> where
 
 
 @dataclass(frozen=True)
@@ -61,11 +70,10 @@ def read_yaml(path: Path) -> Document:
 def parse_yaml(text: str, path: Path) -> Document:
     """Parse YAML text that came from `path`; raise RequestError as `read_yaml` does."""
     try:
+        _check_depth(text, path)
         root = yaml.compose(text, Loader=Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise RequestError(_syntax_problem(error, path, text)) from error
-    except RecursionError as error:
-        raise RequestError(Problem(str(path), f"nested deeper than {MOST_DEPTH} levels")) from error
     if root is None:
         raise RequestError(Problem(f"{path}:1", "the file is empty"))
     reader = _Reader(path)
@@ -77,13 +85,30 @@ def parse_yaml(text: str, path: Path) -> Document:
     return Document(path, data, reader.lines)
 
 
+def _check_depth(text: str, path: Path) -> None:
+    # composing recurses once a level and would overflow the stack of the C library
+    depth = 0
+    for event in yaml.parse(text, Loader=Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MOST_DEPTH:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise RequestError(Problem(f"{path}:{line}", f"nested deeper than {MOST_DEPTH} levels"))
+
+
 def _syntax_problem(error: Exception, path: Path, text: str) -> Problem:
+    if isinstance(error, ReaderError):
+        line = text.count("\n", 0, text.find(chr(error.character))) + 1
+        what = f"the character U+{error.character:04X} may not stand in YAML; take it out"
+        return Problem(f"{path}:{line}", what)
     mark = getattr(error, "problem_mark", None)
     line = mark.line + 1 if mark else 1
     rows = text.splitlines()
     if mark and line <= len(rows) and "\t" in rows[line - 1]:
         return Problem(f"{path}:{line}", "a tab is used for indentation; YAML takes spaces only")
-    return Problem(f"{path}:{line}", f"not YAML: {getattr(error, 'problem', None) or error}")
+    return Problem(f"{path}:{line}", f"not YAML: {getattr(error, 'problem', None) or one_line(error)}")
 
 
 class _Reader:
@@ -108,10 +133,14 @@ class _Reader:
             return [self.value(item, (*key, index)) for index, item in enumerate(node.value)]
         try:
             return self.constructor.construct_object(node, deep=True)
-        except (yaml.YAMLError, ValueError) as error:
-            self.problems.append(
-                Problem(f"{self.path}:{line}", f"not YAML: {getattr(error, 'problem', None) or error}")
-            )
+        except (yaml.YAMLError, ValueError):
+            tag = node.tag.removeprefix(YAML_TAG)
+            what = f"{shown(node.value)} is no {tag}; put it in quotes if it is text"
+            if tag == "int" and len(node.value) > sys.get_int_max_str_digits():
+                what = f"a number of {len(node.value):,} digits is too long"
+            elif node.tag not in PLAIN_TAGS:
+                what = f"the tag {node.tag.replace(YAML_TAG, '!!')} is not allowed; write a plain value"
+            self.problems.append(Problem(f"{self.path}:{line}", what))
             return None
 
     def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
@@ -131,46 +160,84 @@ class _Reader:
 
 def check(schema: type[Model], document: Document, key: Key = (), data: Any = None) -> Model:
     """Check `data` (default: the whole document), which stands under `key`; raise RequestError with all problems."""
+    found = document.data if data is None else data
     try:
-        return schema.model_validate(document.data if data is None else data)
+        return schema.model_validate(found)
     except ValidationError as error:
-        raise RequestError(problems_of(error, schema, document, key)) from error
+        raise RequestError(problems_of(error, schema, document, key, found)) from error
 
 
-def problems_of(error: ValidationError, schema: type[BaseModel], document: Document, key: Key = ()) -> list[Problem]:
-    """Translate pydantic's errors into problems with file, line, key and nearest right name."""
-    problems = []
+def problems_of(
+    error: ValidationError, schema: type[BaseModel], document: Document, key: Key, data: Any
+) -> list[Problem]:
+    """Translate pydantic's errors on `data` into problems with file, line, key and nearest right name."""
+    found: dict[Key, list[str]] = {}
     for item in error.errors():
-        # pydantic adds tags of unions and "[key]" marks to a location; they are no keys of the file
-        location = tuple(
-            part
-            for part in item["loc"]
-            if isinstance(part, int)
-            or (*key, part) in document.lines
-            or part == item["loc"][-1]
-            or not str(part).startswith(("function-", "["))
-        )
+        location = _keys_of(item["loc"], data, item["type"])
         if item["type"] == "extra_forbidden":
-            known = _fields_at(schema, item["loc"][:-1])
-            what = f"unknown key {item['loc'][-1]!r}; {nearest(str(item['loc'][-1]), known)}"
-        elif item["type"] == "missing":
-            what = "is missing"
+            what = _unknown(str(location[-1]), _models_at(schema, location[:-1]))
         else:
-            value = repr(item["input"])
-            shown = value if len(value) < 60 else value[:57] + "..."
-            what = f"{item['msg'].removeprefix('Value error, ')} (found {shown})"
-        problems.append(Problem(document.where((*key, *location)), what))
-    return problems
+            what = sentence(item["type"], item["input"], item.get("ctx", {}), item["msg"])
+        found.setdefault(location, []).append(what)
+    # of the alternatives of a union, those that got further into the value say what its author meant
+    outer = {location[:depth] for location in found for depth in range(len(location))}
+    return [
+        Problem(document.where((*key, *location)), _either(whats))
+        for location, whats in found.items()
+        if location not in outer
+    ]
 
 
-def _fields_at(schema: Any, location: tuple[str | int, ...]) -> list[str]:
+def _either(whats: list[str]) -> str:
+    """Join what the alternatives of a union want: `must be text or a mapping (found 5)`."""
+    wanted = list(dict.fromkeys(whats))
+    if len(wanted) == 1:
+        return wanted[0]
+    kinds = [re.sub(r"^must be |[;(].*", "", one).strip() for one in wanted]
+    return f"must be {' or '.join(kinds)} ({wanted[0].partition(' (')[2]}"
+
+
+def _keys_of(location: tuple[str | int, ...], data: Any, kind: str) -> Key:
+    """Return the part of pydantic's location that are keys of the file, without the tags of unions and "[key]" marks."""
+    keys: list[str | int] = []
     for part in location:
-        fields = getattr(schema, "model_fields", {})
-        if part in fields:
-            schema = fields[part].annotation
-        arguments = [schema, *getattr(schema, "__args__", ())]
-        schema = next((one for one in reversed(arguments) if hasattr(one, "model_fields")), schema)
-    return list(getattr(schema, "model_fields", {}))
+        here = len(data) > part if isinstance(data, list) and isinstance(part, int) else False
+        if here or (isinstance(data, dict) and part in data):
+            keys.append(part)
+            data = data[part]
+    return (*keys, location[-1]) if kind == "missing" else tuple(keys)
+
+
+def _unknown(name: str, models: list[type[BaseModel]]) -> str:
+    known = [field.alias or one for model in models for one, field in model.model_fields.items()]
+    hints = [model.misplaced[name] for model in models if issubclass(model, Settings) and name in model.misplaced]
+    return f"unknown key {name!r}; {hints[0] if hints else nearest(name, known)}"
+
+
+def _models_at(schema: Any, location: Key) -> list[type[BaseModel]]:
+    """Return the schemas of which one describes what stands at `location`."""
+    inside = [schema]
+    for part in location:
+        inside = [deeper for one in inside for deeper in _inside(one, part)]
+    return [model for one in inside for model in _alternatives(one) if hasattr(model, "model_fields")]
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    if get_origin(annotation) is Annotated:
+        return _alternatives(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [inner for one in get_args(annotation) for inner in _alternatives(one)]
+    return [annotation]
+
+
+def _inside(annotation: Any, part: str | int) -> list[Any]:
+    found = []
+    for one in _alternatives(annotation):
+        if hasattr(one, "model_fields"):
+            found += [field.annotation for name, field in one.model_fields.items() if part in (name, field.alias)]
+        elif get_origin(one) in (list, dict):
+            found.append(get_args(one)[-1])
+    return found
 
 
 def collect(problems: list[Problem], document: Document, make_it: Callable[[], Any], key: Key = ()) -> Any:

@@ -7,14 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from efflab import registry
 from efflab.backend import Backend
-from efflab.baseline import Baseline, family_members, find_card, load_baseline, make
-from efflab.config import Document, Key, Settings, check, collect, parse_yaml, read_yaml
-from efflab.errors import Problem, RequestError
-from efflab.variants import NAME, Step, Variant, VariantSpec, controls, expand, order_problems
+from efflab.baseline import MOST_SEED, Baseline, family_members, find_card, load_baseline, make
+from efflab.card_files import file_problems, seed_notes
+from efflab.config import Document, Key, Name, Settings, check, collect, parse_yaml, read_yaml
+from efflab.errors import Problem, RequestError, nearest
+from efflab.variants import Variant, VariantEntry, controls, expand, order_problems
 
 
 class Measure(Settings):
@@ -22,12 +23,12 @@ class Measure(Settings):
 
     backends: Annotated[list[str | dict[str, dict[str, Any] | None]], Field(min_length=1)] = ["torch"]
     batch_sizes: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1)] = [1, 64]
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, le=MOST_SEED)]], Field(min_length=1)] = [0]
     margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.01  # share of the baseline's metric
-    threads: Annotated[int, Field(ge=1)] | None = None  # of a latency session; default: all processors
-    min_runs: Annotated[int, Field(ge=11)] = 130
-    min_seconds: Annotated[float, Field(gt=0)] = 0.5
-    max_seconds: Annotated[float, Field(gt=0)] = 5.0
+    threads: Annotated[int, Field(ge=1, le=4096)] | None = None  # of a latency session; default: all processors
+    min_runs: Annotated[int, Field(ge=11, le=1_000_000)] = 130
+    min_seconds: Annotated[float, Field(gt=0, le=3600)] = 0.5
+    max_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     rounds: Annotated[int, Field(ge=5, le=1000)] = 20
     controls: bool = True
 
@@ -38,22 +39,28 @@ class Measure(Settings):
             raise ValueError("a value is given twice")
         return values
 
+    @model_validator(mode="after")
+    def _most_is_more(self) -> Measure:
+        if self.min_seconds > self.max_seconds:
+            raise ValueError(f"min_seconds ({self.min_seconds:g}) is more than max_seconds ({self.max_seconds:g})")
+        return self
+
 
 class Limits(Settings):
     """What one stage may use before it is stopped and becomes a failed row."""
 
-    stage_s: Annotated[float, Field(gt=0)] = 7200.0
-    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    stage_s: Annotated[float, Field(gt=0, le=1e7)] = 7200.0
+    memory_gb: Annotated[float, Field(gt=0, le=1e6)] | None = None
 
 
 class RecipeSpec(Settings):
     """A recipe, as its YAML says."""
 
-    name: Annotated[str, Field(pattern=NAME)]
+    name: Name
     description: str = ""
     baseline: str | None = None
     family: str | None = None
-    variants: dict[Annotated[str, Field(pattern=NAME)], list[Step] | VariantSpec] = {}
+    variants: dict[Name, VariantEntry] = {}
     measure: Measure = Measure()
     limits: Limits = Limits()
 
@@ -89,10 +96,17 @@ class Recipe:
     family: tuple[Baseline, ...]  # the dense control: every member, those of `baselines` included
     variants: tuple[Variant, ...]
     backends: tuple[BackendChoice, ...]
+    notes: tuple[str, ...] = ()  # what the user should know before it is run
 
 
 def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe; raise RequestError with all its problems at once."""
+    if path == Path():
+        raise RequestError("a recipe is named by its YAML file, not by an empty name or the working directory")
+    if not path.suffix and not path.exists():
+        named = {one.stem: str(one) for one in (*Path("recipes").glob("*.yaml"), *Path().glob("*.yaml"))}
+        hint = f"did you mean {named[str(path)]}?" if str(path) in named else nearest(str(path), named.values())
+        raise RequestError(f"there is no file {path}; a recipe is named by its YAML file; {hint}")
     return recipe_of(read_yaml(path), path.read_text(encoding="utf-8"))
 
 
@@ -102,19 +116,85 @@ def parse_recipe(text: str, path: Path = Path("recipe.yaml")) -> Recipe:
 
 
 def recipe_of(document: Document, text: str) -> Recipe:
-    """Check a recipe's document: schema first, then everything that names something else."""
-    spec = check(RecipeSpec, document)
+    """Check a recipe's document: its schema, and everything in it that names something else."""
     problems: list[Problem] = []
+    spec = collect(problems, document, lambda: check(RecipeSpec, document))
+    if spec is None:  # what is right of it is checked further, so that all problems are reported at once
+        spec = _what_is_right(document)
+        _backends(spec, document, problems)
+        expand(spec.variants, document, problems)
+        raise RequestError(list(dict.fromkeys(problems)))
     baselines, family = collect(problems, document, lambda: _baselines(spec, document)) or ((), ())
     backends = _backends(spec, document, problems)
     variants = expand(spec.variants, document, problems)
     for baseline in baselines:
         problems += order_problems(variants, baseline.form, document)
+    owners = list({one.document.path.resolve(): one for one in (*baselines, *family)}.values())
+    problems += _name_clashes(spec, owners, document)
+    owners += _teachers(variants, document, problems)
+    problems += file_problems(owners, spec.measure.seeds)
     if not problems and spec.measure.controls:
         variants += controls(variants)
     if problems:
         raise RequestError(list(dict.fromkeys(problems)))
-    return Recipe(spec, text, document.path, tuple(baselines), tuple(family), tuple(variants), tuple(backends))
+    notes = seed_notes(owners, spec.measure.seeds)
+    return Recipe(spec, text, document.path, *map(tuple, (baselines, family, variants, backends, notes)))
+
+
+def _what_is_right(document: Document) -> RecipeSpec:
+    """Return the recipe without its variants and sections that break the schema."""
+    kept: dict[str, Any] = {"name": "kept", "baseline": "kept"}
+    known = RecipeSpec.model_fields.keys() - {"name", "baseline", "family"}
+    entries = {key: value for key, value in document.data.items() if key in known}
+    variants = entries.pop("variants", {})
+    for key, value in entries.items():
+        if _fits({**kept, key: value}):
+            kept[key] = value
+    if isinstance(variants, dict):
+        right = {name: entry for name, entry in variants.items() if _fits({**kept, "variants": {name: entry}})}
+        for name, entry in right.items():
+            parent = entry.get("from") if isinstance(entry, dict) else None
+            # a variant that continues a broken one stands alone here, else it would be blamed for the other's fault
+            right[name] = entry["steps"] if parent in variants.keys() - right.keys() else entry
+        kept["variants"] = right
+    return RecipeSpec.model_validate(kept)
+
+
+def _fits(data: dict[str, Any]) -> bool:
+    try:
+        RecipeSpec.model_validate(data)
+    except ValidationError:
+        return False
+    return True
+
+
+def _name_clashes(spec: RecipeSpec, owners: list[Baseline], document: Document) -> list[Problem]:
+    """Return the variants that have a dense model's name: their rows could not be told apart."""
+    names = {owner.name for owner in owners}
+    return [
+        Problem(
+            document.where(("variants", name)), f"{name!r} is the name of a card of this recipe; rename the variant"
+        )
+        for name in spec.variants
+        if name in names
+    ]
+
+
+def _teachers(variants: list[Variant], document: Document, problems: list[Problem]) -> list[Baseline]:
+    """Return the cards that steps name as teachers."""
+    found: dict[str, Baseline | None] = {}
+    for variant in variants:
+        for _, technique in variant.steps:
+            name = getattr(technique, "teacher", "baseline")
+            if name != "baseline" and name not in found:
+                key: Key = ("variants", variant.name.split("[")[0])
+                load = partial(_card, name, document.path)
+                found[name] = collect(problems, document, load, key)
+    return [baseline for baseline in found.values() if baseline is not None]
+
+
+def _card(name: str, near: Path) -> Baseline:
+    return load_baseline(find_card(name, near))
 
 
 def _baselines(spec: RecipeSpec, document: Document) -> tuple[list[Baseline], list[Baseline]]:
@@ -123,7 +203,7 @@ def _baselines(spec: RecipeSpec, document: Document) -> tuple[list[Baseline], li
         if spec.family:
             members = family_members(spec.family, document.path)
             return members, members
-        baseline = load_baseline(find_card(str(spec.baseline), document.path))
+        baseline = _card(str(spec.baseline), document.path)
         family = family_members(baseline.card.family, baseline.document.path) if baseline.card.family else []
         return [baseline], family if spec.measure.controls else []
     except RequestError as error:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import yaml
 
-from efflab.artefact import build
-from efflab.baseline import WEIGHTS_MARK, Baseline, Weights, load_baseline
+from efflab.baseline import MOST_SEED, WEIGHTS_MARK, Baseline, Weights, load_baseline
 from efflab.errors import Problem, RequestError
 from efflab.store import write_atomically
 from efflab.weights import file_digest
@@ -20,39 +19,64 @@ Report = Callable[[int, int, str], None]
 TOLERANCE = 0.01  # least tolerance of a promise; seeds that differ more widen it
 
 
+def refusals(baselines: Iterable[Baseline], seeds: Iterable[int], again: bool) -> list[Problem]:
+    """Return why these cards cannot be trained with these seeds; `again` allows those that are trained already."""
+    found = [
+        Problem("--seed", f"must be a whole number from 0 to {MOST_SEED}, not {one}")
+        for one in seeds
+        if not 0 <= one <= MOST_SEED
+    ]
+    for baseline in baselines:
+        if baseline.card.training is None:
+            what = "has no `training` section, so efflab cannot train it; bring weights instead"
+            found.append(Problem(baseline.document.where(()), what))
+        elif not again:
+            found += [_trained_already(baseline, weights) for weights in baseline.card.weights if weights.seed in seeds]
+    return found
+
+
+def _trained_already(baseline: Baseline, weights: Weights) -> Problem:
+    quality = "" if weights.quality is None else f" ({baseline.task.metric} {weights.quality:.4f})"
+    place = baseline.document.where(("weights", baseline.card.weights.index(weights)))
+    return Problem(place, f"seed {weights.seed} is trained already{quality}; train it again with --force")
+
+
 def train_seed(baseline: Baseline, seed: int, checkpoints: Path, report: Report) -> Weights:
     """Train (or go on training) `baseline` with `seed` and record the result in its card.
 
-    Raises RequestError for cards that name no training settings. The test split is scored once, at the end.
+    The test split is scored once, at the end; weights of the same seed are replaced only after that. Raises RequestError
+    for cards that name no training settings.
     """
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from efflab.hardware import training_cost
     from efflab.training import TrainingSettings, examples_seen, fit
 
     card, task = baseline.card, baseline.task
-    if card.training is None:
-        what = "has no `training` section, so efflab cannot train it; bring weights instead"
-        raise RequestError(Problem(baseline.document.where(()), what))
+    problems = refusals([baseline], [seed], again=True)
+    if problems or card.training is None:
+        raise RequestError(problems)
     torch.manual_seed(seed)
-    module = build(baseline.builder())
+    module = baseline.fresh()
     settings = TrainingSettings(**card.training.model_dump())
     checkpoints.mkdir(parents=True, exist_ok=True)
     checkpoint = checkpoints / checkpoint_name(baseline, seed)
     seconds = fit(module, task, settings, seed, checkpoint=checkpoint, report=report)
     path = baseline.document.path.parent / f"{card.name}-s{seed}.safetensors"
-    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, str(path))
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(save({name: tensor.contiguous() for name, tensor in module.state_dict().items()}))
     cost = training_cost(module, task, examples_seen(task, settings), seconds)
     weights = Weights(
         seed=seed,
         file=path.name,
-        sha256=file_digest(path),
+        sha256=file_digest(part),
         quality=round(score(module, task), 6),
         training_macs=float(cost.training_macs),
         seconds=round(seconds, 1),
         hardware_burden_flop=float(cost.hardware_burden_flop),
     )
+    part.replace(path)
     record(baseline.document.path, weights)
     checkpoint.unlink()
     return weights

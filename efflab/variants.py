@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from efflab import registry
 from efflab.config import Document, Key, Settings, check, collect
@@ -16,15 +16,26 @@ from efflab.errors import Problem, nearest
 from efflab.technique import Form, Technique
 
 Step = dict[str, dict[str, Any] | None]
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+SWEEP = "sweep stands inside a technique's settings: `prune_channels: {sweep: {ratio: [0.3, 0.5]}}`"
 
 
 class VariantSpec(Settings):
     """A variant that continues another one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    misplaced: ClassVar[Mapping[str, str]] = {"sweep": SWEEP}
     parent: Annotated[str | None, Field(alias="from")] = None
     steps: Annotated[list[Step], Field(min_length=1)]
+
+
+def _list_or_mapping(value: Any) -> Any:
+    if not isinstance(value, list | dict | VariantSpec):
+        example = value if isinstance(value, str) else "prune_channels"
+        raise ValueError(f"must be a list of steps; write `[{example}: {{}}]`")
+    return value
+
+
+VariantEntry = Annotated[list[Step] | VariantSpec, BeforeValidator(_list_or_mapping)]
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,8 @@ def _steps(
     for index, step in enumerate(steps):
         place = (*key, index)
         if len(step) != 1:
-            problems.append(Problem(document.where(place), "a step names exactly one technique, with its settings"))
+            what = "a step names exactly one technique, with its settings"
+            problems.append(Problem(document.where(place), f"{what}; {SWEEP}" if "sweep" in step else what))
             continue
         ((name, settings),) = step.items()
         schema = collect(problems, document, partial(registry.load, "techniques", name), (*place, name))
@@ -133,7 +145,7 @@ def order_problems(variants: list[Variant], start: Form, document: Document) -> 
             early = [one for one in names if one in technique.before]
             if technique.takes != form:
                 takes, has = _FORMS[technique.takes], _FORMS[form]
-                what = f"{name} takes {takes}, but the model is {has} there; legal order: {_legal(variant)}"
+                what = f"{name} takes {takes}, but the model is {has} there; {_mend(name, variant, start)}"
             elif technique.after and not set(technique.after) & {*names} and start == "module":
                 what = f"{name} must come after {' or '.join(technique.after)}; legal order: {_legal(variant)}"
             elif early:
@@ -147,6 +159,15 @@ def order_problems(variants: list[Variant], start: Form, document: Document) -> 
 
 
 _FORMS: dict[Form, str] = {"module": "a torch module", "onnx": "an ONNX file"}
+
+
+def _mend(name: str, variant: Variant, start: Form) -> str:
+    technique = next(technique for one, technique in variant.steps if one == name)
+    if start == "module":
+        return f"legal order: {_legal(variant)}"
+    if technique.gives == "onnx":
+        return f"the baseline is an ONNX file already, drop {name}"
+    return "it needs a baseline whose card names a torch model (model, python or torch_export)"
 
 
 def _legal(variant: Variant) -> str:

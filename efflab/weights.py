@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
-import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from efflab.errors import Problem, RequestError
 
@@ -20,6 +20,37 @@ def file_digest(path: Path) -> str:
     """Return a file's sha256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_safetensors(path: Path, place: str) -> None:
+    """Raise RequestError, placed at `place`, for a file that is no safetensors file or not a whole one."""
+    header = read_header(path)
+    if header is None:
+        what = (
+            f"{path.name} is no safetensors file; write one with safetensors.torch.save_file(model.state_dict(), ...)"
+        )
+        raise RequestError(Problem(place, what))
+    wanted = header["end"]
+    size = path.stat().st_size
+    if size != wanted:
+        what = f"{path.name} is {size:,} bytes long, its header says {wanted:,}: bring the whole file"
+        raise RequestError(Problem(place, what))
+
+
+def read_header(path: Path) -> dict[str, Any] | None:
+    """Return {"shapes": {tensor: shape}, "end": bytes of the whole file} of a safetensors file; None for another file."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > path.stat().st_size:
+                return None
+            entries = json.loads(file.read(length))
+        tensors = {name: entry for name, entry in entries.items() if name != "__metadata__"}
+        ends = [int(entry["data_offsets"][1]) for entry in tensors.values()]
+        shapes = {name: [int(side) for side in entry["shape"]] for name, entry in tensors.items()}
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        return None
+    return {"shapes": shapes, "end": 8 + length + max(ends, default=0)}
 
 
 def load_weights(module: torch.nn.Module, path: Path, place: str) -> None:
@@ -47,6 +78,8 @@ def load_weights(module: torch.nn.Module, path: Path, place: str) -> None:
 
 def download(url: str, sha256: str, place: str) -> Path:
     """Fetch weights into the user's cache and check them; raise RequestError if offline or another file comes."""
+    import urllib.request
+
     folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "efflab" / "weights"
     path = folder / f"{sha256}.safetensors"
     if path.exists():

@@ -59,8 +59,12 @@ def test_an_onnx_file_is_quantized_and_measured(in_folder, module):
 def test_a_module_technique_on_an_onnx_file_is_refused_by_the_plan(in_folder, module):
     write_card(in_folder, "onnx: net.onnx")
     export_onnx(module, in_folder / "baselines" / "net.onnx", torch.randn(2, 1, 24, 24))
-    with pytest.raises(RequestError, match="prune_channels takes a torch module, but the model is an ONNX file"):
+    said = "prune_channels takes a torch module, but the model is an ONNX file there; it needs a baseline whose card"
+    with pytest.raises(RequestError, match=said):
         efflab.plan_recipe(write_recipe(in_folder, "{p: [{prune_channels: {}}]}", "[onnxruntime]"))
+    steps = "{p: [{export_onnx: {}}, {quantize_static: {}}]}"
+    with pytest.raises(RequestError, match="the baseline is an ONNX file already, drop export_onnx"):
+        efflab.plan_recipe(write_recipe(in_folder, steps, "[onnxruntime]"))
 
 
 def test_a_torch_export_file_runs_on_torch_and_exported(in_folder, module):
@@ -109,7 +113,16 @@ def test_a_torch_export_file_cannot_run_code(in_folder, module, where):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("def build(width):\n    return 1 / 0\n", "cannot be built"),
+        (
+            "def build(width):\n    return 1 / 0\n",
+            r"mine.yaml:3: python: .*cannot be built: .*ZeroDivisionError: division by zero",
+        ),
+        (
+            "def build(width):\n    return 5\n",
+            "mine.yaml:3: python: build gives an int, but a torch.nn.Module is wanted",
+        ),
+        ("def build(width):\n    pass\n", "mine.yaml:3: python: build gives nothing, but"),
+        ("def build(width):\n    raise ValueError('a\\nb')\n", "ValueError: a b$"),
         ("import nothing_like_this\n", "fails on import"),
         ("x = 1\n", "no function 'build'"),
         (None, "is missing"),

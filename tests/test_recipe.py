@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from worlds import make_card, make_recipe
+
 from efflab.errors import RequestError
 from efflab.recipe import load_recipe, parse_recipe
 
@@ -84,7 +86,7 @@ variants:
     [
         ("variants: {p: [{prune_chanels: {}}]}", "did you mean 'prune_channels'?"),
         ("variants: {p: [{prune_channels: {ratoi: 0.5}}]}", "unknown key 'ratoi'; did you mean 'ratio'?"),
-        ("variants: {p: [{prune_channels: {ratio: 1.5}}]}", "less than"),
+        ("variants: {p: [{prune_channels: {ratio: 1.5}}]}", "must be less than 1 (found 1.5)"),
         ("variants: {p: [{prune_channels: {ratio: half}}]}", "found 'half'"),
         ("variants: {p: [{prune_channels: {importance: l3}}]}", "importance"),
         ("variants: {p: []}", "no steps"),
@@ -101,10 +103,27 @@ variants:
         ("measure: {backends: [{torch: {chanels_last: true}}]}", "did you mean 'channels_last'?"),
         ("measure: {backends: [torch, torch]}", "given twice"),
         ("measure: {backends: []}", "backends"),
-        ("measure: {batch_sizes: [0]}", "greater than or equal to 1"),
+        ("measure: {batch_sizes: [0]}", "must be at least 1 (found 0)"),
         ("measure: {batch_sizes: [1, 1]}", "given twice"),
         ("measure: {margin: .nan}", "margin"),
-        ("limits: {stage_s: -1}", "greater than 0"),
+        ("limits: {stage_s: -1}", "must be more than 0"),
+        ("variants: {a: prune_channels}", "variants.a: must be a list of steps; write `[prune_channels: {}]`"),
+        ("variants: {a: [prune_channels]}", "variants.a[0]: must be a mapping; write `prune_channels: {}`"),
+        ("variants: {a: {prune_channels: {}}}", "unknown key 'prune_channels'; known: from, steps"),
+        (
+            "variants: {a: {steps: [{cast: {}}], sweep: {}}}",
+            "unknown key 'sweep'; sweep stands inside a technique's settings",
+        ),
+        ("variants: {a: [{prune_channels: {}, sweep: {}}]}", "sweep stands inside a technique's settings"),
+        ("variants: {digits-resnet-w3: [{cast: {}}]}", "is the name of a card of this recipe; rename the variant"),
+        ("variants: {digits-resnet-w16: [{cast: {}}]}", "is the name of a card of this recipe; rename the variant"),
+        ("variants: {'digits-resnet-w3 (again)': [{cast: {}}]}", "must be made of letters"),
+        ("variants: {p~random: [{cast: {}}]}", "must be made of letters"),
+        ("variants: {p: [{distill: {teacher: digits-resnet-w17}}]}", "did you mean 'digits-resnet-w16'?"),
+        ("measure: {min_seconds: 5, max_seconds: 1}", "min_seconds (5) is more than max_seconds (1)"),
+        ("measure: {threads: 1000000000000000000000}", "must be at most 4,096"),
+        ("measure: {seeds: [4294967296]}", "must be at most 4,294,967,295"),
+        ("limits: {memory_gb: 1e300}", "memory_gb: must be a number"),
         ("variant: {}", "did you mean 'variants'?"),
     ],
 )
@@ -126,3 +145,55 @@ def test_several_mistakes_are_all_reported():
         "variants: {p: [{prune_chanels: {}}], q: [{finetune: {epohcs: 1}}]}\nmeasure: {backends: [nothing]}"
     )
     assert len(found.splitlines()) == 3
+
+
+def test_a_break_of_the_schema_hides_no_other_mistake_and_adds_none():
+    found = problem("""
+variants:
+  p: [{prune_chanels: {}}]
+  q: {from: broken, steps: [{cast: {}}]}
+  broken: 5
+measure: {backends: [torhc], rounds: 12}
+limits: {stage_s: soon}
+""").splitlines()
+    assert len(found) == 4
+    assert any("prune_chanels" in line for line in found)
+    assert any("variants.broken" in line for line in found)
+    assert any("limits.stage_s: must be a number (found 'soon')" in line for line in found)
+    found = problem("measure: {backends: [torhc]}\nvariant: {}").splitlines()
+    assert len(found) == 2
+
+
+def test_a_long_name_is_refused_before_it_names_a_folder():
+    assert "name: must have at most 100 characters" in problem("", f"name: {'n' * 300}\nbaseline: digits-resnet-w3\n")
+
+
+def test_a_recipe_is_the_same_from_its_own_folder(in_folder, monkeypatch):
+    (in_folder / "recipes").mkdir()
+    make_card(in_folder)
+    make_recipe(in_folder / "recipes", "p: [{cast: {}}]")
+    whole = load_recipe(Path("recipes/r.yaml"))
+    monkeypatch.chdir("recipes")
+    assert [one.name for one in load_recipe(Path("r.yaml")).baselines] == [one.name for one in whole.baselines]
+    monkeypatch.chdir(in_folder / "baselines")
+    assert load_recipe(Path("../recipes/r.yaml")).baselines[0].name == "tiny"
+
+
+def test_seeds_that_a_card_lacks_are_replaced_and_said_so(in_folder):
+    make_card(in_folder)
+    path = make_recipe(in_folder, "p: [{cast: {}}]", measure="seeds: [1, 7, 8]")
+    said = "card tiny has weights for seeds 0, 1; for seeds 7, 8 those of seed 0 are used"
+    assert load_recipe(path).notes == (said,)
+    assert load_recipe(make_recipe(in_folder, "p: [{cast: {}}]", name="s")).notes == ()
+
+
+def test_a_recipe_named_without_its_path_is_told_it(in_folder):
+    make_card(in_folder)
+    (in_folder / "recipes").mkdir()
+    make_recipe(in_folder / "recipes", "p: [{cast: {}}]")
+    with pytest.raises(RequestError, match="there is no file r; .* did you mean recipes/r.yaml?"):
+        load_recipe(Path("r"))
+    with pytest.raises(RequestError, match="known: recipes/r.yaml"):
+        load_recipe(Path("zzz"))
+    with pytest.raises(RequestError, match="not by an empty name"):
+        load_recipe(Path(""))

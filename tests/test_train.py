@@ -6,7 +6,10 @@ import pytest
 import torch
 import yaml
 
+from efflab import train
 from efflab.baseline import load_baseline
+from efflab.cli.main import main
+from efflab.cli.train import _report
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.tasks.digits_clutter import DigitsClutter
 from efflab.tensors import shrunk
@@ -81,6 +84,90 @@ def test_train_writes_weights_score_and_cost_below_the_prose(tmp_path):
     module = load_baseline(card).module(0)
     assert round(score(module, load_baseline(card).task), 6) == written["weights"][0]["quality"]
     assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def write_card(folder):
+    card = folder / "net.yaml"
+    card.write_text(
+        "name: net\ntask: {digits_clutter: {train: 256, validation: 64, test: 100}}\n"
+        "model: {resnet_cifar: {width: 3, blocks: 1, channels: 1}}\ntraining: {epochs: 1, batch_size: 64}\n"
+    )
+    return card
+
+
+def quiet(done, total, note):
+    pass
+
+
+def test_a_training_that_ends_before_its_score_leaves_the_old_weights_and_the_same_command_ends_it(
+    tmp_path, monkeypatch
+):
+    card = write_card(tmp_path)
+    train_seed(load_baseline(card), 0, tmp_path / "checkpoints", quiet)
+    text, weights = card.read_text(), (tmp_path / "net-s0.safetensors").read_bytes()
+    card.write_text(text.replace("epochs: 1", "epochs: 2"))
+    changed = card.read_text()
+
+    def interrupted(module, task):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "score", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_seed(load_baseline(card), 0, tmp_path / "checkpoints", quiet)
+    assert card.read_text() == changed
+    assert (tmp_path / "net-s0.safetensors").read_bytes() == weights
+    steps = []
+    train_seed(load_baseline(card), 0, tmp_path / "checkpoints", lambda done, total, note: steps.append(done))
+    assert steps == []  # the training itself was over, only its score was missing
+    assert (tmp_path / "net-s0.safetensors").read_bytes() != weights
+    load_baseline(card).module(0)  # the sha256 in the card is that of the new weights
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_a_finished_seed_is_trained_again_only_with_force(tmp_path, capsys):
+    card = write_card(tmp_path)
+    words = ["train", str(card), "--checkpoints", str(tmp_path / "c"), "--threads", "1"]
+    assert main(words) == 0
+    written, quality = card.read_text(), yaml.safe_load(card.read_text())["weights"][0]["quality"]
+    capsys.readouterr()
+    assert main(words) == 2
+    said = f"net.yaml:10: weights[0]: seed 0 is trained already (accuracy {quality:.4f}); train it again with --force\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert card.read_text() == written
+    assert main([*words, "--force"]) == 0
+    assert yaml.safe_load(card.read_text())["weights"][0]["quality"] == quality
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--seed", "-1"], "--seed: must be a whole number from 0 to 4294967295, not -1"),
+        (["--seed", "4294967296"], "--seed: must be"),
+        (["--threads", "0"], "--threads: must be at least 1, not 0"),
+        (["--threads", "-1"], "--threads: must be at least 1, not -1"),
+    ],
+)
+def test_seeds_and_threads_out_of_range_are_refused_before_any_work(words, said, tmp_path, capsys):
+    assert main(["train", str(write_card(tmp_path)), "--checkpoints", str(tmp_path / "c"), *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
+def test_the_time_left_follows_the_recent_speed(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    report = _report("net")
+    for step in range(1, 11):  # 10 steps a second, then images grow and it is one step in 2 s
+        clock[0] += 10
+        report(100 * step, 2000, "loss 1")
+    for step in range(1, 41):
+        clock[0] += 10
+        report(1000 + 5 * step, 2000, "loss 1")
+    lines = capsys.readouterr().out.splitlines()
+    assert "left" not in lines[0]
+    assert lines[9] == "net: step 1000/2000, loss 1, 2 min left"
+    assert lines[-1] == "net: step 1200/2000, loss 1, 27 min left"
 
 
 def test_the_data_is_the_same_in_every_process_and_no_source_image_is_in_two_splits():

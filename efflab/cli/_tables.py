@@ -7,7 +7,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from efflab.errors import RequestError, nearest
+from efflab.errors import RequestError
+from efflab.reporting.columns import known
+
+
+def duration(seconds: float) -> str:
+    """Return a time as it is said: seconds below a minute and a half, else minutes, else hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def show(rows: Sequence[dict[str, Any]], style: str, columns: Sequence[str]) -> None:
@@ -24,6 +32,6 @@ def show(rows: Sequence[dict[str, Any]], style: str, columns: Sequence[str]) -> 
         from tabulate import tabulate, tabulate_formats
 
         if style not in tabulate_formats:
-            raise RequestError(f"unknown --format {style!r}; {nearest(style, [*tabulate_formats, 'csv', 'json'])}")
+            raise RequestError(f"unknown --format {style!r}; {known(style, [*tabulate_formats, 'csv', 'json'])}")
         body = [[row.get(column, "") for column in columns] for row in rows]
         print(tabulate(body, headers=list(columns), tablefmt=style, disable_numparse=True))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 HELP = "train a card's dense model for one or more seeds"
+SHOW_EVERY_S = 10.0
+RECENT_S = 60.0  # the time left follows the speed of so many last seconds: images may grow during a training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,42 +17,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, action="append", metavar="N", help="seed (repeatable; default: 0)")
     parser.add_argument("--threads", type=int, metavar="N", help="processor threads (default: all)")
     parser.add_argument("--checkpoints", type=Path, default=Path(".efflab/training"), help="folder of checkpoints")
+    parser.add_argument("--force", action="store_true", help="train seeds that have weights again, and replace those")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train each card with each seed."""
     from efflab.baseline import find_card, load_baseline
+    from efflab.errors import Problem, RequestError
+    from efflab.train import refusals, train_seed
 
-    baselines = [load_baseline(find_card(name)) for name in args.card]
+    seeds = list(dict.fromkeys(args.seed or [0]))
+    baselines = [load_baseline(path) for path in dict.fromkeys(find_card(name) for name in args.card)]
+    problems = refusals(baselines, seeds, args.force)
+    if args.threads is not None and args.threads < 1:
+        problems.append(Problem("--threads", f"must be at least 1, not {args.threads}"))
+    if problems:
+        raise RequestError(problems)
     import torch
-
-    from efflab.train import train_seed
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    for seed in args.seed or [0]:
+    for seed in seeds:
         for baseline in baselines:
             weights = train_seed(baseline, seed, args.checkpoints, _report(f"{baseline.name} s{seed}"))
-            print(
-                f"{baseline.name} s{seed}: {baseline.task.metric} {weights.quality:.4f} on the test split, {weights.seconds:.0f} s"
-            )
+            score = f"{baseline.task.metric} {weights.quality:.4f} on the test split"
+            print(f"{baseline.name} s{seed}: {score}, {weights.seconds:.0f} s")
     return 0
 
 
 def _report(name: str) -> Callable[[int, int, str], None]:
     import time
+    from collections import deque
 
-    state = {"shown": 0.0, "started": time.monotonic(), "first": -1}
+    seen: deque[tuple[float, int]] = deque()  # (time, steps done) of the last while
+    shown = time.monotonic() - SHOW_EVERY_S
 
     def report(done: int, total: int, note: str) -> None:
+        nonlocal shown
         now = time.monotonic()
-        if state["first"] < 0:
-            state["first"] = done
-        if now - state["shown"] < 10 and done < total:
+        seen.append((now, done))
+        while len(seen) > 2 and now - seen[1][0] > RECENT_S:
+            seen.popleft()
+        if now - shown < SHOW_EVERY_S and done < total:
             return
-        state["shown"] = now
-        speed = (done - state["first"]) / max(now - state["started"], 1e-9)
-        left = f", {(total - done) / speed / 60:.0f} min left" if speed > 0 else ""
-        print(f"{name}: step {done}/{total}, {note}{left}", flush=True)
+        shown = now
+        print(f"{name}: step {done}/{total}, {note}{_left(seen, total)}", flush=True)
 
     return report
+
+
+def _left(seen: Sequence[tuple[float, int]], total: int) -> str:
+    """Return the time left at the recent speed, as the tail of a line; nothing before there are two points."""
+    from efflab.cli._tables import duration
+
+    (before, first), (now, done) = seen[0], seen[-1]
+    if done == first or done == total:
+        return ""
+    return f", {duration((total - done) * (now - before) / (done - first))} left"
