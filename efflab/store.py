@@ -32,8 +32,10 @@ class Store:
         if mark.exists():
             try:
                 schema = json.loads(mark.read_text())["schema"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise RequestError(f"{mark} is damaged; move the folder {store.root} away to start afresh") from error
+            except (ValueError, KeyError, TypeError):
+                schema = None
+            if type(schema) is not int or schema < 1:
+                raise RequestError(f"{mark} is damaged; move the folder {store.root} away to start afresh")
             if schema > SCHEMA:
                 raise RequestError(
                     f"the store {store.root} was written by a newer efflab (schema {schema}, this one knows {SCHEMA})"

@@ -10,11 +10,13 @@ import base64
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 from efflab.errors import Problem, RequestError
+from efflab.wording import one_line
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SCHEMA = 1
 
@@ -119,6 +121,8 @@ class Study(TypedDict):
 
 def pack_scores(scores: np.ndarray) -> dict[str, Any]:
     """Encode per-example scores as JSON: a bit each where all are 0 or 1, else float32."""
+    import numpy as np
+
     if scores.ndim == 1 and np.isin(scores, (0, 1)).all():
         return {"bits": base64.b64encode(np.packbits(scores.astype(np.uint8)).tobytes()).decode(), "n": len(scores)}
     data = base64.b64encode(np.ascontiguousarray(scores, dtype="<f4").tobytes()).decode()
@@ -127,6 +131,8 @@ def pack_scores(scores: np.ndarray) -> dict[str, Any]:
 
 def unpack_scores(packed: dict[str, Any]) -> np.ndarray:
     """Decode what `pack_scores` encoded."""
+    import numpy as np
+
     if "bits" in packed:
         bits = np.frombuffer(base64.b64decode(packed["bits"]), dtype=np.uint8)
         return np.unpackbits(bits, count=packed["n"])
@@ -142,14 +148,64 @@ def save_study(study: Study, path: Path) -> None:
 
 
 def load_study(path: Path) -> Study:
-    """Read a study; raise RequestError if it is missing, damaged, or of a newer schema."""
+    """Read a study; raise RequestError if it is missing, damaged, of a newer schema, or lacks what readers rely on."""
     try:
-        study: Study = json.loads(path.read_text())
-        schema = study["schema"]
+        study = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RequestError(Problem(str(path), "no study here; `efflab run` writes one")) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RequestError(Problem(str(path), f"not a study file ({type(error).__name__}: {error})")) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise RequestError(Problem(str(path), f"not a study file ({one_line(error)})")) from error
+    schema = study.get("schema") if isinstance(study, dict) else None
+    if type(schema) is not int or schema < 1:
+        raise RequestError(Problem(str(path), "not a study file (it has no `schema` number)"))
     if schema > SCHEMA:
         raise RequestError(Problem(str(path), f"written by a newer efflab (schema {schema}, this one knows {SCHEMA})"))
-    return study
+    what = _damage(study)
+    if what:
+        raise RequestError(Problem(str(path), f"a damaged study: {what}; run the recipe again"))
+    return study  # type: ignore[no-any-return]
+
+
+def _damage(study: dict[str, Any]) -> str:
+    """Return the first thing in a study that readers rely on and that is not there, or ""."""
+    wrong = _lacks(study, _STUDY)
+    if wrong or not study["records"]:
+        return wrong or "it has no records"
+    for index, record in enumerate(study["records"]):
+        place = f"records[{index}]"
+        wrong = _lacks(record, _RECORD)
+        if not wrong and record["machine"] not in study["machines"]:
+            wrong = f"machine {record['machine']!r} is not among the study's machines"
+        for name, part in _PARTS.items():
+            if not wrong and name in record:
+                wrong = _lacks(record[name], dict.fromkeys(part.__required_keys__, object), name)
+        rounds = record.get("latency", {"rounds_ms": []})["rounds_ms"] if not wrong else []
+        if not isinstance(rounds, list) or not all(isinstance(times, list) for times in rounds):
+            wrong = "latency.rounds_ms must be a list of lists"
+        if wrong:
+            return f"{place}: {wrong}"
+    return ""
+
+
+def _lacks(entry: Any, wanted: dict[str, Any], name: str = "") -> str:
+    if not isinstance(entry, dict):
+        return f"{name or 'it'} must be a mapping"
+    wrong = next((key for key, kind in wanted.items() if key not in entry or not isinstance(entry[key], kind)), None)
+    return "" if wrong is None else f"{name}{'.' if name else ''}{wrong} is missing or of the wrong kind"
+
+
+_STUDY = {"name": str, "recipe": str, "efflab": str, "commit": str, "data": dict, "machines": dict, "records": list}
+_RECORD = {
+    **dict.fromkeys(("variant", "role", "baseline", "task", "backend", "device", "machine", "status", "reason"), str),
+    **dict.fromkeys(("of", "parent", "family"), str | None),
+    **dict.fromkeys(("seed", "batch_size"), int),
+    "steps": list,
+}
+_PARTS: dict[str, Any] = {
+    "work": Work,
+    "quality": Quality,
+    "latency": Latency,
+    "recovery": CostRecord,
+    "training": CostRecord,
+    "promised": Promised,
+}

@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-
 from worlds import make_card, make_recipe
 
 from efflab.errors import RequestError

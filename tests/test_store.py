@@ -46,9 +46,10 @@ def test_a_store_of_a_newer_efflab_is_refused_and_left_alone(store):
     with pytest.raises(RequestError, match="newer efflab"):
         Store.open(store.root)
     assert json.loads(mark.read_text()) == {"schema": 99}
-    mark.write_text("{")
-    with pytest.raises(RequestError, match="damaged"):
-        Store.open(store.root)
+    for text in ("{", "null", "[]", "5", '{"schema": "x"}', '{"schema": -1}', '{"schema": true}', "{}"):
+        mark.write_text(text)
+        with pytest.raises(RequestError, match="store.json is damaged; move the folder"):
+            Store.open(store.root)
 
 
 def test_two_runs_in_one_store_are_refused(store):

@@ -71,6 +71,6 @@ def _left(seen: Sequence[tuple[float, int]], total: int) -> str:
     from efflab.cli._tables import duration
 
     (before, first), (now, done) = seen[0], seen[-1]
-    if done == first or done == total:
+    if done in (first, total):
         return ""
     return f", {duration((total - done) * (now - before) / (done - first))} left"

@@ -1,0 +1,81 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from studies import record
+
+from efflab.cli.main import main
+from efflab.errors import RequestError
+from efflab.study import SCHEMA, load_study, pack_scores, save_study, unpack_scores
+
+ROOT = Path(__file__).parents[1]
+
+
+def whole():
+    return {
+        "schema": SCHEMA, "name": "s", "recipe": "", "efflab": "0", "commit": "", "data": {}, "machines": {"m1": {}},
+        "records": [record("net-w24", 1e6, 0.1, role="baseline", latency_ms=1.0)],
+    }  # fmt: skip
+
+
+def changed(**keys):
+    return {**whole(), **keys}
+
+
+def changed_record(**keys):
+    return changed(records=[{**whole()["records"][0], **keys}])
+
+
+def test_what_is_saved_is_read_back(tmp_path):
+    save_study(whole(), tmp_path / "study.json")
+    assert load_study(tmp_path / "study.json") == json.loads(json.dumps(whole()))
+
+
+def test_the_committed_study_is_whole():
+    assert load_study(ROOT / "reports" / "digits" / "study.json")["records"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "not a study file"),
+        ([], "not a study file"),
+        ({}, "not a study file"),
+        (changed(schema="a"), "no `schema` number"),
+        (changed(schema=-1), "no `schema` number"),
+        (changed(schema=SCHEMA + 1), "newer efflab"),
+        (changed(records=[]), "no records"),
+        (changed(records="x"), "records is missing or of the wrong kind"),
+        (changed(records=[{}]), "records[0]: variant is missing"),
+        (changed(records=[5]), "records[0]: it must be a mapping"),
+        (changed(machines=None), "machines is missing"),
+        (changed(machines={}), "machine 'm1' is not among the study's machines"),
+        (changed_record(latency="x"), "records[0]: latency must be a mapping"),
+        (changed_record(latency={}), "records[0]: latency."),
+        (changed_record(quality={"value": 1.0, "metric": "accuracy"}), "quality.scores is missing"),
+        (changed_record(seed="0"), "seed is missing or of the wrong kind"),
+    ],
+)
+def test_a_damaged_study_is_one_clear_line(content, said, tmp_path, capsys):
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(content))
+    assert main(["compare", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"efflab: {path}: ")
+    assert said in line
+
+
+def test_half_a_study_is_no_study(tmp_path):
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(whole())[:50])
+    with pytest.raises(RequestError, match="not a study file"):
+        load_study(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(RequestError, match="not a study file"):
+        load_study(path)
+
+
+@pytest.mark.parametrize("scores", [np.array([0, 1, 1]), np.array([[0.5, 2.0], [1.0, 3.0]], np.float32)])
+def test_scores_are_unpacked_as_they_were(scores):
+    assert (unpack_scores(json.loads(json.dumps(pack_scores(scores)))) == scores).all()
