@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -14,8 +15,21 @@ from types import ModuleType
 from typing import Any
 
 from efflab.errors import RequestError, nearest
+from efflab.wording import one_line
 
 KINDS = {"techniques": "technique", "backends": "backend", "tasks": "task", "models": "model"}
+FORMS = ("module", "onnx")
+STATES: dict[str, tuple[str, ...]] = {"techniques": ("takes", "gives"), "backends": ("takes",)}  # each one of FORMS
+
+
+@dataclass(frozen=True)
+class Clash:
+    """Two plug-ins of one name: neither can be used, all others can."""
+
+    reason: str
+
+
+Source = Path | EntryPoint | Clash
 
 
 def class_name(name: str) -> str:
@@ -24,9 +38,9 @@ def class_name(name: str) -> str:
 
 
 @cache
-def sources(kind: str) -> dict[str, Path | EntryPoint]:
-    """List the plug-ins of a kind by name without importing them; built-in files come first and cannot be shadowed."""
-    found: dict[str, Path | EntryPoint] = {}
+def sources(kind: str) -> dict[str, Source]:
+    """List the plug-ins of a kind by name without importing them; raise RequestError for a wrong EFFLAB_PLUGINS."""
+    found: dict[str, Source] = {}
     for folder in [Path(__file__).parent / kind, *(folder / kind for folder in plugin_folders())]:
         for path in sorted(folder.glob("[!_]*.py")):
             _claim(found, kind, path.stem.replace("-", "_"), path)
@@ -35,18 +49,28 @@ def sources(kind: str) -> dict[str, Path | EntryPoint]:
     return found
 
 
-def _claim(found: dict[str, Path | EntryPoint], kind: str, name: str, source: Path | EntryPoint) -> None:
+def _claim(found: dict[str, Source], kind: str, name: str, source: Source) -> None:
     if name in found:
-        raise RequestError(f"two {kind} are named {name!r}: {_where(found[name])} and {_where(source)}; rename one")
+        source = Clash(f"two {kind} are named {name!r}: {_where(found[name])} and {_where(source)}; rename one")
     found[name] = source
 
 
 def plugin_folders() -> list[Path]:
-    """Return the folders of dropped-in plug-ins that the user named in EFFLAB_PLUGINS."""
-    return [Path(entry).expanduser() for entry in os.environ.get("EFFLAB_PLUGINS", "").split(os.pathsep) if entry]
+    """Return the folders of dropped-in plug-ins named in EFFLAB_PLUGINS; raise RequestError for what is none."""
+    entries = os.environ.get("EFFLAB_PLUGINS", "").split(os.pathsep)
+    folders = [Path(entry).expanduser() for entry in entries if entry]
+    for folder in folders:
+        if not folder.is_dir():
+            raise RequestError(f"EFFLAB_PLUGINS names {folder}, which is no folder")
+        if not any((folder / kind).is_dir() for kind in KINDS):
+            known = ", ".join(f"{kind}/" for kind in KINDS)
+            raise RequestError(f"EFFLAB_PLUGINS names {folder}, which has none of the folders {known}")
+    return folders
 
 
-def _where(source: Path | EntryPoint) -> str:
+def _where(source: Source) -> str:
+    if isinstance(source, Clash):
+        return "two places"
     return str(source) if isinstance(source, Path) else f"entry point {source.value}"
 
 
@@ -62,16 +86,56 @@ def origin(kind: str, name: str) -> str:
     return "efflab" if built_in else _where(source)
 
 
+def working(kind: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the plug-ins of a kind that can be used, name -> class, and the others, name -> reason."""
+    good, bad = {}, {}
+    for name in names(kind):
+        try:
+            good[name] = load(kind, name)
+        except RequestError as error:
+            bad[name] = str(error)
+    return good, bad
+
+
 @cache
 def load(kind: str, name: str) -> Any:
-    """Return the plug-in's class (or a model's builder function); raise RequestError naming the nearest on a miss."""
+    """Return the plug-in's class (or a model's builder function).
+
+    Raises RequestError, naming the nearest on a miss, and the reason for a plug-in that cannot be used.
+    """
     source = sources(kind).get(name)
     if source is None:
         raise RequestError(f"unknown {KINDS[kind]} {name!r}; {nearest(name, sources(kind))}")
-    if isinstance(source, EntryPoint):
-        loaded = source.load()
-        return loaded if not isinstance(loaded, ModuleType) else _member(loaded, kind, name, _where(source))
-    return _member(_import_file(kind, name, source), kind, name, str(source))
+    if isinstance(source, Clash):
+        raise RequestError(source.reason)
+    loaded = _from_entry_point(source) if isinstance(source, EntryPoint) else _import_file(kind, name, source)
+    if isinstance(loaded, ModuleType):
+        loaded = _member(loaded, kind, name, _where(source))
+    lacking = _lacking(kind, loaded)
+    if lacking:
+        raise RequestError(f"the {KINDS[kind]} {name!r} ({_where(source)}) cannot be used: {lacking}")
+    return loaded
+
+
+def _from_entry_point(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except (Exception, SystemExit) as error:
+        raise RequestError(f"the {_where(point)} fails to load: {one_line(error)}") from error
+
+
+def _lacking(kind: str, loaded: Any) -> str:
+    """Return what a plug-in lacks of its contract, or ""."""
+    if kind == "models":
+        return "" if callable(loaded) else "it is no function"
+    base = KINDS[kind].capitalize()
+    if not isinstance(loaded, type) or not hasattr(loaded, "model_fields"):
+        return f"it is no class derived from efflab.{KINDS[kind]}.{base}"
+    missing = sorted(getattr(loaded, "__abstractmethods__", ()))
+    if missing:
+        return f"it does not define {', '.join(missing)}"
+    wrong = [state for state in STATES.get(kind, ()) if getattr(loaded, state, None) not in FORMS]
+    return f"it must say `{wrong[0]}: ClassVar = ...`, one of {', '.join(map(repr, FORMS))}" if wrong else ""
 
 
 def _import_file(kind: str, name: str, path: Path) -> ModuleType:
@@ -92,9 +156,9 @@ def import_path(path: Path, module_name: str) -> ModuleType:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
-        raise RequestError(f"{path} fails on import: {type(error).__name__}: {error}") from error
+        raise RequestError(f"{path} fails on import: {one_line(error)}") from error
     return module
 
 

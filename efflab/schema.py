@@ -17,7 +17,7 @@ def recipe_schema() -> dict[str, Any]:
     definitions = schema.setdefault("$defs", {})
     definitions["Step"] = _one_of("techniques", definitions, sweep=True)
     definitions["Backend"] = {
-        "anyOf": [{"enum": registry.names("backends")}, _one_of("backends", definitions, sweep=False)]
+        "anyOf": [{"enum": list(registry.working("backends")[0])}, _one_of("backends", definitions, sweep=False)]
     }
     steps = {"type": "array", "items": {"$ref": "#/$defs/Step"}, "minItems": 1}
     definitions["VariantSpec"]["properties"]["steps"] = steps
@@ -34,8 +34,9 @@ def card_schema() -> dict[str, Any]:
 
 def _one_of(kind: str, definitions: dict[str, Any], sweep: bool) -> dict[str, Any]:
     properties = {}
-    for name in registry.names(kind):
-        settings = registry.load(kind, name).model_json_schema(ref_template=REF)
+    good, _ = registry.working(kind)
+    for name, plugin in good.items():
+        settings = plugin.model_json_schema(ref_template=REF)
         definitions.update(settings.pop("$defs", {}))
         if sweep:
             lists = {key: {"type": "array", "items": value} for key, value in settings.get("properties", {}).items()}

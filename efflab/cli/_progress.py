@@ -26,6 +26,8 @@ def _plain() -> Watcher:
 
     def start(plan: Plan, cached: set[str]) -> None:
         state["total"] = len(plan.stages) - len(cached)
+        for note in plan.recipe.notes:
+            print(f"note: {note}")
         print(f"{len(plan.stages)} stages, {len(cached)} already finished", flush=True)
 
     def end(stage: Stage, status: str, reason: str, seconds: float) -> None:
@@ -67,6 +69,8 @@ def _bars() -> Iterator[Watcher]:
             bars.update(whole, completed=done, total=total, count=f"{done}/{total}")
 
         def start(plan: Plan, cached: set[str]) -> None:
+            for note in plan.recipe.notes:
+                bars.console.print(f"note: {note}", markup=False)
             count(len(cached), len(plan.stages))
 
         def begin(stage: Stage) -> None:

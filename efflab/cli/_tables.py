@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from efflab.errors import RequestError
 from efflab.reporting.columns import known
+
+LEAST_WIDTH = 20  # a narrower column is harder to read than a line that the terminal breaks
 
 
 def duration(seconds: float) -> str:
@@ -34,4 +37,12 @@ def show(rows: Sequence[dict[str, Any]], style: str, columns: Sequence[str]) -> 
         if style not in tabulate_formats:
             raise RequestError(f"unknown --format {style!r}; {known(style, [*tabulate_formats, 'csv', 'json'])}")
         body = [[row.get(column, "") for column in columns] for row in rows]
-        print(tabulate(body, headers=list(columns), tablefmt=style, disable_numparse=True))
+        widths = _widths(body, columns) if sys.stdout.isatty() and style in ("plain", "simple") else None
+        print(tabulate(body, headers=list(columns), tablefmt=style, disable_numparse=True, maxcolwidths=widths))
+
+
+def _widths(body: list[list[Any]], columns: Sequence[str]) -> list[int | None] | None:
+    """Return tabulate's column widths with which the last column is wrapped to fit the terminal; None if all fits."""
+    others = [max(len(str(row[index])) for row in [columns, *body]) for index in range(len(columns) - 1)]
+    left = shutil.get_terminal_size().columns - sum(others) - 2 * len(others)
+    return [*[None] * len(others), left] if left >= LEAST_WIDTH else None

@@ -19,7 +19,8 @@ def run(args: argparse.Namespace) -> int:
     from efflab.data import data_folder, fetch, missing
     from efflab.errors import RequestError, nearest
 
-    known = _known()
+    sources = _sources()
+    known = {source.name: source for source in sources.values() if source is not None}
     if args.name is None:
         for name, source in known.items():
             state = "missing" if missing(source, data_folder() / name) else "present"
@@ -28,9 +29,10 @@ def run(args: argparse.Namespace) -> int:
             )
         return 0
     if args.name not in known:
-        raise RequestError(
-            f"unknown data set {args.name!r}; {nearest(args.name, known)} (digits-clutter needs no download)"
-        )
+        if sources.get(args.name.replace("-", "_"), ...) is None:
+            print(f"{args.name} needs no download")
+            return 0
+        raise RequestError(f"unknown data set {args.name!r}; {nearest(args.name, {*known, *sources})}")
     source, folder = known[args.name], data_folder() / args.name
     if not missing(source, folder):
         print(f"{args.name} is present in {folder}")
@@ -41,19 +43,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _known() -> dict[str, Any]:
-    """Return the data sets that tasks declare as SOURCE."""
+def _sources() -> dict[str, Any]:
+    """Return each task's data set, which its file declares as SOURCE, or None where it needs no download."""
     import importlib
 
     from efflab import registry
 
-    found = {}
-    for name in registry.names("tasks"):
-        task = registry.load("tasks", name)
-        source = getattr(importlib.import_module(task.__module__), "SOURCE", None)
-        if source is not None:
-            found[source.name] = source
-    return found
+    tasks, _ = registry.working("tasks")
+    return {name: getattr(importlib.import_module(task.__module__), "SOURCE", None) for name, task in tasks.items()}
 
 
 def _progress() -> Callable[[int, int], None]:

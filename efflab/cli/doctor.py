@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 HELP = "show this machine, and each backend or the line that installs it"
 
@@ -23,20 +24,47 @@ def run(args: argparse.Namespace) -> int:
     print_ = fingerprint()
     state = load_state()
     rows = [{"what": "machine id", "value": machine_id(print_)}]
-    rows += [{"what": key, "value": _flat(value)} for key, value in print_.items()]
     rows += [
-        {"what": "load", "value": _flat(state)},
+        {"what": key.replace("_gib", ", GiB").replace("_", " "), "value": _said(value)} for key, value in print_.items()
+    ]
+    rows += [
+        {"what": "load", "value": _load(state)},
         {"what": "quiet?", "value": "yes" if quiet(state) else "no: measured times will be noisy"},
     ]
     rows += [{"what": "store", "value": str(Store.open().root)}, {"what": "data sets", "value": str(data_folder())}]
-    for name in registry.names("backends"):
-        reason = registry.load("backends", name).available()
-        rows.append({"what": f"backend {name}", "value": reason or "present"})
+    rows += [{"what": f"backend {name}", "value": _state(name)} for name in registry.names("backends")]
     show(rows, args.format, ["what", "value"])
     return 0
 
 
-def _flat(value: object) -> str:
+def _state(backend: str) -> str:
+    """Return `present`, or why a backend cannot be used: what itself says, or how it fails to say so."""
+    from efflab import registry
+    from efflab.errors import RequestError
+    from efflab.wording import one_line
+
+    try:
+        reason = registry.load("backends", backend).available()
+    except RequestError as error:
+        return str(error)
+    except Exception as error:  # a plug-in's fault must not hide what is known of the others
+        return f"its available() fails: {one_line(error)}"
+    return reason or "present"
+
+
+def _said(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {inner}" for key, inner in value.items())
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        return ", ".join(f"{key} {inner or 'not installed'}" for key, inner in value.items())
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "none"
+    return "unknown" if value is None else str(value)
+
+
+def _load(state: dict[str, Any]) -> str:
+    """Return a load state in words: shares of all processors over the moment watched, and load averages."""
+    busy, steal, averages = state["busy_share"], state["steal_share"], state["load_average"]
+    parts = [f"{busy:.0%} of the processors busy"] if busy is not None else []
+    parts += [f"{steal:.0%} taken by other machines of this host"] if steal is not None else []
+    if averages:
+        parts.append(f"load averages {', '.join(f'{one:.2f}' for one in averages)} (1, 5, 15 min)")
+    return "; ".join(parts) or "unknown"

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from efflab.baseline import Baseline
 
 HELP = "list techniques, backends, tasks, models, baselines, recipes and studies"
 KINDS = ["techniques", "backends", "tasks", "models", "baselines", "recipes", "studies"]
@@ -22,35 +26,93 @@ def run(args: argparse.Namespace) -> int:
     from efflab.cli._tables import show
 
     rows = [row for kind in ([args.kind] if args.kind else KINDS) for row in _rows(kind)]
-    show(rows, args.format, ["kind", "name", "from", "about"])
+    show(rows, args.format, COLUMNS.get(args.kind, ["kind", "name", "from", "about"]))
     return 0
 
 
-def _rows(kind: str) -> list[dict[str, str]]:
+COLUMNS = {
+    "baselines": ["name", "task", "family", "seeds", "quality", "parameters", "from", "about"],
+    "studies": ["name", "written", "rows", "from", "about"],
+}
+
+
+def _rows(kind: str) -> list[dict[str, Any]]:
     from efflab import registry
 
     if kind in registry.KINDS:
-        return [
-            {
-                "kind": registry.KINDS[kind],
-                "name": name,
-                "from": registry.origin(kind, name),
-                "about": _about(kind, name),
-            }
-            for name in registry.names(kind)
-        ]
+        return [_plugin(kind, name) for name in registry.names(kind)]
     if kind == "studies":
         from efflab.store import Store
 
-        files = sorted((Store.open().root / "studies").glob("*/study.json"))
-        return [{"kind": "study", "name": path.parent.name, "from": str(path), "about": ""} for path in files]
+        return [_study(path) for path in sorted((Store.open().root / "studies").glob("*/study.json"))]
     if kind == "baselines":
         from efflab.baseline import card_files
 
-        paths = [path for path in card_files().values() if path.parent.name == "baselines"]
-    else:
-        paths = sorted(Path("recipes").glob("*.yaml"))
-    return [{"kind": kind[:-1], "name": path.stem, "from": str(path), "about": _first_comment(path)} for path in paths]
+        return [_card(path) for path in card_files().values() if path.resolve().parent.name == "baselines"]
+    paths = sorted(Path("recipes").glob("*.yaml"))
+    return [{"kind": "recipe", "name": path.stem, "from": str(path), "about": _first_comment(path)} for path in paths]
+
+
+def _plugin(kind: str, name: str) -> dict[str, Any]:
+    from efflab import registry
+    from efflab.errors import RequestError
+
+    source = registry.origin(kind, name)
+    row = {"kind": registry.KINDS[kind], "name": name, "from": source, "about": _about(kind, name)}
+    if source != "efflab":  # efflab's own work, and need not be imported to know that
+        try:
+            registry.load(kind, name)
+        except RequestError as error:
+            row["about"] = f"cannot be used: {error}"
+    return row
+
+
+def _study(path: Path) -> dict[str, Any]:
+    import time
+
+    from efflab.errors import RequestError
+    from efflab.study import load_study
+
+    row: dict[str, Any] = {"kind": "study", "name": path.parent.name, "from": str(path)}
+    try:
+        row["written"] = time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
+        row["rows"] = len(load_study(path)["records"])
+        row["about"] = f"{row['rows']} rows, {row['written']}"
+    except RequestError as error:
+        row["about"] = f"cannot be read: {error.problems[0].what}"
+    return row
+
+
+def _card(path: Path) -> dict[str, Any]:
+    from efflab.baseline import load_baseline
+    from efflab.errors import RequestError
+
+    row: dict[str, Any] = {"kind": "baseline", "name": path.stem, "from": str(path), "about": _first_comment(path)}
+    try:
+        baseline = load_baseline(path)
+    except RequestError as error:
+        return {**row, "about": f"cannot be used: {error.problems[0]}"}
+    card = baseline.card
+    scores = [weights.quality for weights in card.weights if weights.quality is not None]
+    row["task"], row["family"] = next(iter(card.task)), card.family or ""
+    row["seeds"] = " ".join(map(str, baseline.seeds())) or "not trained"
+    row["quality"] = f"{baseline.task.metric} {sum(scores) / len(scores):.4f}" if scores else ""
+    row["parameters"] = _parameters(baseline)
+    return row
+
+
+def _parameters(baseline: Baseline) -> str:
+    """Return how many parameters the first weights that lie beside the card hold, buffers of batch norms left out."""
+    from math import prod
+
+    from efflab.weights import read_header
+
+    paths = [baseline.beside(weights.file) for weights in baseline.card.weights if weights.file]
+    header = read_header(paths[0]) if paths and paths[0].is_file() else None
+    if header is None:
+        return ""
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    return f"{sum(prod(shape) for name, shape in header['shapes'].items() if not name.endswith(buffers)):,}"
 
 
 def _first_comment(path: Path) -> str:

@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the plan."""
-    from efflab.cli._tables import show
+    import sys
+
+    from efflab.cli._tables import duration, show
     from efflab.run import cached_stages, plan_file, processors
     from efflab.store import Store
 
@@ -34,11 +36,13 @@ def run(args: argparse.Namespace) -> int:
         for one, stage in plan.stages.items()
     ]
     show(rows, args.format, ["stage", "kind", "what", "state", "estimate_s"])
+    for note in plan.recipe.notes:
+        print(f"note: {note}", file=sys.stderr)
     if args.format not in ("csv", "json"):
         todo = [stage for one, stage in plan.stages.items() if one not in finished]
         alone = sum(stage.estimate_s for stage in todo if stage.kind == "latency")
         together = sum(stage.estimate_s for stage in todo) - alone
-        minutes = (alone + together / processors()) / 60
+        left = f"about {duration(alone + together / processors())} to go (estimate)" if todo else "nothing to do"
         counts = f"{len(plan.stages)} stages, {len(finished)} finished; {len(plan.rows)} rows"
-        print(f"\n{counts}; about {minutes:.0f} min to go (estimate)")
+        print(f"\n{counts}; {left}")
     return 0

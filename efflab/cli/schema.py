@@ -15,8 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the schema."""
     import json
+    import sys
 
+    from efflab import registry
     from efflab.schema import card_schema, recipe_schema
 
     print(json.dumps(recipe_schema() if args.what == "recipe" else card_schema(), indent=1))
+    for kind in ("techniques", "backends") if args.what == "recipe" else ():
+        for reason in registry.working(kind)[1].values():
+            print(f"efflab: left out: {reason}", file=sys.stderr)
     return 0

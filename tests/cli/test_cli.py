@@ -54,6 +54,10 @@ def test_schemas_are_json_and_name_every_technique():
     [
         (["run", "none.yaml"], "none.yaml: no such file"),
         (["plan", "."], "directory"),
+        (["plan", ""], "not by an empty name"),
+        (["plan", "r"], "did you mean r.yaml?"),
+        (["dokter"], "unknown verb 'dokter'; did you mean 'doctor'?"),
+        (["train", "notes.md"], "notes.md is no card; a card is a YAML file"),
         (["run", "r.yaml", "--workers", "0"], "--workers"),
         (["run", "r.yaml", "--only", "prun"], "unknown variant 'prun'"),
         (["run", "r.yaml", "--force", "prun"], "unknown variant 'prun'"),
@@ -70,10 +74,64 @@ def test_wrong_requests_are_one_clear_line_and_exit_code_2(words, said, in_folde
     make_card(in_folder)
     make_recipe(in_folder, "prune: [{prune_channels: {}}]")
     (in_folder / "empty.yaml").write_text("")
+    (in_folder / "notes.md").write_text("")
     assert main(words) == 2
     shown = capsys.readouterr().err
+    assert shown.count("efflab: ") == 1
     assert said in shown
     assert "Traceback" not in shown
+
+
+def listed(capsys, *words):
+    assert main([*words, "--format", "json"]) == 0
+    return {row.get("name", row.get("what")): row for row in json.loads(capsys.readouterr().out)}
+
+
+def test_ls_tells_what_is_known_of_baselines_and_studies(in_folder, capsys):
+    make_card(in_folder)
+    make_card(in_folder, name="broken").with_name("broken.yaml").write_text("name: other\n")
+    rows = listed(capsys, "ls", "baselines")
+    assert rows["tiny"] | {"from": "", "about": ""} == {
+        "name": "tiny", "task": "digits_clutter", "family": "", "seeds": "0 1", "quality": "accuracy 0.1000",
+        "parameters": "5,142", "from": "", "about": "",
+    }  # fmt: skip
+    assert "broken.yaml:1: task: is missing" in rows["broken"]["about"]
+    for name in ("whole", "half"):
+        path = in_folder / ".efflab" / "studies" / name / "study.json"
+        path.parent.mkdir(parents=True)
+        path.write_text((ROOT / "reports" / "digits" / "study.json").read_text() if name == "whole" else "{")
+    rows = listed(capsys, "ls", "studies")
+    assert rows["whole"]["rows"] > 100
+    assert rows["whole"]["written"].startswith("20")
+    assert "cannot be read" in rows["half"]["about"]
+
+
+def test_long_descriptions_are_wrapped_to_the_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(["ls", "backends"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 100
+
+
+def test_doctor_speaks_of_the_machine_in_words(capsys):
+    rows = {name: row["value"] for name, row in listed(capsys, "doctor").items()}
+    assert re.search(r"load averages \d", rows["load"])
+    assert not any("None" in value or "[" in value or "ticks" in value for value in rows.values())
+
+
+@pytest.mark.parametrize("name", ["digits_clutter", "digits-clutter"])
+def test_a_task_without_a_download_says_so(name, capsys):
+    assert main(["data", name]) == 0
+    assert capsys.readouterr().out == f"{name} needs no download\n"
+
+
+def test_plan_gives_seconds_below_a_minute_and_notes_seeds_that_a_card_lacks(in_folder, capsys):
+    make_card(in_folder)
+    make_recipe(in_folder, "p: [{cast: {}}]", measure="seeds: [5], batch_sizes: [1], controls: false")
+    assert main(["plan", "r.yaml"]) == 0
+    shown = capsys.readouterr()
+    assert re.search(r"about \d+ s to go", shown.out)
+    assert shown.err == "note: card tiny has weights for seeds 0, 1; for seed 5 those of seed 0 are used\n"
 
 
 def test_a_newer_store_is_refused_and_untouched(in_folder, capsys):

@@ -1,0 +1,137 @@
+"""Plug-ins that cannot be used are listed with their reason; all others work."""
+
+import json
+import re
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pytest
+from worlds import make_card, make_recipe
+
+from efflab import registry
+from efflab.artefact import Artefact
+from efflab.cli.main import main
+from efflab.errors import RequestError
+from efflab.recipe import load_recipe
+
+ROOT = Path(__file__).parents[1]
+TECHNIQUE = """
+from typing import ClassVar
+from efflab.technique import Result, Technique
+
+class {name}(Technique):
+    {body}
+"""
+APPLY = "def apply(self, model, context): return Result(model)"
+BROKEN = {
+    "formless": (
+        TECHNIQUE.format(name="Formless", body=APPLY),
+        "it must say `takes: ClassVar = ...`, one of 'module', 'onnx'",
+    ),
+    "idle": (TECHNIQUE.format(name="Idle", body="takes = gives = None"), "it does not define apply"),
+    "wrong_name": (TECHNIQUE.format(name="Other", body=APPLY), "must define 'WrongName'"),
+    "plain": ("class Plain: pass", "it is no class derived from efflab.technique.Technique"),
+    "crash": ("1 / 0", "fails on import: ZeroDivisionError: division by zero"),
+    "leaves": ("raise SystemExit(3)", "fails on import: SystemExit: 3"),
+    "cast": ("x = 1", "two techniques are named 'cast'"),
+}
+POINTS = {"gone": "no_such_module_anywhere:Gone", "hole": "efflab.technique:NoSuchClass"}
+
+
+@pytest.fixture
+def plugins(in_folder, monkeypatch):
+    folder = in_folder / "plugins"
+    (folder / "techniques").mkdir(parents=True)
+    (folder / "backends").mkdir()
+    monkeypatch.setenv("EFFLAB_PLUGINS", str(folder))
+    registry.sources.cache_clear()
+    registry.load.cache_clear()
+    return folder
+
+
+@pytest.fixture
+def broken(plugins, monkeypatch):
+    for name, (source, _) in BROKEN.items():
+        (plugins / "techniques" / f"{name}.py").write_text(source)
+    (plugins / "backends" / "torch.py").write_text("import nothing_like_this")
+    (plugins / "backends" / "moody.py").write_text(
+        "from efflab.backend import Backend\n\nclass Moody(Backend):\n    takes = 'onnx'\n"
+        "    @classmethod\n    def available(cls): return 1 / 0\n    def prepare(self, *_): pass\n"
+    )
+    points = [EntryPoint(name, value, "efflab.techniques") for name, value in POINTS.items()]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "efflab.techniques" else [])
+
+
+def table(capsys, *words):
+    assert main([*words, "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    return {row.get("name", row.get("what")): row.get("about", row.get("value")) for row in rows}
+
+
+@pytest.mark.parametrize("name", [*BROKEN, *POINTS])
+def test_a_broken_technique_is_listed_with_its_reason_and_refused_by_a_recipe_in_one_line(
+    name, in_folder, broken, capsys
+):
+    reason = BROKEN[name][1] if name in BROKEN else f"entry point {POINTS[name]} fails to load: "
+    about = table(capsys, "ls", "techniques")
+    assert about[name].startswith("cannot be used: ")
+    assert reason in about[name]
+    assert "cannot be used" not in about["prune_channels"]
+    make_card(in_folder)
+    with pytest.raises(RequestError) as caught:
+        load_recipe(make_recipe(in_folder, f"p: [{{{name}: {{}}}}]"))
+    (problem,) = caught.value.problems
+    assert reason in problem.what
+    assert "variants.p[0]" in problem.where
+    assert load_recipe(make_recipe(in_folder, "p: [{finetune: {}}]"))
+
+
+def test_doctor_and_schema_work_beside_broken_plugins(broken, capsys):
+    state = table(capsys, "doctor")
+    assert "two backends are named 'torch'" in state["backend torch"]
+    assert state["backend moody"] == "its available() fails: ZeroDivisionError: division by zero"
+    assert state["backend onnxruntime"] == "present"
+    assert main(["schema", "recipe"]) == 0
+    shown = capsys.readouterr()
+    steps = json.loads(shown.out)["$defs"]["Step"]["properties"]
+    assert "prune_channels" in steps
+    assert not {*BROKEN, *POINTS} & set(steps)
+    assert len(shown.err.splitlines()) == len(BROKEN) + len(POINTS) + 1  # one backend clashes
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("/nonexistent", "EFFLAB_PLUGINS names /nonexistent, which is no folder"),
+        (__file__, "which is no folder"),
+        (str(ROOT / "tests" / "cli"), "which has none of the folders techniques/, backends/, tasks/, models/"),
+    ],
+)
+def test_a_wrong_folder_of_plugins_is_said_so(entry, said, monkeypatch, capsys):
+    registry.sources.cache_clear()
+    monkeypatch.setenv("EFFLAB_PLUGINS", entry)
+    assert main(["ls", "techniques"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_backend_of_the_readme_says_that_its_chip_is_not_here_and_runs_where_it_is(plugins, monkeypatch):
+    (block,) = re.findall(
+        r"```python\n(# my_plugins/backends/mychip.py\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
+    (plugins / "backends" / "mychip.py").write_text(block)
+    backend = registry.load("backends", "mychip")
+    assert backend.available() == "mychip is not installed; pip install mychip"
+    (plugins / "chip").mkdir()
+    (plugins / "chip" / "mychip.py").write_text(
+        "class Program:\n    waits = 0\n    def __call__(self, x): return x + 1\n"
+        "    def synchronise(self): self.waits += 1\n\ndef compile(path): return Program()\n"
+    )
+    monkeypatch.syspath_prepend(str(plugins / "chip"))
+    assert backend.available() is None
+    inputs = (np.zeros((2, 3), np.float32),)
+    session = backend().prepare(Artefact(plugins, "onnx"), inputs, 1)
+    assert (session(inputs) == 1).all()
+    assert session.program.waits == 1
+    monkeypatch.delitem(sys.modules, "mychip")
