@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from efflab.task import Task
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Classification(Task):
@@ -16,9 +17,13 @@ class Classification(Task):
 
     def scores(self, outputs: Any, targets: np.ndarray) -> np.ndarray:
         """Return 1 where the highest logit is the target's, else 0."""
+        import numpy as np
+
         hits: np.ndarray = (np.asarray(outputs).argmax(axis=-1) == targets).astype(np.uint8)
         return hits
 
     def quality(self, scores: np.ndarray) -> float:
         """Return top-1 accuracy."""
+        import numpy as np
+
         return float(np.mean(scores))

@@ -7,14 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from efflab.classification import Classification
 from efflab.data import DataSet, data_folder
 from efflab.errors import RequestError
 from efflab.task import Split, SplitName
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 FOLDER = "cifar-10-batches-bin"
@@ -57,6 +56,8 @@ class Cifar10(Classification):
 
     def split(self, name: SplitName) -> Split:
         """Return a split; raise RequestError with the way to get the files if they are missing or damaged."""
+        import numpy as np
+
         if name not in self._splits:
             rows = np.concatenate([_rows(_find(file)) for file in FILES["test" if name == "test" else "train"]])
             if name != "test":
@@ -94,6 +95,8 @@ def _find(name: str) -> Path:
 
 
 def _rows(path: Path) -> np.ndarray:
+    import numpy as np
+
     raw = np.fromfile(path, dtype=np.uint8)
     if len(raw) != 10_000 * ROW:
         raise RequestError(

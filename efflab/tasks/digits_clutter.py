@@ -7,13 +7,13 @@ import json
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from efflab.classification import Classification
 from efflab.task import Split, SplitName
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 SIZE = 24  # side of the canvas, pixels
@@ -48,6 +48,7 @@ class DigitsClutter(Classification):
 
     @cached_property
     def _images(self) -> tuple[np.ndarray, np.ndarray]:
+        import numpy as np
         from sklearn.datasets import load_digits
 
         images, labels = load_digits(return_X_y=True)
@@ -60,6 +61,8 @@ class DigitsClutter(Classification):
 
     def split(self, name: SplitName) -> Split:
         """Return a split, drawn once from `data_seed`."""
+        import numpy as np
+
         if name not in self._splits:
             first, last = SOURCES[name]
             images, labels = self._images[0][first:last], self._images[1][first:last]
@@ -81,6 +84,8 @@ class DigitsClutter(Classification):
 
 
 def _compose(images: np.ndarray, labels: np.ndarray, count: int, generator: np.random.Generator) -> Split:
+    import numpy as np
+
     chosen = generator.integers(len(images), size=count)
     canvas = _warp(images[chosen], generator, scale=(0.9, 1.9), degrees=40.0, reach=4.0)
     for _ in range(3):
@@ -94,6 +99,8 @@ def _compose(images: np.ndarray, labels: np.ndarray, count: int, generator: np.r
 
 def _fragment(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Keep a random 4x4 piece of each image, so that clutter looks like strokes but is no digit."""
+    import numpy as np
+
     rows, columns = generator.integers(0, SIDE - 3, (2, len(images), 1))
     index = np.arange(SIDE)
     row_mask = (index >= rows) & (index < rows + 4)
@@ -106,6 +113,8 @@ def _warp(
     images: np.ndarray, generator: np.random.Generator, scale: tuple[float, float], degrees: float, reach: float
 ) -> np.ndarray:
     """Place each 8x8 image on its canvas by a random affine map with bilinear sampling; gives (N, 24, 24)."""
+    import numpy as np
+
     count, side = len(images), SIDE + 2  # a rim of zeros, so that sampling outside gives zero
     angle = np.deg2rad(generator.uniform(-degrees, degrees, count))
     zoom = generator.uniform(*scale, (2, count))
