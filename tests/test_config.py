@@ -131,7 +131,8 @@ def test_anchors_that_would_explode_are_refused():
 
 def test_deep_nesting_is_refused():
     # in a process of its own: what is not refused in time overflows the stack and ends the process
-    program = "from pathlib import Path; from efflab.config import parse_yaml; parse_yaml('a:\\n ' + '[' * 30_000 + ']' * 30_000, Path('x.yaml'))"
+    program = "from pathlib import Path; from efflab.config import parse_yaml\n"
+    program += "parse_yaml('a:\\n ' + '[' * 30_000 + ']' * 30_000, Path('x.yaml'))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "x.yaml:2: nested deeper than 40 levels" in done.stderr.splitlines()[-1]
 
