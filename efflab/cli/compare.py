@@ -1,72 +1,163 @@
-"""Print the comparison table of one study or several: every variant beside its baseline, with intervals."""
+"""Print the comparison table of one study or several: every variant beside its baseline, with intervals.
+
+--where and --fail-if take comparisons of columns with numbers and quoted words, joined by and, or, not; `in ('a', 'b')`
+and + - * / work too. Columns go by their names in the csv or by the table's headings: batch, points, ms, theory,
+realised, shift. quality is a fraction there: 0.88 for 88 %.
+On a terminal narrower than the table whole columns are left out, and named below it; a pipe gets them all.
+"""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from efflab.reporting.gate import Condition
 
 HELP = "the comparison table of a study, or a gate over it"
+Row = dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `efflab compare`."""
     add = parser.add_argument
     add("studies", nargs="+", metavar="STUDY", help="a recipe, a study.json, or a folder that holds one")
-    add("--where", metavar="EXPR", help="keep rows that hold, e.g. 'backend == \"torch\" and batch_size == 1'")
+    add("--where", metavar="EXPR", help="keep rows that hold, e.g. 'backend == \"torch\" and batch == 1'")
     add("--sort", metavar="COLUMN", help="sort by a column; a leading - sorts descending (--sort=-speedup)")
     add("--columns", metavar="A,B,..", help="columns to print, or `all`; an unknown one lists them")
     add("--pareto", action="store_true", help="keep rows that no other beats in error and latency")
     add("--format", default="simple", help="any tabulate format, csv or json (default: simple)")
-    add("--fail-if", metavar="EXPR", help="exit with 1 if a printed row holds, e.g. 'speedup_low < 1.2'")
+    add(
+        "--fail-if",
+        metavar="EXPR",
+        help="exit with 1 if a printed row holds, e.g. 'speedup_low < 1.2', or none can be judged",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table; return 1 if the gate of --fail-if caught a row."""
-    import sys
-
+    """Print the table; return 1 if the gate of --fail-if caught a row, or could judge none."""
     from efflab.errors import RequestError
-    from efflab.reporting.columns import COLUMNS
     from efflab.reporting.gate import condition, sort_rows
     from efflab.reporting.rows import rows
-    from efflab.reporting.table import choose, footer, render
+    from efflab.reporting.table import check_style, choose
 
     # everything the user wrote is checked before the work of reading studies
+    for option in ("where", "sort", "columns", "fail_if"):
+        given = getattr(args, option)
+        if given is not None and not given.strip():
+            raise RequestError(f"--{option.replace('_', '-')} is empty; leave it out or say what it is to do")
     columns = choose(args.columns)
-    keep = condition(args.where, COLUMNS) if args.where else None
-    caught_by = condition(args.fail_if, COLUMNS) if args.fail_if else None
-    render([], columns, args.format)
+    keep = condition(args.where) if args.where else None
+    caught_by = condition(args.fail_if) if args.fail_if else None
+    check_style(args.format)
     if args.sort:
-        sort_rows([dict.fromkeys(COLUMNS)], args.sort)
+        sort_rows([], args.sort)
 
-    everything: list[dict[str, Any]] = rows([load(name) for name in args.studies])
+    everything: list[Row] = rows([load(name) for name in args.studies])
     found = [row for row in everything if not keep or keep(row)]
     if args.pareto:
         found = [row for row in found if row["pareto"]]
     if args.sort:
         found = sort_rows(found, args.sort)
+    hints = keep.hints(everything) if keep and not found else []
+    nothing = "; ".join(["no row is left", *(hints or ["each part of --where holds for some row, but not for one and the same"])
+                         ] if keep else ["no row is left"])  # fmt: skip
     if not found and caught_by:
-        raise RequestError("no row is left for --fail-if to judge")
-    print(render(found, columns, args.format))
-    if args.format not in ("csv", "json"):
-        print("\n" + "\n".join(footer(found, everything)) if found else "\nno row is left")
-    caught = [row for row in found if caught_by and caught_by(row)]
-    for row in caught:
-        place = f"{row['variant']} on {row['backend']} batch {row['batch_size']} ({row['machine']})"
-        print(f"gate failed: {place}: {args.fail_if}", file=sys.stderr)
-    return 1 if caught else 0
+        raise RequestError(f"{nothing}: --fail-if has nothing to judge")
+    _print(found, everything, columns, args.format, inline=bool(args.sort or args.pareto), nothing=nothing)
+    return _gate(found, caught_by) if caught_by else 0
+
+
+def _print(
+    found: list[Row], everything: list[Row], columns: list[str] | None, style: str, inline: bool, nothing: str
+) -> None:
+    """Print the table and the lines under it; dense rows stand among the others if `inline`, else in a block beneath."""
+    import shutil
+    import sys
+    import textwrap
+
+    from efflab.reporting.footer import footer
+    from efflab.reporting.layout import comparison, fitted, left_out_line
+    from efflab.reporting.table import DEFAULT, render
+
+    if style in ("csv", "json") or not found:
+        print(render(found, columns, style) if style in ("csv", "json") else nothing)
+        if not found and style in ("csv", "json"):
+            print(nothing, file=sys.stderr)
+        return
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if columns is not None:
+        table, left_out = render(found, columns, style), list[str]()
+    else:
+        table, left_out = (fitted if inline else comparison)(found, style, width)
+    shown = [name for name in columns or DEFAULT if name not in left_out]
+    lines = footer(found, everything, shown)
+    if left_out and width:
+        lines.insert(0, left_out_line(left_out, width))
+    print(table + "\n")
+    for line in lines:
+        print(textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False) if width else line)
+
+
+def _gate(found: Sequence[Row], caught_by: Condition) -> int:
+    """Name on stderr the rows that are caught and those that cannot be judged; return 1 if any is caught or all cannot."""
+    import sys
+    import textwrap
+
+    judged = [(row, caught_by(row)) for row in found]
+    for row in (row for row, held in judged if held):
+        print(f"gate failed: {_place(row)} ({row['machine']}): {caught_by.text}", file=sys.stderr)
+    unknown: dict[str, list[str]] = {}
+    for row in (row for row, held in judged if held is None):
+        unknown.setdefault(_why(row, caught_by), []).append(_place(row))
+    for why, places in unknown.items():
+        line = f"not judged, {why}: {'; '.join(places)}"
+        print(textwrap.fill(line, 120, subsequent_indent="  ", break_on_hyphens=False), file=sys.stderr)
+    if all(held is None for _, held in judged):
+        print(f"gate failed: no row could be judged: {caught_by.text}", file=sys.stderr)
+        return 1
+    return 1 if any(held for _, held in judged) else 0
+
+
+def _place(row: Row) -> str:
+    return f"{row['variant']} on {row['backend']} batch {row['batch_size']}"
+
+
+def _why(row: Row, caught_by: Condition) -> str:
+    if row["status"] != "ok":
+        return f"{row['status']} ({row['reason']})"
+    missing = ", ".join(caught_by.missing(row))
+    return f"{row['role']} without {missing}" if missing else "the expression divides by zero"
 
 
 def load(name: str) -> Any:
     """Return the study that a recipe, a study.json or a folder names; raise RequestError if there is none."""
     from pathlib import Path
 
+    from efflab.errors import RequestError
+    from efflab.store import study_path
     from efflab.study import load_study
 
+    if not name.strip():
+        raise RequestError(
+            f"the name of a study is empty; give a recipe, a study.json or a folder that holds one{_samples()}"
+        )
     path = Path(name)
     if path.is_dir() and (path / "study.json").exists():
         return load_study(path / "study.json")
     if path.suffix == ".json":
         return load_study(path)
-    from efflab.store import study_path
+    try:
+        found = study_path(name)
+    except RequestError as error:
+        raise RequestError(f"{error}{_samples()}") from error
+    return load_study(found)
 
-    return load_study(study_path(name))
+
+def _samples() -> str:
+    """Name the folders here that hold a study, as the committed samples do."""
+    from pathlib import Path
+
+    found = sorted(str(path.parent) for path in Path("reports").glob("*/study.json"))
+    return f"; a study lies in {', '.join(found)}" if found else ""

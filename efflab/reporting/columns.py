@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from efflab.errors import RequestError, nearest
 from efflab.metrics import METRICS
 
 
@@ -48,6 +51,8 @@ COLUMNS: dict[str, Column] = {
     "quality_difference_high": Column("points", "upper end of its 95 % interval"),
     "quality_verdict": Column("word", "what that interval shows against the margin"),
     "margin": Column("points", "non-inferiority margin in points: the recipe's share of the baseline's quality"),
+    "promised": Column("share", "quality that the card of a dense model promises"),
+    "promise": Column("word", "kept, or broken where a seed's quality lies beyond the card's tolerance"),
     "error": _measured("share", "error"),
     "error_low": Column("share", "lower end of its 95 % interval"),
     "error_high": Column("share", "upper end of its 95 % interval"),
@@ -81,15 +86,16 @@ COLUMNS: dict[str, Column] = {
     "shift_macs_high": Column("ratio", "upper end of its 95 % interval"),
     "shift_macs_stair": Column("ratio", "the same with the cheapest dense member that is as good, no law fitted"),
     "shift_macs_over": Column("ratio", "no dense member is that good: the staircase's shift is more than this"),
-    "shift_macs_standing": Column("ratio", "the baseline's own shift, which is no merit of the technique"),
-    "shift_macs_flags": Column("word", "what makes the number weak"),
+    "shift_macs_of_baseline": Column("ratio", "the baseline's own shift, which is no merit of the technique"),
+    "shift_macs_flags": Column("word", "what makes the number weak, or not measurable"),
     "shift_latency": Column("ratio", "median time of a dense model with this error, over this row's, same backend"),
     "shift_latency_low": Column("ratio", "lower end of its 95 % interval"),
     "shift_latency_high": Column("ratio", "upper end of its 95 % interval"),
     "shift_latency_stair": Column("ratio", "the same with the fastest dense member that is as good, no law fitted"),
     "shift_latency_over": Column("ratio", "no dense member is that good: the staircase's shift is more than this"),
-    "shift_latency_standing": Column("ratio", "the baseline's own shift, which is no merit of the technique"),
-    "shift_latency_flags": Column("word", "what makes the number weak"),
+    "shift_latency_of_baseline": Column("ratio", "the baseline's own shift, which is no merit of the technique"),
+    "shift_latency_flags": Column("word", "what makes the number weak, or not measurable"),
+    "beaten_by": Column("word", "dense model with surely less error and surely less time here: what to take instead"),
     "pareto": Column("word", "no row of the same task, backend, batch and machine beats it in error and latency"),
     "recovery_macs": Column("si", "training work of the steps, in MACs"),
     "recovery_s": Column("seconds", "time of the steps"),
@@ -98,3 +104,48 @@ COLUMNS: dict[str, Column] = {
     "break_even_words": Column("word", "the same in words"),
     "break_even_time": Column("si", "inferences after which the time saved has paid for recovery_s"),
 }
+
+# what tables for people call a column; its first word is another name of the column wherever one is written
+HEADINGS = {
+    "batch_size": "batch",
+    "quality_difference": "points [95 %]",
+    "latency_ms_p50": "ms",
+    "speedup": "speed-up [95 %]",
+    "theoretical_speedup": "theory",
+    "realisation": "realised",
+    "shift_latency": "shift, time [95 %]",
+}
+ALIASES = {
+    heading.replace(",", "").split()[0] + end: name + end
+    for name, heading in HEADINGS.items()
+    for end in ("", "_low", "_high")
+    if name + end in COLUMNS
+}
+# the words that a column can hold at all, whatever a study holds
+WORDS = {
+    "role": ("baseline", "repeat", "variant", "control", "dense"),
+    "status": ("ok", "failed", "unavailable"),
+    "speed_verdict": ("faster", "slower", "no difference"),
+    "quality_verdict": ("better", "worse", "within margin", "no difference", "undecided"),
+    "promise": ("kept", "broken"),
+}
+
+
+def heading(name: str) -> str:
+    """Return what tables for people call a column."""
+    return HEADINGS.get(name, name)
+
+
+def column_of(word: str, where: str = "", also: Iterable[str] = ()) -> str:
+    """Return the column that a name or a heading's first word means; raise RequestError, which lists all, for no column."""
+    name = ALIASES.get(word, word)
+    if name not in COLUMNS and name not in also:
+        raise RequestError(f"unknown column {word!r}{where}; {known(word, [*COLUMNS, *ALIASES, *also])}")
+    return name
+
+
+def known(word: str, choices: Iterable[str]) -> str:
+    """Return `nearest` with its list of choices wrapped to lines."""
+    guess, colon, names = nearest(word, choices).partition("known: ")
+    lines = textwrap.wrap(names, 100, break_long_words=False, break_on_hyphens=False)
+    return guess + colon + "\n  ".join([""] * (len(lines) > 1) + lines)

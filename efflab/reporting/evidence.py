@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from efflab.errors import RequestError
-from efflab.profiling.statistics import bootstrap_medians, example_weights, resampled_means
+from efflab.profiling.statistics import Interval, bootstrap_medians, example_weights, interval_of, resampled_means
 from efflab.study import Latency, Record, unpack_scores
 
 CHUNK = 256  # score arrays resampled in one matrix product
@@ -65,6 +65,16 @@ class Evidence:
         if key not in self._medians:
             self._medians[key] = bootstrap_medians(latency["rounds_ms"][:rounds], self.draws, self.seed)
         return self._medians[key]
+
+    def speedup(self, theirs: Latency, mine: Latency) -> Interval:
+        """Return their median time over mine, over the rounds that both ran side by side."""
+        n = min(len(theirs["rounds_ms"]), len(mine["rounds_ms"]))
+        medians = []
+        for latency in (theirs, mine):
+            whole = n == len(latency["rounds_ms"])
+            samples = self.samples(latency) if whole else np.concatenate(latency["rounds_ms"][:n])
+            medians.append(float(np.median(samples)))
+        return interval_of(medians[0] / medians[1], self.medians(theirs, n) / self.medians(mine, n))
 
     def samples(self, latency: Latency) -> np.ndarray:
         """Return all times of a session in ms, sorted."""

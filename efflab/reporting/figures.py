@@ -7,8 +7,9 @@ from typing import Any
 
 from efflab.errors import RequestError
 from efflab.frontier.fit import PowerLaw, fit_power_law
-from efflab.reporting.labels import Box, place_labels
-from efflab.reporting.table import decimals
+from efflab.reporting.headlines import best_of
+from efflab.reporting.labels import MARK, Box, place_labels, short_names
+from efflab.reporting.table import difference, ratio, shift
 
 Row = dict[str, Any]
 # Okabe and Ito's colours, told apart with all kinds of colour vision; yellow is left out as too pale on white
@@ -30,7 +31,10 @@ def technique_of(row: Row) -> str:
 
 
 def frontier_chart(rows: list[Row]) -> Any:
-    """Return an Altair chart: one panel for MACs and one for the time on each backend; RequestError without points."""
+    """Return an Altair chart: one panel for MACs and one for the time on each backend; RequestError without points.
+
+    The times are those at the batch size of the first headline, or at the largest one where that names none.
+    """
     try:
         import altair as alt
     except ImportError as error:
@@ -40,10 +44,12 @@ def frontier_chart(rows: list[Row]) -> Any:
     if not backends:
         raise RequestError("the study has no measured row to draw")
     techniques = list(dict.fromkeys(technique_of(row) for row in drawn if row["role"] in ("variant", "control")))
+    best = best_of(drawn)
     panels = []
     for axis, backend in [("macs", backends[0]), *(("latency_ms_p50", backend) for backend in backends[:MOST_TIMES])]:
         points = [row for row in drawn if row["backend"] == backend and row[axis]]
-        batch = min((row["batch_size"] for row in points), default=1)
+        batches = {row["batch_size"] for row in points}
+        batch = best["batch_size"] if best and best["batch_size"] in batches else max(batches, default=1)
         points = [row for row in points if row["batch_size"] == batch]
         if points:
             panels.append(_panel(alt, points, axis, backend, batch, techniques))
@@ -119,13 +125,14 @@ def _panel(alt: Any, rows: list[Row], axis: str, backend: str, batch: int, techn
     )
     known = {"domain": techniques}
     layers.append(
-        alt.Chart(alt.Data(values=[_mark(row, axis) for row in moved]))
-        .mark_point(filled=True, size=85, opacity=1, stroke="white", strokeWidth=0.8)
+        alt.Chart(alt.Data(values=_nested([_mark(row, axis) for row in moved], x, y)))
+        .mark_point(filled=True, opacity=1, stroke="white", strokeWidth=0.8)
         .encode(
             x=scale_x,
             y=scale_y,
             tooltip=["name:N", "technique:N", "x:Q", "y:Q", "speed-up:N", "points:N", "shift:N"],
             color=alt.Color("technique:N", scale=alt.Scale(**known, range=_cycle(COLOURS, techniques)), title=None),
+            size=alt.Size("size:Q", scale=None),
             shape=alt.Shape("technique:N", scale=alt.Scale(**known, range=_cycle(SHAPES, techniques)), title=None),
         )
     )
@@ -193,18 +200,16 @@ def _mark(row: Row, axis: str) -> dict[str, Any]:
     kind = "macs" if axis == "macs" else "latency"
     return {
         "x": row[axis], "y": 100 * row["error"], "name": row["variant"], "technique": technique_of(row),
-        "speed-up": _interval(row, "speedup", "x"), "points": _interval(row, "quality_difference", ""),
-        "shift": _interval(row, f"shift_{kind}", "x"),
+        "speed-up": ratio(row, "speedup"), "points": difference(row), "shift": shift(row, kind),
         "colour": INK if row["role"] == "baseline" else GREY, "size": 90 if row["role"] == "baseline" else 50,
     }  # fmt: skip
 
 
-def _interval(row: Row, name: str, unit: str) -> str:
-    value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
-    if value is None or low is None:
-        return ""
-    places = max(1, decimals(low, high))
-    return f"{value:.{places}f}{unit} [{low:.{places}f}, {high:.{places}f}]"
+def _nested(marks: list[dict[str, Any]], x: _Scale, y: _Scale) -> list[dict[str, Any]]:
+    """Return marks, drawn first to last, each larger for every later one on top of it, so that none is hidden."""
+    spots = [(x.pixel(mark["x"]), y.pixel(mark["y"] / 100)) for mark in marks]
+    covered = [sum(math.dist(spot, later) < MARK for later in spots[index + 1 :]) for index, spot in enumerate(spots)]
+    return [{**mark, "size": 85 * (1 + 1.3 * on_top)} for mark, on_top in zip(marks, covered, strict=True)]
 
 
 Arrow = tuple[float, float, float, float]  # from x, y to x, y in pixels
@@ -274,12 +279,13 @@ def _label_layers(
         for row, (px, _) in zip(rows, points, strict=True)
         if row["error_low"] and row["role"] in ("variant", "control")
     ]
-    boxes = place_labels(points, [row["variant"] for row in rows], WIDTH, HEIGHT, [*bars, *lines])
+    names = short_names(rows)
+    boxes = place_labels(points, names, WIDTH, HEIGHT, [*bars, *lines])
     texts, leaders = [], []
-    for row, (px, py), box in zip(rows, points, boxes, strict=True):
+    for row, name, (px, py), box in zip(rows, names, points, boxes, strict=True):
         middle = (box.top + box.bottom) / 2
         colour = "#6E6E6E" if row["role"] == "dense" else INK
-        texts.append({"x": x.value(box.left), "y": 100 * y.value(middle), "name": row["variant"], "colour": colour})
+        texts.append({"x": x.value(box.left), "y": 100 * y.value(middle), "name": name, "colour": colour})
         edge = min(max(px, box.left), box.right)
         side = min(max(py, box.top), box.bottom)
         if math.hypot(px - edge, py - side) > 14:

@@ -1,19 +1,24 @@
-"""Expressions over the columns of a row, for --where and --fail-if: comparisons, and / or / not, + - * /; nothing else.
+"""Expressions over the columns of a row, for --where and --fail-if: comparisons, in, and / or / not, + - * /; nothing else.
 
-A comparison with a value that is missing (a failed row has no speed-up) is false.
+What cannot be computed, as a value is missing (a failed row has no speed-up), is None: neither true nor false. A
+comparison with None itself asks whether a value is missing.
 """
 
 from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-from efflab.errors import RequestError, nearest
+from efflab.errors import RequestError
+from efflab.reporting.columns import ALIASES, COLUMNS, WORDS, column_of, known
 
 Row = dict[str, Any]
 LONGEST = 1000  # characters; deep nesting must not exhaust the stack
+MOST_VALUES = 12  # listed of a column
 
 ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -28,32 +33,52 @@ COMPARISONS: dict[type, Callable[[Any, Any], bool]] = {
     ast.GtE: operator.ge,
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
+    ast.In: lambda value, listed: value in listed,
+    ast.NotIn: lambda value, listed: value not in listed,
 }
 
 
-def condition(text: str, columns: Iterable[str]) -> Callable[[Row], bool]:
-    """Return the test that `text` spells; raise RequestError for anything but an expression over `columns`."""
-    known = set(columns)
+@dataclass(frozen=True)
+class Condition:
+    """A checked expression; called with a row it gives True, False, or None where it cannot be computed."""
+
+    text: str
+    tree: ast.expr
+
+    def __call__(self, row: Row) -> bool | None:
+        """Judge a row; raise RequestError where a word meets a number."""
+        return _truth(_value(self.tree, row, self.text))
+
+    def missing(self, row: Row) -> list[str]:
+        """Return the columns of the expression that have no value in this row."""
+        return [name for name in dict.fromkeys(_names(self.tree)) if row[name] is None]
+
+    def hints(self, rows: Iterable[Row]) -> list[str]:
+        """Return a sentence for each comparison that holds for no row: what its column holds instead."""
+        rows, found = list(rows), []
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Compare) and not any(_truth(_value(node, row, self.text)) for row in rows):
+                found += [_values_of(name, rows) for name in dict.fromkeys(_names(node))]
+        return list(dict.fromkeys(found))
+
+
+def condition(text: str) -> Condition:
+    """Return the condition that `text` spells; raise RequestError for anything but an expression over columns."""
     if len(text) > LONGEST:
         raise RequestError(f"an expression is longer than {LONGEST} characters")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-        _check(tree, known, text)
+        _check(tree, text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         what = error.msg if isinstance(error, SyntaxError) else type(error).__name__
         hint = "; quote it as a whole, and words inside it too: 'backend == \"torch\"'"
         raise RequestError(f"not an expression: {text!r} ({what}){hint}") from error
-
-    def test(row: Row) -> bool:
-        return bool(_value(tree, row, text))
-
-    return test
+    return Condition(text, tree)
 
 
-def _check(node: ast.AST, known: set[str], text: str) -> None:
+def _check(node: ast.AST, text: str) -> None:
     if isinstance(node, ast.Name):
-        if node.id not in known:
-            raise RequestError(f"unknown column {node.id!r} in {text!r}; {nearest(node.id, known)}")
+        column_of(node.id, f" in {text!r}")
         return
     if isinstance(node, ast.Constant):
         if node.value is not None and not isinstance(node.value, (bool, int, float, str)):
@@ -62,16 +87,56 @@ def _check(node: ast.AST, known: set[str], text: str) -> None:
     allowed = isinstance(node, (ast.BoolOp, ast.Compare))
     allowed |= isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.USub, ast.UAdd))
     allowed |= isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC
+    lists: list[ast.expr] = []
     if isinstance(node, ast.Compare):
-        allowed &= all(type(op) in COMPARISONS for op in node.ops)
+        lists = [
+            side for op, side in zip(node.ops, node.comparators, strict=True) if isinstance(op, (ast.In, ast.NotIn))
+        ]
+        allowed &= all(type(op) in COMPARISONS for op in node.ops) and all(_constants(side) for side in lists)
+        allowed &= not lists or len(node.ops) == 1
     if not allowed:
         raise RequestError(
             f"{ast.unparse(node)!r} in {text!r} is not allowed; columns, numbers, quoted words, == != < <= > >=, "
-            "and or not, + - * / and brackets are"
+            "in ('a', 'b'), and or not, + - * / and brackets are"
         )
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.expr):
-            _check(child, known, text)
+        if isinstance(child, ast.expr) and child not in lists:
+            _check(child, text)
+    if isinstance(node, ast.Compare):
+        _check_values(node, text)
+
+
+def _check_values(node: ast.Compare, text: str) -> None:
+    """Refuse a comparison that can never hold: of a fraction with per cents, of a verdict with an unknown word."""
+    sides = (node.left, *node.comparators)
+    for one, other in (*pairwise(sides), *pairwise(sides[::-1])):
+        if not isinstance(one, ast.Name):
+            continue
+        name = column_of(one.id)
+        for constant in _constants(other):
+            value = constant.value
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if COLUMNS[name].kind == "share" and number and value > 1:  # type: ignore[operator]
+                raise RequestError(f"{one.id} is a fraction, shown as per cent: write {value / 100:g} for {value:g} % in {text!r}")  # type: ignore[operator,str-bytes-safe] # fmt: skip
+            if name in WORDS and isinstance(value, str) and value not in WORDS[name]:
+                raise RequestError(f"{one.id} is never {value!r} in {text!r}; {known(value, WORDS[name])}")
+
+
+def _constants(node: ast.expr) -> list[ast.Constant]:
+    """Return the constants of a list, or the one that stands there; empty for anything else."""
+    listed = node.elts if isinstance(node, (ast.Tuple, ast.List)) else [node]
+    constants = [
+        one for one in listed if isinstance(one, ast.Constant) and isinstance(one.value, (bool, int, float, str))
+    ]
+    return constants if len(constants) == len(listed) else []
+
+
+def _names(tree: ast.AST) -> Iterator[str]:
+    return (ALIASES.get(node.id, node.id) for node in ast.walk(tree) if isinstance(node, ast.Name))
+
+
+def _truth(value: Any) -> bool | None:
+    return None if value is None else bool(value)
 
 
 def _value(node: ast.expr, row: Row, text: str) -> Any:
@@ -79,14 +144,16 @@ def _value(node: ast.expr, row: Row, text: str) -> Any:
         case ast.Constant():
             return node.value
         case ast.Name():
-            return row[node.id]
+            return row[ALIASES.get(node.id, node.id)]
         case ast.BoolOp():
-            tests = (bool(_value(child, row, text)) for child in node.values)
-            return all(tests) if isinstance(node.op, ast.And) else any(tests)
+            # what decides wins over what is unknown: `slow or unknown` fails a gate, `not slow and unknown` does not
+            decisive = isinstance(node.op, ast.Or)
+            tests = [_truth(_value(child, row, text)) for child in node.values]
+            return decisive if decisive in tests else None if None in tests else not decisive
         case ast.UnaryOp():
             operand = _value(node.operand, row, text)
             if isinstance(node.op, ast.Not):
-                return not operand
+                return None if operand is None else not operand
             return _numbers(lambda value, sign: value * sign, operand, -1 if isinstance(node.op, ast.USub) else 1, text)
         case ast.BinOp():
             left, right = _value(node.left, row, text), _value(node.right, row, text)
@@ -96,19 +163,27 @@ def _value(node: ast.expr, row: Row, text: str) -> Any:
     raise AssertionError(f"unchecked node {node!r}")
 
 
-def _compare(node: ast.Compare, row: Row, text: str) -> bool:
+def _compare(node: ast.Compare, row: Row, text: str) -> bool | None:
     sides = (node.left, *node.comparators)
-    values = [_value(child, row, text) for child in sides]
     asks_none = any(isinstance(child, ast.Constant) and child.value is None for child in sides)
-    for op, left, right in zip(node.ops, values, values[1:], strict=False):
-        if left is None or right is None:
-            if not (asks_none and isinstance(op, (ast.Eq, ast.NotEq))):
-                return False
-        elif isinstance(left, str) != isinstance(right, str):
-            raise RequestError(f"{text!r} compares a word with a number: {left!r} and {right!r}")
-        if not COMPARISONS[type(op)](left, right):
+    unknown = False
+    for op, one, other in zip(node.ops, sides, sides[1:], strict=False):
+        left = _value(one, row, text)
+        if isinstance(op, (ast.In, ast.NotIn)):
+            listed: Any = [constant.value for constant in _constants(other)]
+            against = listed
+        else:
+            listed = _value(other, row, text)
+            against = [listed]
+        if (left is None or listed is None) and not (asks_none and isinstance(op, (ast.Eq, ast.NotEq))):
+            unknown = True
+            continue
+        for value in against:
+            if None not in (left, value) and isinstance(left, str) != isinstance(value, str):
+                raise RequestError(f"{text!r} compares a word with a number: {left!r} and {value!r}")
+        if not COMPARISONS[type(op)](left, listed):
             return False
-    return True
+    return None if unknown else True
 
 
 def _numbers(operation: Callable[[Any, Any], Any], left: Any, right: Any, text: str) -> Any:
@@ -123,11 +198,20 @@ def _numbers(operation: Callable[[Any, Any], Any], left: Any, right: Any, text: 
         return None
 
 
+def _values_of(name: str, rows: list[Row]) -> str:
+    values = {row[name] for row in rows} - {None}
+    if not values:
+        return f"{name} has no value in any row"
+    if not any(isinstance(value, float) for value in values):
+        some = [repr(value) if isinstance(value, str) else str(value) for value in sorted(values)]
+        more = f" and {len(some) - MOST_VALUES} more" if len(some) > MOST_VALUES else ""
+        return f"{name} is {', '.join(some[:MOST_VALUES])}{more}"
+    return f"{name} lies between {min(values):.4g} and {max(values):.4g}"
+
+
 def sort_rows(rows: list[Row], column: str) -> list[Row]:
     """Return rows sorted by a column, descending with a leading `-`; rows without a value come last."""
-    name = column.removeprefix("-")
-    if rows and name not in rows[0]:
-        raise RequestError(f"unknown column {name!r} to sort by; {nearest(name, rows[0])}")
+    name = column_of(column.removeprefix("-"), " to sort by")
     filled = [row for row in rows if row[name] is not None]
     empty = [row for row in rows if row[name] is None]
     return sorted(filled, key=lambda row: row[name], reverse=column.startswith("-")) + empty

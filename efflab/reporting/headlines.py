@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from efflab.reporting.table import decimals, noise_lines, ratio_text
+from efflab.reporting.dominance import inversions, place_of
+from efflab.reporting.footer import uneven
+from efflab.reporting.standing import NOT_MEASURABLE, NOT_MONOTONIC
+from efflab.reporting.table import difference, ratio, show
 
 Row = dict[str, Any]
+KEPT = ("better", "no difference", "within margin")
 
 
 def headlines(rows: list[Row]) -> list[str]:
     """Return sentences computed from the rows, the most telling first."""
     variants = [row for row in rows if row["role"] == "variant" and row["speedup"] is not None]
     sentences = [sentence for sentence in (_best(variants), _overtaken(variants)) if sentence]
-    sentences += _shifts(variants) + _controls(rows) + _theory(variants) + _useless(variants)
+    sentences += _beaten(rows) + _shifts(variants) + _controls(rows) + _uneven(rows) + _theory(variants)
+    sentences += _useless(variants)
     lost = [row for row in rows if row["status"] != "ok"]
     if lost:
         names = ", ".join(f"{row['variant']} on {row['backend']}" for row in lost[:4])
@@ -22,37 +28,33 @@ def headlines(rows: list[Row]) -> list[str]:
     return sentences or ["No variant could be compared with its baseline in this study."]
 
 
+def best_of(rows: list[Row]) -> Row | None:
+    """Return the variant with the surest speed-up whose quality is kept and that no dense model beats, if any."""
+    held = [
+        row
+        for row in rows
+        if row["role"] == "variant" and row["speed_verdict"] == "faster" and row["quality_verdict"] in KEPT
+    ]
+    return max((row for row in held if not row["beaten_by"]), key=lambda row: float(row["speedup_low"]), default=None)
+
+
 def _place(row: Row) -> str:
     return f"{row['variant']} on {row['backend']}, batch {row['batch_size']}"
-
-
-def _number(row: Row, name: str, unit: str = "x", sign: str = "") -> str:
-    value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
-    if low is None:
-        return f"{value:{sign}.2f}{unit}"
-    if unit == "x":
-        return ratio_text(value, low, high)
-    places = max(1, decimals(low, high))
-    return f"{value:{sign}.{places}f}{unit} [{low:{sign}.{places}f}, {high:{sign}.{places}f}]"
 
 
 def _quality(row: Row) -> str:
     if row["quality_difference"] is None:
         return "quality not compared"
-    return f"{_number(row, 'quality_difference', ' points', '+')}, {row['quality_verdict'] or 'no interval'}"
+    return f"{difference(row)} points, {row['quality_verdict'] or 'no interval'}"
 
 
 def _best(variants: list[Row]) -> str:
-    kept = ("better", "no difference", "not worse than the margin")
-    held = [row for row in variants if row["quality_verdict"] in kept and row["speed_verdict"] == "faster"]
-    if not held:
-        return (
-            "No variant is faster than its baseline without losing more quality than the margin allows."
-            if variants
-            else ""
-        )
-    row = max(held, key=lambda row: float(row["speedup_low"]))
-    return f"Fastest with its quality kept: {_place(row)}: {_number(row, 'speedup')} faster ({_quality(row)})."
+    row = best_of(variants)
+    if row:
+        return f"Fastest with its quality kept: {_place(row)}: {ratio(row, 'speedup')} faster ({_quality(row)})."
+    beaten = any(row["speed_verdict"] == "faster" and row["quality_verdict"] in KEPT for row in variants)
+    what = "that no dense model beats is" if beaten else "is"
+    return f"No variant {what} faster than its baseline with its quality kept." if variants else ""
 
 
 def _overtaken(variants: list[Row]) -> str:
@@ -60,49 +62,109 @@ def _overtaken(variants: list[Row]) -> str:
     if not faster:
         return "No variant is faster than its baseline beyond the noise."
     row = max(faster, key=lambda row: float(row["speedup_low"]))
-    if row["quality_verdict"] in ("better", "no difference", "not worse than the margin"):
+    if row["quality_verdict"] in KEPT:
         return ""
-    return f"Fastest of all: {_place(row)}: {_number(row, 'speedup')} faster ({_quality(row)})."
+    return f"Fastest of all: {_place(row)}: {ratio(row, 'speedup')} faster ({_quality(row)})."
+
+
+def _beaten(rows: list[Row]) -> list[str]:
+    """Say where a dense model is better and faster than a variant called faster, or than the baseline itself."""
+    worth = [
+        row for row in rows if row["beaten_by"] and (row["role"] == "baseline" or row["speed_verdict"] == "faster")
+    ]
+    sentences = []
+    for place in dict.fromkeys((row["backend"], row["batch_size"], row["machine"]) for row in worth):
+        here = [row for row in rows if (row["backend"], row["batch_size"], row["machine"]) == place]
+        losers = [row for row in here if row in worth and row["role"] in ("baseline", "variant")]
+        winners = []
+        for name in dict.fromkeys(row["beaten_by"] for row in losers):
+            winner = next(row for row in here if row["variant"] == name and row["role"] in ("dense", "baseline"))
+            names = [
+                f"{_as_measured(row) if row['role'] == 'baseline' else row['variant']}"
+                for row in losers
+                if row["beaten_by"] == name
+            ]
+            winners.append(f"{_as_measured(winner)} beats {', '.join(names)}")
+        if winners:
+            sentences.append(
+                f"A plain dense model is better and faster, on {place[0]}, batch {place[1]}: {'; '.join(winners)}."
+            )
+    return sentences
+
+
+def _as_measured(row: Row) -> str:
+    baseline = "the baseline " if row["role"] == "baseline" else ""
+    return f"{baseline}{row['variant']} ({show(row, 'quality')}, {show(row, 'latency_ms_p50')} ms)"
 
 
 def _shifts(variants: list[Row]) -> list[str]:
-    judged = [row for row in variants if row["shift_latency"] is not None]
-    if not judged:
+    given = [row for row in variants if row["shift_latency"] is not None]
+    vague = [row for row in variants if NOT_MEASURABLE in (row["shift_latency_flags"] or "")]
+    if not given and not vague:
         return [
             "No shift of the frontier can be given: the study has no dense family that was timed beside the variants."
         ]
+    # a family whose larger members are faster has no steady time for an error
+    judged = [row for row in given if NOT_MONOTONIC not in (row["shift_latency_flags"] or "")]
+    vague += [row for row in given if row not in judged]
     sentences = []
-    top = max(judged, key=lambda row: float(row["shift_latency_low"]))
-    if top["shift_latency_low"] > 1:
+    ahead = [row for row in judged if row["shift_latency_low"] > 1]
+    behind = [row for row in judged if row["shift_latency_high"] < 1]
+    if ahead:
+        top = max(ahead, key=lambda row: float(row["shift_latency"]))
         weak = f" ({top['shift_latency_flags']})" if top["shift_latency_flags"] else ""
         sentences.append(
-            f"Largest shift of the frontier in measured time: {_place(top)}: a dense model of the same error takes "
-            f"{_number(top, 'shift_latency')} its time{weak}."
+            f"Largest certain shift of the frontier in measured time: {_place(top)}: a dense model of the same error "
+            f"takes {ratio(top, 'shift_latency')} its time{weak}."
         )
-    behind = [row for row in judged if row["shift_latency_high"] < 1]
+    else:
+        sentences.append("No shift of the frontier in measured time is certain: no 95 % interval lies above 1.")
     if behind:
-        names = "; ".join(f"{_place(row)} ({_number(row, 'shift_latency')})" for row in behind[:3])
+        names = "; ".join(f"{_place(row)} ({ratio(row, 'shift_latency')})" for row in behind[:3])
         more = f"; and {len(behind) - 3} more" if len(behind) > 3 else ""
         sentences.append(f"Does not help, a smaller dense model of the same error is faster: {names}{more}.")
-    unclear = len(judged) - len(behind) - sum(row["shift_latency_low"] > 1 for row in judged)
+    unclear = len(judged) - len(behind) - len(ahead)
     if unclear:
         sentences.append(f"{unclear} of {len(judged)} rows cannot be told from a smaller dense model in measured time.")
+    if vague:
+        places = ", ".join(dict.fromkeys(f"{row['backend']} batch {row['batch_size']}" for row in vague))
+        sentences.append(
+            f"{len(vague)} more rows are not judged against the family ({places}): the interval spans more than a factor "
+            "of 100, the law's slope is not significant, or the family's times are not monotonic in MACs."
+        )
     return sentences
 
 
 def _controls(rows: list[Row]) -> list[str]:
-    controls = [row for row in rows if row["role"] == "control" and row["shift_macs"] is not None]
-    if not controls:
+    """Compare the claim in measured time that has a random control with that control, at the same place."""
+    pairs = []
+    for control in (row for row in rows if row["role"] == "control" and row["shift_latency"] is not None):
+        for row in rows:
+            same = row["role"] == "variant" and row["variant"] == control["variant"].rsplit("~", 1)[0]
+            steady = NOT_MONOTONIC not in (row["shift_latency_flags"] or "")
+            if same and place_of(row) == place_of(control) and row["shift_latency"] is not None and steady:
+                pairs.append((row, control))
+    if not pairs:
         return []
-    row = max(controls, key=lambda row: float(row["shift_macs"]))
+    row, control = max(pairs, key=lambda pair: float(pair[0]["shift_latency"]))
+    apart = row["shift_latency_low"] > control["shift_latency_high"]
     return [
-        f"Control: the best of the random choices, {_place(row)}, has a shift on MACs of {_number(row, 'shift_macs')}."
+        f"Control, shift in measured time: {_place(row)} has {ratio(row, 'shift_latency')}, the same with a random choice "
+        f"({control['variant']}) {ratio(control, 'shift_latency')}: the intervals {'are apart' if apart else 'overlap'}; "
+        f"their quality: {difference(row)} points, random {difference(control)}."
     ]
+
+
+def _uneven(rows: list[Row]) -> list[str]:
+    pairs = inversions(rows)
+    told = "; ".join(f"on {place}" for place in map(uneven, pairs))
+    return [f"More MACs are not always more time in the dense family: {told}."] if pairs else []
 
 
 def _theory(variants: list[Row]) -> list[str]:
     saved = sorted(
-        (row for row in variants if (row["theoretical_speedup"] or 0) > 1.1), key=lambda row: row["realisation"]
+        (row for row in variants if (row["theoretical_speedup"] or 0) > 1.1 and _same_precision(row)),
+        key=lambda row: float(row["realisation"]),
     )
     if not saved:
         return []
@@ -115,11 +177,16 @@ def _theory(variants: list[Row]) -> list[str]:
     ]
 
 
+def _same_precision(row: Row) -> bool:
+    """Whether a row's bit-operations fell as its MACs did, so that none of its speed-up comes from fewer bits."""
+    return math.isclose(row["theoretical_speedup_bits"] or 0.0, row["theoretical_speedup"], rel_tol=0.01)
+
+
 def _useless(variants: list[Row]) -> list[str]:
     slow = [row for row in variants if row["speed_verdict"] != "faster"]
     if not slow:
         return []
-    names = "; ".join(f"{_place(row)} ({_number(row, 'speedup')}, {row['speed_verdict']})" for row in slow[:3])
+    names = "; ".join(f"{_place(row)} ({ratio(row, 'speedup')}, {row['speed_verdict']})" for row in slow[:3])
     more = f"; and {len(slow) - 3} more" if len(slow) > 3 else ""
     return [f"Not faster than the baseline: {names}{more}."]
 
@@ -128,9 +195,9 @@ def noise_sentence(rows: list[Row]) -> str:
     """Return the widest noise floor in one sentence."""
     repeats = [row for row in rows if row["role"] == "repeat" and row["speedup"] is not None]
     if not repeats:
-        return noise_lines(rows)[0]
+        return "Noise floor: no A/A row was timed."
     worst = max(repeats, key=lambda row: abs(float(row["speedup"]) - 1))
     return (
-        f"Noise floor: the same model timed twice differs at most by {_number(worst, 'speedup')} "
+        f"Noise floor: the same model timed twice differs at most by {ratio(worst, 'speedup')} "
         f"({worst['backend']}, batch {worst['batch_size']}; {worst['speed_verdict']})."
     )

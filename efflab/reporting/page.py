@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from efflab.errors import RequestError
-from efflab.reporting.columns import COLUMNS
+from efflab.reporting.columns import COLUMNS, heading
 from efflab.reporting.figures import frontier_chart
+from efflab.reporting.footer import footer
 from efflab.reporting.headlines import headlines, noise_sentence
+from efflab.reporting.layout import comparison
 from efflab.reporting.rows import rows as rows_of
-from efflab.reporting.table import cells_of, footer, render
+from efflab.reporting.table import cells, default_columns, fold_unavailable, render
 from efflab.study import Study, save_study
 
 Row = dict[str, Any]
@@ -44,28 +48,36 @@ document.querySelector("input").addEventListener("input", event => {
   for (const row of document.querySelectorAll("tbody tr")) row.hidden = !row.textContent.toLowerCase().includes(wanted);
 });
 """
-SORT_BY = {
-    "batch": "batch_size", "points [95 %]": "quality_difference", "ms": "latency_ms_p50", "speed-up [95 %]": "speedup",
-    "MACs": "theoretical_speedup", "realised": "realisation", "shift, time [95 %]": "shift_latency",
-}  # fmt: skip
 
 
 def write_report(study: Study, folder: Path) -> list[Path]:
-    """Write index.html, report.md, study.json, rows.csv, frontier.svg and frontier.png; return their paths."""
+    """Write index.html, report.md, study.json, rows.csv, frontier.svg and frontier.png; return their paths.
+
+    All are written beside their places and moved there at the end, so a full disk leaves an older report as it was.
+    """
     rows = rows_of(study)
     specification = frontier_chart(rows).to_dict()
     picture, pixels, script = _draw(specification)
+    names = ("index.html", "report.md", "frontier.svg", "frontier.png", "rows.csv", "study.json")
+    fresh = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "frontier.svg").write_text(picture, encoding="utf-8")
-        (folder / "frontier.png").write_bytes(pixels)
-        (folder / "rows.csv").write_text(render(rows, style="csv") + "\n", encoding="utf-8")
-        (folder / "report.md").write_text(_markdown(study, rows), encoding="utf-8")
-        (folder / "index.html").write_text(_page(study, rows, specification, picture, script), encoding="utf-8")
-        save_study(study, folder / "study.json")
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as part:
+            beside = Path(part)
+            (beside / "index.html").write_text(_page(study, rows, specification, picture, script), encoding="utf-8")
+            (beside / "report.md").write_text(_markdown(study, rows), encoding="utf-8")
+            (beside / "frontier.svg").write_text(picture, encoding="utf-8")
+            (beside / "frontier.png").write_bytes(pixels)
+            (beside / "rows.csv").write_text(render(rows, style="csv") + "\n", encoding="utf-8")
+            save_study(study, beside / "study.json")
+            for name in names:
+                (beside / name).replace(folder / name)
     except OSError as error:
-        raise RequestError(f"cannot write the report to {folder}: {error.strerror or error}") from error
-    names = ("index.html", "report.md", "frontier.svg", "frontier.png", "rows.csv", "study.json")
+        if fresh:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        reason = (error.strerror or str(error)).lower()
+        raise RequestError(f"cannot write the report to {folder}: {reason}; what was there is unchanged") from error
     return [folder / name for name in names]
 
 
@@ -97,7 +109,7 @@ def _markdown(study: Study, rows: list[Row]) -> str:
     notes = "\n".join(f"- {line}" for line in [*footer(rows), *provenance(study)])
     return (
         f"# {study['name']}\n\n{told}\n- {noise_sentence(rows)}\n\n![Error against work and time](frontier.svg)\n\n"
-        f"{render(rows, style='github')}\n\n{notes}\n\n## Recipe\n\n```yaml\n{study['recipe'].rstrip()}\n```\n"
+        f"{comparison(rows, 'github')[0]}\n\n{notes}\n\n## Recipe\n\n```yaml\n{study['recipe'].rstrip()}\n```\n"
     )
 
 
@@ -125,17 +137,15 @@ def _page(study: Study, rows: list[Row], specification: dict[str, Any], picture:
 
 
 def _table(rows: list[Row]) -> str:
-    heads, cells = cells_of(rows)
-    titles = [COLUMNS[SORT_BY.get(head, head)].sentence if SORT_BY.get(head, head) in COLUMNS else "" for head in heads]
+    rows, names = fold_unavailable(rows), default_columns(rows)
     top = "".join(
-        f'<th title="{html.escape(title)}">{html.escape(head)}</th>' for head, title in zip(heads, titles, strict=True)
+        f'<th title="{html.escape(COLUMNS[name].sentence)}">{html.escape(heading(name))}</th>' for name in names
     )
     lines = []
-    for row, shown in zip(rows, cells, strict=True):
-        raw = [row[SORT_BY.get(head, head)] for head in heads]
+    for row, shown in zip(rows, cells(rows, names), strict=True):
         marks = "".join(
-            f'<td data-value="{"" if value is None else html.escape(str(value))}">{html.escape(cell)}</td>'
-            for value, cell in zip(raw, shown, strict=True)
+            f'<td data-value="{"" if row[name] is None else html.escape(str(row[name]))}">{html.escape(cell)}</td>'
+            for name, cell in zip(names, shown, strict=True)
         )
         lines.append(f'<tr class="{row["role"]}">{marks}</tr>')
     return f"<table><thead><tr>{top}</tr></thead><tbody>{''.join(lines)}</tbody></table>"

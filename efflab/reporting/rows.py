@@ -14,7 +14,6 @@ import numpy as np
 
 from efflab.frontier.cost import break_even
 from efflab.profiling.statistics import (
-    Interval,
     interval_of,
     median_and_iqr,
     mix_seeds,
@@ -23,7 +22,9 @@ from efflab.profiling.statistics import (
     speed_verdict,
 )
 from efflab.reporting.columns import COLUMNS
+from efflab.reporting.dominance import fill_beaten, fill_pareto, inversions, place_of
 from efflab.reporting.evidence import Evidence
+from efflab.reporting.standing import fill_shifts
 from efflab.study import Latency, Record, Study
 
 Row = dict[str, Any]
@@ -71,16 +72,17 @@ def rows(studies: Study | Sequence[Study]) -> list[Row]:
     noise: dict[tuple[Any, ...], float] = {}
     for cell in sorted(cells, key=lambda cell: cell.row["role"] != "repeat"):
         of = cell.records[0]["of"]
-        found = baselines.get((of, *cell.place), []) if of else []
-        if found and cell.fine:
-            _compare_quality(cell, found[0], evidence)
-            _compare_work(cell, found[0])
-            _compare_speed(cell, found[0], evidence, noise)
-    from efflab.reporting.standing import fill_pareto, fill_shifts
-
-    fill_shifts(cells, baselines, evidence)
-    fill_pareto(cells)
-    return [cell.row for cell in cells]
+        of_cell = baselines.get((of, *cell.place), []) if of else []
+        if of_cell and cell.fine:
+            _compare_quality(cell, of_cell[0], evidence)
+            _compare_work(cell, of_cell[0])
+            _compare_speed(cell, of_cell[0], evidence, noise)
+    found = [cell.row for cell in cells]
+    uneven = {place_of(inversion.larger) for inversion in inversions(found)}
+    fill_shifts(cells, baselines, evidence, uneven)
+    fill_beaten(cells, evidence, noise)
+    fill_pareto(found)
+    return found
 
 
 def _cells(studies: list[Study]) -> list[Cell]:
@@ -144,8 +146,17 @@ def _fill_own(cell: Cell, evidence: Evidence) -> None:
             row["error_low"], row["error_high"] = interval.low, interval.high
         else:
             cell.error_draws = None
+        _fill_promise(row, scored)
     if cell.latency:
         _fill_latency(row, cell.latency, evidence)
+
+
+def _fill_promise(row: Row, scored: list[Record]) -> None:
+    promises = [(record["promised"], record["quality"]["value"]) for record in scored if "promised" in record]
+    if promises:
+        row["promised"] = float(np.mean([promised["value"] for promised, _ in promises]))
+        kept = all(abs(value - promised["value"]) <= promised["tolerance"] for promised, value in promises)
+        row["promise"] = "kept" if kept else "broken"
 
 
 def _fill_latency(row: Row, latency: Latency, evidence: Evidence) -> None:
@@ -175,7 +186,8 @@ def _compare_quality(cell: Cell, baseline: Cell, evidence: Evidence) -> None:
     row["quality_difference_low"], row["quality_difference_high"] = interval.low, interval.high
     if "margin" in mine[0]:
         row["margin"] = mine[0]["margin"] * baseline.row["quality"] * POINTS
-    row["quality_verdict"] = quality_verdict(interval, row["margin"])
+    verdict = quality_verdict(interval, row["margin"])
+    row["quality_verdict"] = {"not worse than the margin": "within margin"}.get(verdict, verdict)
 
 
 def _compare_work(cell: Cell, baseline: Cell) -> None:
@@ -199,7 +211,7 @@ def _compare_speed(cell: Cell, baseline: Cell, evidence: Evidence, noise: dict[t
     if not mine or not timed:
         return
     theirs, row = timed[0], cell.row
-    interval = _speedup(theirs, mine, evidence)
+    interval = evidence.speedup(theirs, mine)
     row["speedup"], row["speedup_low"], row["speedup_high"] = interval.value, interval.low, interval.high
     place = (*cell.place, mine["group"])
     if row["role"] == "repeat":
@@ -213,13 +225,3 @@ def _compare_speed(cell: Cell, baseline: Cell, evidence: Evidence, noise: dict[t
     if row["recovery_s"] is not None:
         before, after = (float(np.median(evidence.samples(one))) / 1000 / row["batch_size"] for one in (theirs, mine))
         row["break_even_time"] = break_even(row["recovery_s"], before, after, "seconds").inferences
-
-
-def _speedup(theirs: Latency, mine: Latency, evidence: Evidence) -> Interval:
-    n = min(len(theirs["rounds_ms"]), len(mine["rounds_ms"]))
-    medians = []
-    for latency in (theirs, mine):
-        whole = n == len(latency["rounds_ms"])
-        samples = evidence.samples(latency) if whole else np.concatenate(latency["rounds_ms"][:n])
-        medians.append(float(np.median(samples)))
-    return interval_of(medians[0] / medians[1], evidence.medians(theirs, n) / evidence.medians(mine, n))

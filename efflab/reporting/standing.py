@@ -1,22 +1,33 @@
-"""Where each row stands: its shift against the dense family, on MACs and on measured latency, and dominance."""
+"""Where each row stands: its shift against the dense family, on MACs and on measured latency.
+
+A shift is not measurable, and is not given as a number, where the law's slope is not significant or where the 95 %
+interval spans more than a factor of 100. Where a larger dense model is faster than a smaller one it is flagged.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from efflab.errors import RequestError
-from efflab.frontier.shift import Family, Point, family_of, shift_of
+from efflab.frontier.shift import Family, Point, Shift, family_of, shift_of
+from efflab.reporting.dominance import place_of
 from efflab.reporting.evidence import Evidence
 
 if TYPE_CHECKING:
     from efflab.reporting.rows import Cell
 
+MOST_SPAN = 100.0  # upper over lower end of an interval that still says something
+NOT_MEASURABLE = "not measurable"
+NOT_MONOTONIC = "times not monotonic in MACs"
 AXES = {"macs": "macs", "latency": "latency_ms_p50"}
 Members = dict[tuple[Any, ...], list["Cell"]]
 
 
-def fill_shifts(cells: list[Cell], baselines: Members, evidence: Evidence) -> None:
-    """Fill the shift columns of every variant and control that belongs to a family."""
+def fill_shifts(
+    cells: list[Cell], baselines: Members, evidence: Evidence, uneven: Collection[tuple[Any, ...]] = ()
+) -> None:
+    """Fill the shift columns of every variant and control that belongs to a family; flag those at `uneven` places."""
     members: Members = {}
     for cell in cells:
         if cell.row["role"] in ("baseline", "dense") and cell.row["family"] and cell.error is not None:
@@ -29,6 +40,8 @@ def fill_shifts(cells: list[Cell], baselines: Members, evidence: Evidence) -> No
             continue
         for axis, column in AXES.items():
             place, note = _place(members, cell, axis)
+            if axis == "latency" and place_of(cell.row) in uneven:
+                note = NOT_MONOTONIC
             if (axis, *place) not in fitted:
                 fitted[(axis, *place)] = _family(members.get(place, []), column, evidence)
             _fill(cell, baseline, axis, fitted[(axis, *place)], note, evidence)
@@ -67,24 +80,20 @@ def _fill(cell: Cell, baseline: Cell, axis: str, family: Family | str, note: str
     if isinstance(shift, str):
         row[f"shift_{axis}_flags"] = f"none: {shift}"
         return
-    row[f"shift_{axis}"] = shift.multiplier.value
-    row[f"shift_{axis}_low"], row[f"shift_{axis}_high"] = shift.multiplier.low, shift.multiplier.high
+    reason = _not_measurable(family, shift)
+    if reason is None:
+        row[f"shift_{axis}"] = shift.multiplier.value
+        row[f"shift_{axis}_low"], row[f"shift_{axis}_high"] = shift.multiplier.low, shift.multiplier.high
     row[f"shift_{axis}_stair"], row[f"shift_{axis}_over"] = shift.stair, shift.censored_over
-    row[f"shift_{axis}_standing"] = shift.standing
-    row[f"shift_{axis}_flags"] = "; ".join([*shift.flags, *([note] if note else [])])
+    row[f"shift_{axis}_of_baseline"] = shift.standing
+    weak = [one for one in (f"{NOT_MEASURABLE}: {reason}" if reason else "", *shift.flags, note) if one]
+    row[f"shift_{axis}_flags"] = "; ".join(weak)
 
 
-def fill_pareto(cells: list[Cell]) -> None:
-    """Mark the rows that no other of the same task, backend, device, batch and machine beats in error and latency."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for cell in cells:
-        row = cell.row
-        if row["role"] != "repeat" and row["error"] is not None and row["latency_ms_p50"] is not None:
-            groups.setdefault((row["task"], *cell.place[1:]), []).append(row)
-    for group in groups.values():
-        best, best_time = float("inf"), float("inf")
-        for row in sorted(group, key=lambda row: (row["latency_ms_p50"], row["error"])):
-            tied = row["error"] == best and row["latency_ms_p50"] == best_time
-            row["pareto"] = bool(row["error"] < best or tied)
-            if row["error"] < best:
-                best, best_time = row["error"], row["latency_ms_p50"]
+def _not_measurable(family: Family | str, shift: Shift) -> str | None:
+    """Say why a shift is no number, or None."""
+    if isinstance(family, Family) and not family.law.significant:
+        return "the slope of the family's law is not significant"
+    if not shift.multiplier.high <= MOST_SPAN * shift.multiplier.low:
+        return f"the 95 % interval spans more than a factor of {MOST_SPAN:.0f}"
+    return None

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from studies import example_study
 
-from efflab.cli import compare
-from efflab.cli.main import build_parser
 from efflab.errors import RequestError
 from efflab.reporting.columns import COLUMNS
+from efflab.reporting.footer import footer
+from efflab.reporting.layout import comparison
+from efflab.reporting.numbers import si
 from efflab.reporting.rows import rows
-from efflab.reporting.table import choose, decimals, footer, render, show, si
-from efflab.study import save_study
+from efflab.reporting.table import choose, render, show
 
 ROWS = rows(example_study())
 GOLDEN = Path(__file__).with_name("golden_table.txt")
@@ -20,18 +20,11 @@ GOLDEN = Path(__file__).with_name("golden_table.txt")
 
 def test_golden_table() -> None:
     shown = [row for row in ROWS if row["backend"] != "torch" and row["batch_size"] == 1]
-    assert render(shown) + "\n\n" + "\n".join(footer(shown)) + "\n" == GOLDEN.read_text()
+    assert comparison(shown)[0] + "\n\n" + "\n".join(footer(shown)) + "\n" == GOLDEN.read_text()
 
 
 def test_the_short_table_fits_a_wide_terminal() -> None:
-    assert max(map(len, render(ROWS).splitlines())) <= 170
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "places"), [(2.25, 2.38, 2), (1.2, 3.4, 0), (1.1, 1.9, 1), (1, 1, 2), (1, 1.00001, 3)]
-)
-def test_digits_as_the_interval_supports(low: float, high: float, places: int) -> None:
-    assert decimals(low, high) == places
+    assert max(map(len, render(ROWS).splitlines())) <= 175
 
 
 def test_units() -> None:
@@ -69,64 +62,43 @@ def test_wrong_columns_and_formats_name_the_nearest() -> None:
     with pytest.raises(RequestError, match="did you mean 'github'"):
         render(ROWS, style="githb")
     assert choose("all") == list(COLUMNS)
+    with pytest.raises(RequestError, match="no column is named"):
+        choose(",")
 
 
-def run(folder: Path, *words: str) -> int:
-    return compare.run(build_parser("compare").parse_args(["compare", str(folder), *words]))
+def test_headings_are_names_of_columns_too() -> None:
+    assert choose("variant,batch,points,ms,speed-up,theory,realised,shift,shift_low") == [
+        "variant", "batch_size", "quality_difference", "latency_ms_p50", "speedup", "theoretical_speedup",
+        "realisation", "shift_latency", "shift_latency_low"]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    where = tmp_path_factory.mktemp("study")
-    save_study(example_study(), where / "study.json")
-    return where
+@pytest.mark.parametrize("style", ["simple", "github"])
+def test_named_columns_look_as_they_do_by_default(style: str) -> None:
+    rows = [row for row in ROWS if row["variant"] == "prune50"]
+    told = render(rows, choose("points,speedup,shift"), style)
+    assert "points [95 %]" in told
+    assert "-1.3 [-1.8, -0.8] worse" in told
+    assert "1.50x [1.49, 1.51] faster" in told
+    assert "quality_difference" not in told
 
 
-def test_compare_filters_sorts_and_gates(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [
-        "--where",
-        'role == "variant" and batch_size == 1',
-        "--sort=-speedup",
-        "--columns",
-        "variant,speedup",
-        "--format",
-        "csv",
+def test_all_columns_stand_upright() -> None:
+    told = render(ROWS[:3], choose("all"))
+    assert max(map(len, told.splitlines())) < 130
+    assert told.count("latency_ms_p50 ") == 3
+
+
+def test_a_row_without_values_says_why_in_its_first_free_column() -> None:
+    rows = [row for row in ROWS if row["status"] == "unavailable"]
+    assert render(rows, choose("variant,backend,ms,speedup")).splitlines()[-1].split() == [
+        "int8",
+        "openvino",
+        "unavailable",
     ]
-    assert run(folder, *words, "--fail-if", "speedup_low < 0.5") == 0
-    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == [
-        "variant", "prune50-int8", "int8", "prune50", "prune50", "bf16", "prune90", "int8"]  # fmt: skip
-    assert run(folder, *words, "--fail-if", "speedup_low < 1.2") == 1
-    assert "gate failed: bf16 on torch batch 1 (m1)" in capsys.readouterr().err
+    assert render(rows, choose("variant,status")).splitlines()[-1].split() == ["int8", "unavailable"]
 
 
-def test_pareto_keeps_only_undominated_rows(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [
-        "--pareto",
-        "--where",
-        'backend == "onnxruntime" and batch_size == 1',
-        "--columns",
-        "variant",
-        "--format",
-        "csv",
-    ]
-    assert run(folder, *words) == 0
-    told = capsys.readouterr().out.split()
-    assert told == ["variant", "net-w4", "net-w8", "net-w24", "net-w32", "int8", "prune50-int8"]
-
-
-def test_a_gate_over_nothing_is_no_pass(folder: Path) -> None:
-    with pytest.raises(RequestError, match="no row is left"):
-        run(folder, "--where", "speedup > 100", "--fail-if", "speedup < 1")
-
-
-def test_wrong_requests(folder: Path) -> None:
-    with pytest.raises(RequestError, match="unknown column 'speed'"):
-        run(folder, "--sort", "speed")
-    with pytest.raises(RequestError):
-        run(folder / "nothing.json")
-
-
-def test_the_order_of_records_does_not_change_the_numbers(folder: Path) -> None:
+def test_the_order_of_records_does_not_change_the_numbers() -> None:
     study = example_study()
     study["records"].reverse()
     again = {(row["variant"], row["backend"], row["batch_size"]): row for row in rows(study)}

@@ -1,0 +1,126 @@
+"""Writes the lines under a table: what its words mean, and what is to be known of the rows that it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from efflab.reporting.dominance import Inversion, inversions
+from efflab.reporting.numbers import digits
+from efflab.reporting.standing import NOT_MEASURABLE
+from efflab.reporting.table import BEATEN, DEFAULT, SIGNS, show
+
+Row = dict[str, Any]
+
+
+def footer(rows: Sequence[Row], everything: Sequence[Row] | None = None, columns: Sequence[str] = DEFAULT) -> list[str]:
+    """Return the lines under a table of these rows and columns; `everything` holds the A/A and dense rows left out."""
+    everything = rows if everything is None else everything
+    lines = []
+    if "speedup" in columns:
+        lines += noise_lines(rows, everything)
+        lines.append("faster / slower: the whole 95 % interval of baseline time / own time lies beyond 1, "
+                     "the value beyond A/A's and 2 %")  # fmt: skip
+        lines += beaten_lines(rows)
+    if "quality_difference" in columns:
+        lines += _quality_lines(rows)
+    if {"theoretical_speedup", "realisation"} & {*columns}:
+        lines.append("theory = the baseline's MACs over this row's, no time; realised = speed-up / theory, "
+                     "over 1 where int8 helps, which leaves MACs equal")  # fmt: skip
+    if "shift_latency" in columns:
+        lines += _shift_lines(rows, everything)
+    machines = sorted({str(row["machine"]) for row in rows})
+    lines.append(f"machine: {', '.join(machines)}{' (never compared with each other)' if len(machines) > 1 else ''}")
+    return lines + _promise_lines(rows) + _lost_lines(rows)
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("backend", "batch_size", "machine"))
+
+
+def noise_lines(rows: Sequence[Row], everything: Sequence[Row] | None = None) -> list[str]:
+    """Return one line per A/A row at the places of `rows`: what two timings of the same model differ by."""
+    places = {_place(row) for row in rows if row["speedup"] is not None}
+    found = [
+        f"noise floor (A/A), {row['backend']} batch {row['batch_size']}: {show(row, 'speedup')}"
+        for row in (rows if everything is None else everything)
+        if row["role"] == "repeat" and row["speedup"] is not None and _place(row) in places
+    ]
+    return found or ["noise floor: no A/A row was timed"] * bool(places)
+
+
+def beaten_lines(rows: Sequence[Row]) -> list[str]:
+    """Return one line for each place where a dense model is better and faster than rows, naming both."""
+    places: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        if row["beaten_by"]:
+            place = f"{row['backend']} batch {row['batch_size']}"
+            name = "the baseline" if row["role"] == "baseline" else row["variant"]
+            places.setdefault(place, {}).setdefault(row["beaten_by"], []).append(name)
+    return [
+        f"{BEATEN}: a dense model is surely better and faster, {place}: "
+        + "; ".join(f"{dense} than {', '.join(dict.fromkeys(names))}" for dense, names in winners.items())
+        for place, winners in places.items()
+    ]
+
+
+def _quality_lines(rows: Sequence[Row]) -> list[str]:
+    if not any(row["quality_verdict"] for row in rows):
+        return []
+    margins = sorted({row["margin"] for row in rows if row["margin"] is not None})
+    limit = f"{' or '.join(f'{margin:.3g}' for margin in margins)} points" if margins else "the margin"
+    return [
+        f"better / worse: the 95 % interval of the points lies beyond 0; within margin: worse, by less than {limit}",
+        "no difference: that interval holds 0 and excludes a loss of the margin; undecided: it holds both",
+    ]
+
+
+def _shift_lines(rows: Sequence[Row], everything: Sequence[Row]) -> list[str]:
+    told = [row for row in rows if row["role"] in ("variant", "control", "repeat") and row["status"] == "ok"]
+    flags = [row["shift_latency_flags"] or "" for row in told]
+    if not any(row["shift_latency"] is not None for row in told) and not any(NOT_MEASURABLE in one for one in flags):
+        reasons = dict.fromkeys(one.removeprefix("none: ") for one in flags if one)
+        return [f"no shift: {'; '.join(reasons) or 'no dense family was timed beside these rows'}"] if told else []
+    lines = ["shift = time that the dense family needs for this error over own time; below 1 a smaller dense net wins"]
+    if any(NOT_MEASURABLE in one for one in flags):
+        lines.append("not measurable: the 95 % interval spans more than a factor of 100, "
+                     "or the slope of the family's law is not significant")  # fmt: skip
+    shown = [row["shift_latency_flags"] or "" for row in told if row["shift_latency"] is not None]
+    used = [f"{sign} {words}" for words, sign in SIGNS.items() if any(words in one for one in shown)]
+    if used:
+        lines.append("signs: " + "; ".join(used))
+    places = {_place(row) for row in rows}
+    pairs = [pair for pair in inversions([*everything]) if _place(pair.larger) in places]
+    return lines + [f"more MACs, less time: {uneven(pair)}" for pair in pairs]
+
+
+def uneven(pair: Inversion) -> str:
+    """Say of two dense models at one place that more MACs take less time."""
+    larger, smaller = pair
+    return (
+        f"{larger['backend']} batch {larger['batch_size']}, {larger['variant']} has "
+        f"{larger['macs'] / smaller['macs']:.3g}x the MACs of {smaller['variant']} and takes "
+        f"{digits(larger['latency_ms_p50'])} ms against {digits(smaller['latency_ms_p50'])} ms"
+    )
+
+
+def _promise_lines(rows: Sequence[Row]) -> list[str]:
+    promised = [row for row in rows if row["promise"]]
+    broken = dict.fromkeys(
+        f"{row['variant']} on {row['backend']} ({show(row, 'quality')}, promised {show(row, 'promised')})"
+        for row in promised
+        if row["promise"] == "broken"
+    )
+    if broken:
+        return [f"card's promise of quality broken: {'; '.join(broken)}"]
+    return ["quality: every dense model here keeps its card's promise"] if promised else []
+
+
+def _lost_lines(rows: Sequence[Row]) -> list[str]:
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["reason"]:
+            batch = "" if row["status"] == "unavailable" else f" batch {row['batch_size']}"
+            key = (f"{row['status']} on {row['backend']}{batch}", row["reason"])
+            reasons.setdefault(key, []).append(row["variant"])
+    return [f"{place}: {', '.join(dict.fromkeys(names))}: {reason}" for (place, reason), names in reasons.items()]

@@ -1,0 +1,38 @@
+from typing import Any
+
+from studies import BASELINE, FAMILY, error_at, example_study, record, study_of
+
+from efflab.reporting.headlines import headlines
+from efflab.reporting.rows import rows
+
+RECORDS = [one for one in example_study()["records"] if one["batch_size"] == 1]
+
+
+def told(*extra: Any) -> str:
+    return "\n".join(headlines(rows(study_of([*RECORDS, *extra]))))
+
+
+def test_the_control_is_judged_as_the_claim_it_controls_is() -> None:
+    macs = FAMILY[BASELINE] / 2
+    pair = [
+        record("thin", macs, error_at(macs * 1.6), latency_ms=2.4, noise_seed=3),
+        record("thin~random", macs, error_at(macs * 0.6), role="control", latency_ms=2.4, noise_seed=4),
+    ]
+    (line,) = [line for line in told(*pair).splitlines() if line.startswith("Control")]
+    assert line.startswith(
+        "Control, shift in measured time: thin on torch, batch 1 has 1.2x [1.1, 1.3], the same with a"
+    )
+    assert "(thin~random) 0.45x [0.41, 0.49]: the intervals are apart; their quality: -1.3 [" in line
+    assert "Control" not in told(pair[0])
+
+
+def test_theory_leaves_out_what_has_fewer_bits_too() -> None:
+    (line,) = [line for line in told().splitlines() if line.startswith("Theory")]
+    assert "prune50-int8" not in line
+    assert "prune50 on onnxruntime" in line
+
+
+def test_the_largest_shift_is_the_largest_of_the_certain_ones() -> None:
+    vague = record("vague", 1e6, 0.06, latency_ms=1.0, noise_seed=5, examples=60)
+    line = next(line for line in told(vague).splitlines() if line.startswith("Largest certain shift"))
+    assert "prune50-int8 on onnxruntime, batch 1" in line
