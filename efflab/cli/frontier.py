@@ -1,4 +1,4 @@
-"""Fit the law by which error falls with compute to any table of published points."""
+"""Reference records of published models, and the law by which error falls with compute in any table of points."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ if TYPE_CHECKING:
     from efflab.frontier.points import Points
     from efflab.frontier.regression import Regression
 
-HELP = "fit error on compute to a CSV table"
+HELP = "list published models; fit error on compute to any CSV table"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    fit = actions.add_parser("fit", help="fit a law to a CSV file", description=__doc__)
-    fit.add_argument("file", type=Path, help="CSV file with a header")
+    actions.add_parser("ls", help="list the areas of reference records").add_argument(
+        "--format", default="simple", help="a tabulate format, csv or json"
+    )
+    show = actions.add_parser("show", help="show an area's records with their sources")
+    show.add_argument("area", help="area, see `efflab frontier ls`")
+    show.add_argument("--format", default="simple", help="a tabulate format, csv or json")
+    fit = actions.add_parser("fit", help="fit a law to a CSV file")
+    fit.add_argument("file", help="CSV file with a header, or an area of `efflab frontier ls`")
     fit.add_argument("--compute", required=True, metavar="COL", help="column of compute, in any unit")
     quality = fit.add_mutually_exclusive_group(required=True)
     quality.add_argument("--error", metavar="COL", help="column of errors, as fractions")
@@ -45,9 +51,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fit and print."""
+    """Do what the action says."""
+    return {"ls": _ls, "show": _show, "fit": _fit}[args.action](args)
+
+
+def _ls(args: argparse.Namespace) -> int:
+    from efflab.cli._tables import show
+    from efflab.frontier.reference import areas, reference
+
+    rows = []
+    for name in areas():
+        known = reference(name)
+        counts = {key: sum(bool(row[key]) for row in known.rows) for key in ("macs", "training_flop")}
+        rows.append({"area": name, "models": len(known.rows), **counts, "what": known.notes[0]})
+    show(rows, args.format, ["area", "models", "macs", "training_flop", "what"])
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from efflab.cli._tables import show
+    from efflab.frontier.reference import reference
+
+    known = reference(args.area)
+    show(known.rows, args.format, list(known.rows[0]))
+    if args.format not in ("csv", "json"):
+        print("\n" + "\n".join(known.notes))
+        for row in known.left_out:
+            print(f"left out: {row['model']}: {row['reason']}")
+    return 0
+
+
+def _fit(args: argparse.Namespace) -> int:
     from efflab.errors import RequestError
     from efflab.frontier.points import read_points
+    from efflab.frontier.reference import areas, record_file
 
     if args.floor and (args.year or args.form != "power"):
         raise RequestError("--floor is a form of its own; leave out --year and --form")
@@ -55,11 +92,12 @@ def run(args: argparse.Namespace) -> int:
         raise RequestError("--draws must lie between 100 and 100000")
     if any(not compute > 0 for compute in args.at):
         raise RequestError("--at takes compute above 0")
+    file = record_file(args.file) if args.file in areas() else Path(args.file)
     points = read_points(
-        args.file, args.compute, args.error or args.score, args.year, args.cluster, percent=bool(args.score)
+        file, args.compute, args.error or args.score, args.year, args.cluster, percent=bool(args.score)
     )
     facts = _floored(points) if args.floor else _fitted(points, args)
-    facts = {"file": args.file.name, "rows": points.rows, "left_out": points.left_out} | facts
+    facts = {"file": file.name, "rows": points.rows, "left_out": points.left_out} | facts
     print(json.dumps(facts, indent=1) if args.format == "json" else _text(facts, args.compute))
     return 0
 

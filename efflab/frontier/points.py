@@ -41,7 +41,7 @@ class Points:
 def read_points(
     path: Path, compute: str, error: str, year: str | None = None, cluster: str | None = None, percent: bool = False
 ) -> Points:
-    """Read the named columns of a CSV file; rows without a value are left out and counted.
+    """Read the named columns of a CSV file; rows without a value are left out and counted, `#` lines above the header passed.
 
     `percent`: the error column holds a score in percent, error = 1 - score / 100. The tables of the paper's authors have
     three more columns: `ops_forward_pass` (flops, else 2 x multiadds), `consolidated_hardware_burden` (imputed from
@@ -93,12 +93,14 @@ def _check(path: Path, line: int, compute: str, x: float, error: str, e: float) 
 
 def _rows(path: Path) -> tuple[list[tuple[int, Cells]], dict[str, Column]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = [
-                (reader.line_num, {key: (value or "").strip() for key, value in row.items() if key}) for row in reader
-            ]
-            header = list(reader.fieldnames or ())
+        lines = path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+        first = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+        reader = csv.DictReader(lines[first:])
+        rows = [
+            (first + reader.line_num, {key: (value or "").strip() for key, value in row.items() if key})
+            for row in reader
+        ]
+        header = list(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RequestError(Problem(str(path), f"not a readable CSV file ({error})")) from error
     columns = {name: _plain(name) for name in header}

@@ -49,3 +49,14 @@ def test_wrong_requests(table, words, said):
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_records_are_listed_shown_and_fitted(in_folder):
+    assert "imagenet" in efflab("frontier", "ls", cwd=in_folder).stdout
+    shown = efflab("frontier", "show", "coco", cwd=in_folder).stdout
+    assert "torchvision weights metadata" in shown
+    assert "left out: YOLOv3" in shown
+    fitted = efflab("frontier", "fit", "cifar10", "--compute", "macs", "--error", "error", cwd=in_folder)
+    assert "cifar10.csv: 11 of 11 rows" in fitted.stdout
+    wrong = efflab("frontier", "show", "cocoo", cwd=in_folder)
+    assert (wrong.returncode, "did you mean 'coco'" in wrong.stderr) == (2, True)
