@@ -143,8 +143,7 @@ class _Planner:
                 self.row(baseline, variant, role, of, seed, choice, made, first)
 
     def artefacts(self, baseline: Baseline, variant: Variant, seed: int) -> list[str]:
-        known = baseline.seeds()
-        weights_seed = seed if seed in known or not known else known[0]
+        weights_seed = baseline.seed_for(seed)
         task = self.task_of(baseline)
         extra = {"card": str(baseline.document.path.resolve())}
         told = {"content": baseline.content(weights_seed), "seed": weights_seed, "form": baseline.form, "task": task}

@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from efflab import registry
 from efflab.backend import Backend
-from efflab.baseline import MOST_SEED, Baseline, family_members, find_card, load_baseline, make
+from efflab.baseline import Baseline, family_members, find_card, load_baseline, make
+from efflab.card import MOST_SEED
 from efflab.card_files import file_problems, seed_notes
 from efflab.config import Document, Key, Name, Settings, check, collect, parse_yaml, read_yaml
 from efflab.errors import Problem, RequestError, nearest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from efflab import registry
-from efflab.baseline import Card
+from efflab.card import Card
 from efflab.recipe import RecipeSpec
 
 REF = "#/$defs/{model}"

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from efflab.baseline import MOST_SEED, WEIGHTS_MARK, Baseline, Weights, load_baseline
+from efflab.baseline import WEIGHTS_MARK, Baseline, load_baseline
+from efflab.card import MOST_SEED, Weights
 from efflab.errors import Problem, RequestError
 from efflab.store import write_atomically
 from efflab.weights import file_digest
@@ -51,7 +52,8 @@ def train_seed(baseline: Baseline, seed: int, checkpoints: Path, report: Report)
     from safetensors.torch import save
 
     from efflab.hardware import training_cost
-    from efflab.training import TrainingSettings, examples_seen, fit
+    from efflab.schedule import TrainingSettings
+    from efflab.training import examples_seen, fit
 
     card, task = baseline.card, baseline.task
     problems = refusals([baseline], [seed], again=True)

@@ -7,33 +7,14 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from efflab.config import Settings
+from efflab.schedule import TrainingSettings, image_scale, learning_rate_share
 from efflab.task import Task
 from efflab.tensors import shrunk, shrunk_sides
-
-
-class TrainingSettings(Settings):
-    """Budget and schedule: SGD with Nesterov momentum, linear warm-up, then a cosine to zero.
-
-    start_scale: images begin at this fraction of their size and grow, which costs less (progressive resizing); below 1
-    the model must take images of any size.
-    """
-
-    epochs: Annotated[float, Field(gt=0, le=1000)] = 10.0
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.1
-    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    start_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
-    bf16: bool = False
-
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (inputs, outputs, targets) -> scalar
 Report = Callable[[int, int, str], None]
@@ -70,7 +51,7 @@ def fit(
         order = torch.randperm(len(split), generator=generator)
         for step in range(first, min(steps_per_epoch, total - epoch * steps_per_epoch)):
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * _schedule(done / total, settings.warmup)
+                group["lr"] = settings.learning_rate * learning_rate_share(done / total, settings.warmup)
             index = order[step * settings.batch_size : (step + 1) * settings.batch_size]
             batch = shrunk(task.augment(inputs[index], generator), image_scale(done / total, settings.start_scale))
             batch = batch.contiguous(memory_format=torch.channels_last)
@@ -111,22 +92,6 @@ def _optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.SGD
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, nesterov=True)
-
-
-def image_scale(progress: float, start: float) -> float:
-    """Return the fraction of their full size that images have at `progress` (0 to 1) of a training.
-
-    `start` for the first two fifths, then growing linearly, and full size for the last quarter, in which the batch
-    norms settle (MosaicML Composer, "Progressive Resizing").
-    """
-    grown = min(max((progress - 0.4) / 0.35, 0.0), 1.0)
-    return start + (1 - start) * grown
-
-
-def _schedule(progress: float, warmup: float) -> float:
-    if progress < warmup:
-        return max(progress, 1e-3) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
 def _save(path: Path, module: nn.Module, optimizer: torch.optim.SGD, done: int, seconds: float) -> None:

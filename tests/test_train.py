@@ -11,10 +11,11 @@ from efflab.baseline import load_baseline
 from efflab.cli.main import main
 from efflab.cli.train import _report
 from efflab.models.resnet_cifar import resnet_cifar
+from efflab.schedule import TrainingSettings
 from efflab.tasks.digits_clutter import DigitsClutter
 from efflab.tensors import shrunk
 from efflab.train import score, train_seed
-from efflab.training import TrainingSettings, examples_seen, fit
+from efflab.training import examples_seen, fit
 
 TASK = DigitsClutter(train=512, validation=64, test=100)
 SETTINGS = TrainingSettings(epochs=3.0, batch_size=64)

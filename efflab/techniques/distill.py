@@ -82,7 +82,8 @@ def distill(
     import torch
 
     from efflab.hardware import training_cost
-    from efflab.training import TrainingSettings, examples_seen, fit
+    from efflab.schedule import TrainingSettings
+    from efflab.training import examples_seen, fit
 
     teacher.eval().requires_grad_(False)
 

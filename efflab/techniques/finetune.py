@@ -72,7 +72,8 @@ def finetune(
     Raises FloatingPointError if the loss stops being finite.
     """
     from efflab.hardware import training_cost
-    from efflab.training import TrainingSettings, examples_seen, fit
+    from efflab.schedule import TrainingSettings
+    from efflab.training import examples_seen, fit
 
     settings = TrainingSettings(
         epochs=epochs,
