@@ -97,6 +97,6 @@ def _first(by_batch: dict[int, Row]) -> Row:
 
 def left_out_line(left_out: Sequence[str], width: int) -> str:
     """Say which columns did not fit and how to see them."""
-    names = ", ".join(heading(name).split(" [")[0] for name in left_out)
-    words = ["variant", "backend", "batch", *(heading(name).replace(",", "").split()[0] for name in left_out)]
-    return f"left out, as the terminal is {width} characters wide: {names}; --columns {','.join(words)} shows them"
+    names = [heading(name).replace(",", "").split()[0] for name in left_out]
+    wanted = ",".join(["variant", "backend", "batch", *names])
+    return f"left out, as the terminal is {width} characters wide: {', '.join(names)}; --columns {wanted} shows them"
