@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from efflab.backend import Session
 
 AGREEMENT = 0.05  # two windows of warm-up whose medians differ by less are the same
-MOST_WINDOWS = 30
+MOST_WINDOWS = 15
 WINDOW_S = 0.02
 SLOWEST = 3.0  # a block may take so many times what warm-up foretold
 WARMUP_S = 3.0  # warm-up ends at this even if windows still differ
