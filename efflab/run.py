@@ -39,7 +39,7 @@ def plan_file(path: Path, only: list[str] | None = None, store: Store | None = N
     plan = make_plan(recipe, *settings)
     if not only:
         return plan
-    return narrowed(plan, make_plan(recipe, *settings, only), cached_stages(plan, store or Store.open()))
+    return narrowed(plan, make_plan(recipe, *settings, only), set(_cached(plan, store or Store.open()).results))
 
 
 def processors() -> int:
@@ -210,5 +210,5 @@ def _task_of(plan: Plan, label: str) -> Any:
 
 
 def cached_stages(plan: Plan, store: Store) -> set[str]:
-    """Return the stages of a plan that the store already holds."""
-    return plan.stages.keys() & _cached(plan, store).results.keys()
+    """Return the stages of a plan that the store already holds; a run looks at their files too before it takes them."""
+    return {one for one in plan.stages if store.holds(one)}

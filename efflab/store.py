@@ -66,6 +66,10 @@ class Store:
         """Return where a finished stage's files are."""
         return self.root / "stages" / stage_id
 
+    def holds(self, stage_id: str) -> bool:
+        """Say whether a stage is finished, without looking at its files."""
+        return (self.folder(stage_id) / RESULT).is_file()
+
     def result(self, stage_id: str) -> dict[str, Any] | None:
         """Return a finished stage's result, or None if it is not finished, or its files are not as they were written."""
         folder = self.folder(stage_id)

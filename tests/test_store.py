@@ -21,8 +21,10 @@ def finish(store, name="a"):
 def test_a_stage_is_there_only_after_commit(store):
     (store.work_folder("a") / "weights").write_bytes(b"123")
     assert store.result("a") is None
+    assert not store.holds("a")
     finish(store)
     assert store.result("a") == {"value": 1}
+    assert store.holds("a")
 
 
 def test_a_changed_or_lost_file_makes_a_stage_unfinished(store):
