@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, cast
 
-from efflab.baseline import Baseline
 from efflab.environment import commit, fingerprint, machine_id
 from efflab.plan import Plan, Row
-from efflab.study import SCHEMA, Record, Status, Study
+from efflab.study import SCHEMA, Record, Status, Study, keeps_promise
 
 COST = ("training_macs", "seconds", "hardware_burden_flop")
 
@@ -69,7 +68,7 @@ def _records(plan: Plan, row: Row, machine: str, outcomes: Outcomes) -> list[Rec
             "stages": {"artefact": row.made[-1], "quality": row.quality or "", "latency": row.latency.get(batch, "")},
             **measured,
         }
-        promise = _owner(plan, row).card.promise
+        promise = plan.owner(row).card.promise
         if promise and not row.steps:
             record["promised"] = {"value": promise.value, "tolerance": promise.tolerance}
         records.append(cast(Record, record))
@@ -107,8 +106,8 @@ def broken_promises(study: Study) -> list[str]:
     """Say in a sentence each which dense models scored otherwise than their cards promise, and where."""
     sentences = []
     for record in study["records"]:
-        promised, quality = record.get("promised"), record.get("quality")
-        if promised and quality and abs(quality["value"] - promised["value"]) > promised["tolerance"]:
+        if keeps_promise(record) is False:
+            promised, quality = record["promised"], record["quality"]
             sentences.append(
                 f"{record['variant']} s{record['seed']} scores {quality['value']:.4f} on {record['backend']}; "
                 f"its card promises {promised['value']:.4f} within {promised['tolerance']:.4f}"
@@ -116,12 +115,7 @@ def broken_promises(study: Study) -> list[str]:
     return list(dict.fromkeys(sentences))
 
 
-def _owner(plan: Plan, row: Row) -> Baseline:
-    owners = (*plan.recipe.baselines, *plan.recipe.family)
-    return next(owner for owner in owners if owner.name == row.baseline)
-
-
 def _training(plan: Plan, row: Row) -> Any:
     made = plan.stages.get(row.made[0]) or plan.left_out[row.made[0]]
-    weights = _owner(plan, row).weights(made.spec["seed"])
+    weights = plan.owner(row).weights(made.spec["seed"])
     return {key: getattr(weights, key) if weights else 0.0 for key in COST}

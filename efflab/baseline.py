@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from efflab import registry
 from efflab.card import SOURCES, Card, Weights
-from efflab.config import Document, check, problems_of, read_yaml
+from efflab.config import Document, check, read_yaml
 from efflab.errors import Problem, RequestError, nearest
 from efflab.task import Task
 from efflab.technique import Form
@@ -219,15 +219,10 @@ def load_baseline(path: Path) -> Baseline:
 
 def make(schema: type[Any], document: Document, key: tuple[str | int, ...]) -> Any:
     """Build a plug-in's settings from what stands under `key` of a document; raise RequestError with all problems."""
-    from pydantic import ValidationError
-
     data: Any = document.data
     for part in key:
         data = data[part]
-    try:
-        return schema.model_validate(data or {})
-    except ValidationError as error:
-        raise RequestError(problems_of(error, schema, document, key, data or {})) from error
+    return check(schema, document, key, data or {})
 
 
 def family_members(family: str, near: Path | None = None) -> list[Baseline]:

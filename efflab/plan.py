@@ -62,6 +62,11 @@ class Plan:
     rows: tuple[Row, ...]
     left_out: dict[str, Stage] = field(default_factory=dict)
 
+    def owner(self, row: Row) -> Baseline:
+        """Return the card of the dense model that a row is or starts from."""
+        owners = (*self.recipe.baselines, *self.recipe.family)
+        return next(owner for owner in owners if owner.name == row.baseline)
+
 
 def make_plan(recipe: Recipe, machine: str, threads: int, only: list[str] | None = None) -> Plan:
     """Plan a recipe for the machine fingerprint `machine`; `only` keeps the named variants and their controls."""

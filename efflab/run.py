@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,7 +189,8 @@ def _measure(
         if made in outcomes.results:
             inputs = folder / "inputs.npz"
             if not inputs.exists():
-                examples = _task_of(plan, label).split("validation").inputs
+                row = next(row for row in plan.rows if row.variant == label)
+                examples = plan.owner(row).task.split("validation").inputs
                 np.savez(inputs, *(np.ascontiguousarray(array[: spec["batch_size"]]) for array in examples))
             jobs.append(LatencyJob(label, store.folder(made), spec["backend"], spec["settings"], inputs))
     started = time.perf_counter()
@@ -201,12 +202,6 @@ def _measure(
 
 def _reporter(watcher: Watcher, stage_id: str) -> Callable[..., None]:
     return lambda done, total, note="": watcher.progress(stage_id, done, total, note)
-
-
-def _task_of(plan: Plan, label: str) -> Any:
-    row = next(row for row in plan.rows if row.variant == label)
-    owners: Iterable[Any] = (*plan.recipe.baselines, *plan.recipe.family)
-    return next(owner.task for owner in owners if owner.name == row.baseline)
 
 
 def cached_stages(plan: Plan, store: Store) -> set[str]:

@@ -119,6 +119,14 @@ class Study(TypedDict):
     records: list[Record]
 
 
+def keeps_promise(record: Record) -> bool | None:
+    """Say whether a dense model's score lies within its card's promise; None where nothing was promised or scored."""
+    if "promised" not in record or "quality" not in record:
+        return None
+    promised = record["promised"]
+    return abs(record["quality"]["value"] - promised["value"]) <= promised["tolerance"]
+
+
 def pack_scores(scores: np.ndarray) -> dict[str, Any]:
     """Encode per-example scores as JSON: a bit each where all are 0 or 1, else float32."""
     import numpy as np

@@ -52,7 +52,6 @@ def train_seed(baseline: Baseline, seed: int, checkpoints: Path, report: Report)
     from safetensors.torch import save
 
     from efflab.hardware import training_cost
-    from efflab.schedule import TrainingSettings
     from efflab.training import examples_seen, fit
 
     card, task = baseline.card, baseline.task
@@ -61,7 +60,7 @@ def train_seed(baseline: Baseline, seed: int, checkpoints: Path, report: Report)
         raise RequestError(problems)
     torch.manual_seed(seed)
     module = baseline.fresh()
-    settings = TrainingSettings(**card.training.model_dump())
+    settings = card.training
     checkpoints.mkdir(parents=True, exist_ok=True)
     checkpoint = checkpoints / checkpoint_name(baseline, seed)
     seconds = fit(module, task, settings, seed, checkpoint=checkpoint, report=report)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from efflab.errors import RequestError, Unavailable
+from efflab.wording import one_line
 
+LONGEST = 320  # characters of a reason
 QUIET_S = 0.3  # at most one progress line in this time
 
 
@@ -69,7 +71,7 @@ def _answer(job: dict[str, Any], report: Any) -> dict[str, Any]:
         import traceback
 
         traceback.print_exc()
-        return {"status": "failed", "reason": _sentence(error)}
+        return {"status": "failed", "reason": one_line(error)[:LONGEST]}
     return {"status": "ok", "result": result, "seconds": time.perf_counter() - started}
 
 
@@ -77,11 +79,6 @@ def _disk_full(error: Exception) -> bool:
     # libraries written in Rust wrap the system's error in one of their own
     wrapped = f"code: {errno.ENOSPC}," in str(error) or os.strerror(errno.ENOSPC) in str(error)
     return wrapped or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
-
-
-def _sentence(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
 if __name__ == "__main__":

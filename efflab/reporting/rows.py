@@ -25,7 +25,7 @@ from efflab.reporting.columns import COLUMNS
 from efflab.reporting.dominance import fill_beaten, fill_pareto, inversions, place_of
 from efflab.reporting.evidence import Evidence
 from efflab.reporting.standing import fill_shifts
-from efflab.study import Latency, Record, Study
+from efflab.study import Latency, Record, Study, keeps_promise
 
 Row = dict[str, Any]
 IDENTITY = ("variant", "role", "baseline", "family", "task", "backend", "device", "batch_size", "machine")
@@ -152,11 +152,10 @@ def _fill_own(cell: Cell, evidence: Evidence) -> None:
 
 
 def _fill_promise(row: Row, scored: list[Record]) -> None:
-    promises = [(record["promised"], record["quality"]["value"]) for record in scored if "promised" in record]
-    if promises:
-        row["promised"] = float(np.mean([promised["value"] for promised, _ in promises]))
-        kept = all(abs(value - promised["value"]) <= promised["tolerance"] for promised, value in promises)
-        row["promise"] = "kept" if kept else "broken"
+    promised = [record for record in scored if "promised" in record]
+    if promised:
+        row["promised"] = float(np.mean([record["promised"]["value"] for record in promised]))
+        row["promise"] = "kept" if all(keeps_promise(record) for record in promised) else "broken"
 
 
 def _fill_latency(row: Row, latency: Latency, evidence: Evidence) -> None:
