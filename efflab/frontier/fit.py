@@ -12,13 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from efflab.errors import RequestError
+from efflab.profiling.statistics import student
 
 FEWEST, FEW = 3, 5  # fewer members than the first: no law; fewer than the second: a flag
-# 97.5th percentile of Student's t for 1..30 degrees of freedom
-STUDENT = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
-    *(2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
 
 
 @dataclass(frozen=True)
@@ -71,11 +67,6 @@ class PowerLaw:
     def significant(self) -> bool:
         """Whether the error surely falls with compute: b negative and at least two standard errors from 0."""
         return self.b < 0 and -self.b >= 2 * self.se_b
-
-
-def student(freedom: int) -> float:
-    """Return the 97.5th percentile of Student's t."""
-    return STUDENT[freedom - 1] if freedom <= len(STUDENT) else 1.96 + 2.5 / freedom
 
 
 def refusal(compute: Sequence[float] | np.ndarray, error: Sequence[float] | np.ndarray) -> str | None:

@@ -1,6 +1,8 @@
 """How far a variant lies from its dense family: the compute that the family needs for its error, over its own.
 
-A shift of 1 means that a smaller dense model would have done as well; below 1 it would have done better.
+After Thompson et al. (arXiv 2007.05558), with C the compute, e the error, p = -1 / b the family's power, r = C0 / C1 and
+rho = e1 / e0 of baseline 0 and variant 1: C_family(e1) / C1 = r x rho**-p x C_family(e0) / C0. The last factor is the
+baseline's own standing, no merit of the technique; what is left of the product is the technique's shift.
 """
 
 from __future__ import annotations
@@ -11,20 +13,37 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efflab.frontier.fit import PowerLaw, fit_power_law, student
-from efflab.profiling.statistics import Interval, interval_of
+from efflab.frontier.fit import PowerLaw, fit_power_law
+from efflab.profiling.statistics import NORMAL, Interval, interval_of, mix_seeds, student
 
-NORMAL = 1.96  # what Student's t tends to
 FAR_DEX = 0.5  # how far beyond the family's compute a law is followed without naming the distance
+FLATTEST = -1e-3  # slope that stands in for draws in which the error does not fall with compute
+MOST_DEX = 300.0
 
 
 class Point(NamedTuple):
-    """A model on an axis: compute (any unit), error as a fraction, and bootstrap draws of each where there are any."""
+    """A model on an axis: compute (any unit), error as a fraction, and bootstrap draws where there are any.
+
+    `compute_draws` has shape (draws,), `error_draws` (seeds, draws).
+    """
 
     compute: float
     error: float
     compute_draws: np.ndarray | None = None
     error_draws: np.ndarray | None = None
+
+    def log_compute(self) -> np.ndarray | float:
+        """Return log10 of the compute, its draws where there are any."""
+        return math.log10(self.compute) if self.compute_draws is None else np.log10(self.compute_draws)
+
+    def log_errors(self) -> np.ndarray:
+        """Return draws of log10(error), shape (seeds, draws); (1, 1) where there are none."""
+        if self.error_draws is None:
+            return np.array([[math.log10(self.error)]])
+        # a draw without any wrong example has no logarithm; it stands in as a tenth of the least error seen
+        seen = self.error_draws[self.error_draws > 0]
+        logs: np.ndarray = np.log10(np.maximum(self.error_draws, seen.min() / 10 if len(seen) else 1e-9))
+        return logs
 
 
 @dataclass(frozen=True)
@@ -38,23 +57,34 @@ class Family:
     b: np.ndarray
     residual: np.ndarray
 
+    def slopes(self) -> np.ndarray:
+        """Return the draws of b, flat where the error does not fall with compute."""
+        return np.where(self.b < 0, self.b, FLATTEST)
+
 
 @dataclass(frozen=True)
 class Shift:
-    """A variant against its family: shift = naive x rho**-p x standing, with rho = error / baseline error."""
+    """A variant against its family and its baseline, on one axis of compute."""
 
-    multiplier: Interval
+    multiplier: Interval  # r x rho**-p: the technique's shift M, the baseline's own standing taken out
+    logs: np.ndarray  # draws of log10 of it
+    total: Interval  # the variant's whole distance from the law; the interval holds the scatter of dense models
+    standing: float  # total / multiplier: the baseline's own distance from the law
     naive: float  # compute of the baseline / compute of the variant, blind to the error
-    standing: float  # the baseline's own distance from the law, for which the technique deserves no credit
+    gain: Interval  # error at this compute by the law through the baseline, minus the variant's: a fraction
+    dominates: (
+        float  # share of draws in which the variant is no worse and no dearer than its baseline, and not the same
+    )
     stair: float | None  # the least dense member at most as wrong, over the variant; None when censored
-    censored_over: float | None  # no dense member is that good: the shift on the staircase is more than this
+    censored_over: float | None  # no dense member is that good: the whole distance on the staircase is more than this
     flags: tuple[str, ...]
 
 
 def family_of(members: list[Point], draws: int = 1000, seed: int = 0) -> Family:
     """Fit a family and resample it: residuals over members, and test examples through the members' error draws.
 
-    The i-th draw of every `error_draws` must use the same examples. Raises RequestError where no law can be fitted.
+    The i-th draw of every `error_draws` must use the same examples. What seeds differ by is in the residuals already.
+    Raises RequestError where no law can be fitted.
     """
     compute = np.array([member.compute for member in members], float)
     error = np.array([member.error for member in members], float)
@@ -67,45 +97,56 @@ def family_of(members: list[Point], draws: int = 1000, seed: int = 0) -> Family:
     drawn = (law.a + law.b * x)[:, None] + residuals[generator.integers(0, law.n, (law.n, draws))]
     for index, member in enumerate(members):
         if member.error_draws is not None:
-            drawn[index] += _log_errors(member.error_draws) - y[index]
+            drawn[index] += member.log_errors().mean(axis=0) - y[index]
     b = ((x - law.x_mean)[:, None] * drawn).sum(axis=0) / law.x_spread
     a = drawn.mean(axis=0) - b * law.x_mean
     return Family(compute, error, law, a, b, residuals[generator.integers(0, law.n, draws)])
 
 
-def _log_errors(draws: np.ndarray) -> np.ndarray:
-    # a draw without any wrong example has no logarithm; it stands in as a tenth of the least error seen
-    floor = draws[draws > 0].min() / 10 if (draws > 0).any() else 1e-9
-    result: np.ndarray = np.log10(np.maximum(draws, floor))
-    return result
-
-
 def shift_of(family: Family, variant: Point, baseline: Point, seeds: int = 1) -> Shift | str:
     """Return how far a variant lies from its family, or in words why that cannot be said.
 
-    All draws must use the same test examples as the family's. The interval also holds the scatter of dense models
-    about their law, so it says where one more dense model could have stood.
+    All draws must use the same test examples as the family's, and those of baseline and variant the same rounds and, in
+    the same order, the same seeds, so that what they share cancels. The interval of `total` also holds the scatter of dense models about their
+    law: it says where one more dense model could have stood.
     """
     law = family.law
     if not 0 < variant.error < 1 or not variant.compute > 0 or not math.isfinite(variant.compute):
         return "the variant has no error between 0 and 1, or no compute"
+    if not 0 < baseline.error < 1 or not baseline.compute > 0:
+        return "the baseline has no error between 0 and 1, or no compute"
     if law.b >= 0:
         return "in this family the error does not fall with compute"
     wanted = law.compute_at(variant.error)
-    log_error = math.log10(variant.error) if variant.error_draws is None else _log_errors(variant.error_draws)
-    own = math.log10(variant.compute) if variant.compute_draws is None else np.log10(variant.compute_draws)
-    falling = family.b < 0
-    slopes = np.where(falling, family.b, -1e-3)
-    logs = np.clip((log_error + family.residual - family.a) / slopes - own, -300, 300)
+    naive, rho = baseline.compute / variant.compute, variant.error / baseline.error
+    slopes = family.slopes()
+    log_r = baseline.log_compute() - variant.log_compute()
+    log_error = mix_seeds(variant.log_errors())
+    log_rho = mix_seeds(variant.log_errors() - baseline.log_errors())
+    logs = np.clip(log_r + log_rho / slopes, -MOST_DEX, MOST_DEX)
+    distance = (log_error + family.residual - family.a) / slopes - variant.log_compute()
+    standing = law.compute_at(baseline.error) / baseline.compute
     as_good = family.compute[family.error <= variant.error]
     return Shift(
-        multiplier=interval_of(wanted / variant.compute, 10**logs),
-        naive=baseline.compute / variant.compute,
-        standing=law.compute_at(baseline.error) / baseline.compute if 0 < baseline.error < 1 else math.nan,
+        multiplier=interval_of(naive * rho ** (1 / law.b), 10**logs),
+        logs=logs,
+        total=interval_of(wanted / variant.compute, 10 ** np.clip(distance, -MOST_DEX, MOST_DEX)),
+        standing=standing,
+        naive=naive,
+        gain=interval_of(
+            baseline.error * naive**-law.b - variant.error,
+            10 ** (log_error - log_rho - slopes * log_r) - 10 ** (log_error + 0 * slopes),
+        ),
+        dominates=_dominates(log_r, log_rho, len(slopes)),
         stair=float(as_good.min() / variant.compute) if len(as_good) else None,
         censored_over=None if len(as_good) else float(family.compute.max() / variant.compute),
         flags=tuple(_flags(law, wanted, variant.error, len(as_good), seeds)),
     )
+
+
+def _dominates(log_r: np.ndarray | float, log_rho: np.ndarray | float, draws: int) -> float:
+    cheaper, better = np.broadcast_to(log_r, draws), -np.broadcast_to(log_rho, draws)
+    return float(np.mean((cheaper >= 0) & (better >= 0) & ((cheaper > 0) | (better > 0))))
 
 
 def _flags(law: PowerLaw, wanted: float, error: float, as_good: int, seeds: int) -> list[str]:

@@ -22,6 +22,47 @@ def _measured(kind: str, metric: str) -> Column:
     return Column(kind, METRICS[metric].sentence)
 
 
+class Axis(NamedTuple):
+    """A kind of compute against which error is held: the column that measures it, and what people call it."""
+
+    column: str
+    words: str
+
+
+AXES = {
+    "macs": Axis("macs", "MACs"),
+    "bits": Axis("bit_operations", "bit-operations"),
+    "latency": Axis("latency_ms_p50", "measured time"),
+    "energy": Axis("energy_j", "energy"),
+    "bytes": Axis("artefact_bytes", "bytes on disk"),
+    "memory": Axis("peak_memory_bytes", "peak memory"),
+}
+USUAL_AXES = ("macs", "latency")  # the others are worked out where they are asked for
+
+
+def _shift_columns() -> dict[str, Column]:
+    found = {}
+    for name, axis in AXES.items():
+        shift, ends = f"shift_{name}", ("lower end of its 95 % interval", "upper end of its 95 % interval")
+        found |= {
+            shift: Column("ratio", f"the technique's shift M in {axis.words}: saving x (error / baseline's)**-power"),
+            f"{shift}_low": Column("ratio", ends[0]),
+            f"{shift}_high": Column("ratio", ends[1]),
+            f"{shift}_total": Column("ratio", f"{axis.words} of a dense model with this error over this row's, both merits"),
+            f"{shift}_total_low": Column("ratio", f"{ends[0]}, which holds the scatter of dense models"),
+            f"{shift}_total_high": Column("ratio", ends[1]),
+            f"{shift}_of_baseline": Column("ratio", "the baseline's own part of the total, no merit of the technique"),
+            f"{shift}_stair": Column("ratio", "the total with the cheapest dense member that is as good, no law fitted"),
+            f"{shift}_over": Column("ratio", "no dense member is that good: the total on the staircase is more than this"),
+            f"{shift}_gain": Column("points", f"points of error less than the law gives at equal {axis.words}"),
+            f"{shift}_gain_low": Column("points", ends[0]),
+            f"{shift}_gain_high": Column("points", ends[1]),
+            f"{shift}_dominates": Column("share", "probability of being no worse and no dearer than the baseline, one truly"),
+            f"{shift}_flags": Column("word", "what makes the number weak, or not measurable"),
+        }  # fmt: skip
+    return found
+
+
 COLUMNS: dict[str, Column] = {
     "study": Column("word", "the study that the row comes from"),
     "variant": Column("word", "name in the recipe, or the card of a dense model"),
@@ -81,20 +122,7 @@ COLUMNS: dict[str, Column] = {
     "theoretical_speedup_bits": Column("ratio", "baseline's bit-operations over this one's"),
     "size_ratio": Column("ratio", "baseline's bytes on disk over this one's"),
     "realisation": Column("number", "speedup / theoretical_speedup: the share of the saved MACs seen on the clock"),
-    "shift_macs": Column("ratio", "MACs that the dense family needs for this error, over this row's MACs"),
-    "shift_macs_low": Column("ratio", "lower end of its 95 % interval"),
-    "shift_macs_high": Column("ratio", "upper end of its 95 % interval"),
-    "shift_macs_stair": Column("ratio", "the same with the cheapest dense member that is as good, no law fitted"),
-    "shift_macs_over": Column("ratio", "no dense member is that good: the staircase's shift is more than this"),
-    "shift_macs_of_baseline": Column("ratio", "the baseline's own shift, which is no merit of the technique"),
-    "shift_macs_flags": Column("word", "what makes the number weak, or not measurable"),
-    "shift_latency": Column("ratio", "median time of a dense model with this error, over this row's, same backend"),
-    "shift_latency_low": Column("ratio", "lower end of its 95 % interval"),
-    "shift_latency_high": Column("ratio", "upper end of its 95 % interval"),
-    "shift_latency_stair": Column("ratio", "the same with the fastest dense member that is as good, no law fitted"),
-    "shift_latency_over": Column("ratio", "no dense member is that good: the staircase's shift is more than this"),
-    "shift_latency_of_baseline": Column("ratio", "the baseline's own shift, which is no merit of the technique"),
-    "shift_latency_flags": Column("word", "what makes the number weak, or not measurable"),
+    **_shift_columns(),
     "beaten_by": Column("word", "dense model with surely less error and surely less time here: what to take instead"),
     "pareto": Column("word", "no row of the same task, backend, batch and machine beats it in error and latency"),
     "recovery_macs": Column("si", "training work of the steps, in MACs"),

@@ -19,10 +19,10 @@ MOST_DRAWS, FEWEST_DRAWS = 1000, 200
 class Evidence:
     """Draws by record. The i-th draw of every quality of one task has the same examples, so differences are paired."""
 
-    def __init__(self, records: Iterable[Record], seed: int = 0):
+    def __init__(self, records: Iterable[Record], seed: int = 0, draws: int | None = None):
         self.seed = seed
         records = list(records)
-        self.draws = int(np.clip(WORK // max(1, len(records)), FEWEST_DRAWS, MOST_DRAWS))
+        self.draws = draws or int(np.clip(WORK // max(1, len(records)), FEWEST_DRAWS, MOST_DRAWS))
         self._quality: dict[Any, np.ndarray] = {}
         self._medians: dict[tuple[int, int], np.ndarray] = {}
         self._samples: dict[int, np.ndarray] = {}
@@ -65,6 +65,10 @@ class Evidence:
         if key not in self._medians:
             self._medians[key] = bootstrap_medians(latency["rounds_ms"][:rounds], self.draws, self.seed)
         return self._medians[key]
+
+    def times(self, latency: Latency | None) -> np.ndarray | None:
+        """Return the draws of a session's median in ms over all its rounds, if there is a session."""
+        return None if latency is None else self.medians(latency, len(latency["rounds_ms"]))
 
     def speedup(self, theirs: Latency, mine: Latency) -> Interval:
         """Return their median time over mine, over the rounds that both ran side by side."""

@@ -81,7 +81,8 @@ def _shift_lines(rows: Sequence[Row], everything: Sequence[Row]) -> list[str]:
     if not any(row["shift_latency"] is not None for row in told) and not any(NOT_MEASURABLE in one for one in flags):
         reasons = dict.fromkeys(one.removeprefix("none: ") for one in flags if one)
         return [f"no shift: {'; '.join(reasons) or 'no dense family was timed beside these rows'}"] if told else []
-    lines = ["shift = time that the dense family needs for this error over own time; below 1 a smaller dense net wins"]
+    lines = ["shift M = speed-up x (error / the baseline's)**-power of the dense family's law; "
+             "below 1, moving along that law gives more"]  # fmt: skip
     if any(NOT_MEASURABLE in one for one in flags):
         lines.append("not measurable: the 95 % interval spans more than a factor of 100, "
                      "or the slope of the family's law is not significant")  # fmt: skip

@@ -114,18 +114,18 @@ def _shifts(variants: list[Row]) -> list[str]:
         top = max(ahead, key=lambda row: float(row["shift_latency"]))
         weak = f" ({top['shift_latency_flags']})" if top["shift_latency_flags"] else ""
         sentences.append(
-            f"Largest certain shift of the frontier in measured time: {_place(top)}: a dense model of the same error "
-            f"takes {ratio(top, 'shift_latency')} its time{weak}."
+            f"Largest certain shift of the frontier in measured time: {_place(top)}: M = {ratio(top, 'shift_latency')}{weak}, "
+            f"worth as much as that many times the compute; {_total(top)}."
         )
     else:
         sentences.append("No shift of the frontier in measured time is certain: no 95 % interval lies above 1.")
     if behind:
         names = "; ".join(f"{_place(row)} ({ratio(row, 'shift_latency')})" for row in behind[:3])
         more = f"; and {len(behind) - 3} more" if len(behind) > 3 else ""
-        sentences.append(f"Does not help, a smaller dense model of the same error is faster: {names}{more}.")
+        sentences.append(f"Does not help, moving along the law of the dense family gives more: {names}{more}.")
     unclear = len(judged) - len(behind) - len(ahead)
     if unclear:
-        sentences.append(f"{unclear} of {len(judged)} rows cannot be told from a smaller dense model in measured time.")
+        sentences.append(f"{unclear} of {len(judged)} rows cannot be told from moving along that law in measured time.")
     if vague:
         places = ", ".join(dict.fromkeys(f"{row['backend']} batch {row['batch_size']}" for row in vague))
         sentences.append(
@@ -133,6 +133,15 @@ def _shifts(variants: list[Row]) -> list[str]:
             "of 100, the law's slope is not significant, or the family's times are not monotonic in MACs."
         )
     return sentences
+
+
+def _total(row: Row) -> str:
+    whole = ratio(row, "shift_latency_total")
+    return (
+        f"a dense model of the same error takes {whole} its time"
+        if whole
+        else "dense models scatter too much to say more"
+    )
 
 
 def _controls(rows: list[Row]) -> list[str]:

@@ -6,9 +6,9 @@ A row is compared only with its baseline on the same backend, device, batch and 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,10 +21,10 @@ from efflab.profiling.statistics import (
     quality_verdict,
     speed_verdict,
 )
-from efflab.reporting.columns import COLUMNS
+from efflab.reporting.columns import COLUMNS, USUAL_AXES
 from efflab.reporting.dominance import fill_beaten, fill_pareto, inversions, place_of
 from efflab.reporting.evidence import Evidence
-from efflab.reporting.standing import fill_shifts
+from efflab.reporting.standing import Placed, fill_shifts
 from efflab.study import Latency, Record, Study, keeps_promise
 
 Row = dict[str, Any]
@@ -43,7 +43,8 @@ class Cell:
     scored: dict[int, Record] = field(default_factory=dict)  # by seed; quality does not depend on the batch size
     timed: Record | None = None  # the one seed whose latency was taken
     error: float | None = None  # mean over seeds, a fraction
-    error_draws: np.ndarray | None = None
+    error_draws: np.ndarray | None = None  # of that mean
+    error_by_seed: np.ndarray | None = None  # (seeds, draws), in the order of `scored`
 
     @property
     def place(self) -> tuple[Any, ...]:
@@ -56,11 +57,30 @@ class Cell:
         """The latency record, if there is one."""
         return self.timed["latency"] if self.timed else None
 
+    def partner(self, seed: int) -> Record:
+        """Return the scored record with which another row's of this seed is paired: of the same seed, else the first."""
+        return self.scored.get(seed, next(iter(self.scored.values())))
 
-def rows(studies: Study | Sequence[Study]) -> list[Row]:
-    """Return the rows of one study or several, in the order of their records; every row has all columns."""
+
+class Assessment(NamedTuple):
+    """The rows of studies, and the shifts behind their columns with their draws."""
+
+    rows: list[Row]
+    placed: list[Placed]
+
+
+def rows(studies: Study | Sequence[Study], axes: Iterable[str] = USUAL_AXES) -> list[Row]:
+    """Return the rows of one study or several, in the order of their records; every row has all columns.
+
+    Shifts are filled on these axes only.
+    """
+    return assess(studies, axes).rows
+
+
+def assess(studies: Study | Sequence[Study], axes: Iterable[str] = USUAL_AXES, draws: int | None = None) -> Assessment:
+    """Return rows and shifts; `draws` of the bootstrap, by default as many as keep large tables quick."""
     listed: list[Study] = [studies] if isinstance(studies, dict) else list(studies)
-    evidence = Evidence(record for study in listed for record in study["records"])
+    evidence = Evidence((record for study in listed for record in study["records"]), draws=draws)
     cells = _cells(listed)
     baselines: dict[tuple[Any, ...], list[Cell]] = {}
     _share_scores(cells)
@@ -79,10 +99,10 @@ def rows(studies: Study | Sequence[Study]) -> list[Row]:
             _compare_speed(cell, of_cell[0], evidence, noise)
     found = [cell.row for cell in cells]
     uneven = {place_of(inversion.larger) for inversion in inversions(found)}
-    fill_shifts(cells, baselines, evidence, uneven)
+    placed = fill_shifts(cells, baselines, evidence, uneven, tuple(axes))
     fill_beaten(cells, evidence, noise)
     fill_pareto(found)
-    return found
+    return Assessment(found, placed)
 
 
 def _cells(studies: list[Study]) -> list[Cell]:
@@ -140,12 +160,11 @@ def _fill_own(cell: Cell, evidence: Evidence) -> None:
         row["metric"] = scored[0]["quality"]["metric"]
         row["quality"] = float(np.mean([record["quality"]["value"] for record in scored]))
         row["error"] = cell.error = 1 - row["quality"]
-        cell.error_draws = 1 - mix_seeds(np.stack([evidence.quality(record) for record in scored]), evidence.seed)
-        if np.isfinite(cell.error_draws).all():
+        draws = 1 - np.stack([evidence.quality(record) for record in scored])
+        if np.isfinite(draws).all():
+            cell.error_by_seed, cell.error_draws = draws, np.clip(mix_seeds(draws, evidence.seed), 0, 1)
             interval = interval_of(row["error"], cell.error_draws)
             row["error_low"], row["error_high"] = interval.low, interval.high
-        else:
-            cell.error_draws = None
         _fill_promise(row, scored)
     if cell.latency:
         _fill_latency(row, cell.latency, evidence)
@@ -170,11 +189,10 @@ def _fill_latency(row: Row, latency: Latency, evidence: Evidence) -> None:
 
 
 def _compare_quality(cell: Cell, baseline: Cell, evidence: Evidence) -> None:
-    base, mine = baseline.scored, list(cell.scored.values())
-    if not base or not mine:
+    mine = list(cell.scored.values())
+    if not baseline.scored or not mine:
         return
-    # a seed that the baseline was not trained with is compared with the baseline's first
-    pairs = [(base.get(record["seed"], next(iter(base.values()))), record) for record in mine]
+    pairs = [(baseline.partner(record["seed"]), record) for record in mine]
     value = float(np.mean([b["quality"]["value"] - a["quality"]["value"] for a, b in pairs])) * POINTS
     row = cell.row
     row["quality_difference"] = value

@@ -48,7 +48,11 @@ def test_three_factors_make_the_shift(compute: float, error: float, off: float) 
     base = Point(3e7, law(3e7) * off)
     found = shift(FAMILY, Point(compute, error), base)
     rho = error / base.error
-    assert found.multiplier.value == pytest.approx(found.naive * rho**-FAMILY.law.power * found.standing)
+    assert found.multiplier.value == pytest.approx(found.naive * rho**-FAMILY.law.power)
+    assert found.total.value == pytest.approx(found.multiplier.value * found.standing)
+    # equal in two units: M**-b is the ratio of the errors at equal compute
+    at_equal_compute = error + found.gain.value
+    assert at_equal_compute / error == pytest.approx(found.multiplier.value**-FAMILY.law.b)
 
 
 @given(st.floats(0.01, 100))
@@ -66,6 +70,7 @@ def test_the_unit_of_compute_does_not_matter(unit: float) -> None:
 def test_staircase_and_censoring() -> None:
     found = shift(FAMILY, Point(5e6, law(2e7)))
     assert found.multiplier.value == pytest.approx(4)
+    assert found.total.value == pytest.approx(4)
     assert found.stair == pytest.approx(6)  # the cheapest dense member that is as good has 3e7
     better = shift(FAMILY, Point(5e7, law(2e8)), seeds=1)
     assert better.stair is None
@@ -82,21 +87,31 @@ def test_small_or_flat_families_are_flagged_or_refused() -> None:
     assert "no error between" in str(shift_of(FAMILY, Point(1e6, 0.0), BASE))
 
 
-def test_interval_covers_a_planted_shift() -> None:
-    covered = 0
-    for trial in range(300):
-        generator = np.random.default_rng(1000 + trial)
-        family = family_of(members(0.01, seed=trial), draws=400, seed=trial)
-        variant = Point(1e7, law(2e7) * 10 ** generator.normal(0, 0.01))  # true shift 2, one training's scatter
-        found = shift(family, variant, seeds=1).multiplier
-        covered += found.low <= 2 <= found.high
-    assert covered >= 260
+def test_the_baselines_own_standing_is_not_credited() -> None:
+    base = Point(3e7, law(3e7) / 1.2)  # better than its family's law
+    same = shift(FAMILY, base, base)
+    assert (same.multiplier.value, same.gain.value) == (pytest.approx(1), pytest.approx(0))
+    assert same.total.value == same.standing == pytest.approx(1.2**4)
+    halved = shift(FAMILY, Point(1.5e7, base.error), base)
+    assert halved.multiplier.value == pytest.approx(2)
+
+
+def test_dominance_counts_draws() -> None:
+    errors = np.array([[0.2, 0.2, 0.2, 0.2]])
+    family = family_of(members(), draws=4)
+    base = Point(3e7, 0.2, np.full(4, 3e7), errors)
+    assert shift(family, base, base).dominates == 0
+    better = base._replace(error_draws=errors - np.array([[0.01, 0.0, 0.0, -0.01]]))
+    assert shift(family, better, base).dominates == 0.25
+    cheaper = better._replace(compute_draws=np.array([2e7, 2e7, 4e7, 2e7]))
+    assert shift(family, cheaper, base).dominates == 0.5
 
 
 def test_shared_examples_cancel() -> None:
     # hard draws of the test set are hard for all models: the shift must not widen by them
     wobble = 10 ** np.random.default_rng(0).normal(0, 0.05, 500)
-    points = [Point(c, law(c), None, law(c) * wobble) for c in COMPUTE]
-    paired = shift(family_of(points, draws=500), Point(1e7, law(2e7), None, law(2e7) * wobble)).multiplier
+    points = [Point(c, law(c), None, law(c) * wobble[None]) for c in COMPUTE]
+    variant, base = (Point(c, law(at), None, law(at) * wobble[None]) for c, at in ((1e7, 2e7), (3e7, 3e7)))
+    paired = shift(family_of(points, draws=500), variant, base).multiplier
     assert paired.low == pytest.approx(2)
     assert paired.high == pytest.approx(2)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from efflab.profiling import statistics as stats
 from efflab.profiling.statistics import Interval
@@ -126,14 +127,24 @@ def test_paired_difference_covers_the_truth() -> None:
     assert 272 <= covered <= 298
 
 
-def test_seeds_widen_the_interval() -> None:
-    generator = np.random.default_rng(4)
-    a = (generator.random(2000) < 0.9).astype(float)
-    seeds = [np.where(generator.random(2000) < share, 0, a) for share in (0.01, 0.05, 0.09)]
-    alone = stats.seeds_difference([(a, seeds[1])], draws=500)
-    together = stats.seeds_difference([(a, b) for b in seeds], draws=500)
-    assert together.high - together.low > 1.5 * (alone.high - alone.low)
-    assert together.value == pytest.approx(np.mean([b.mean() - a.mean() for b in seeds]))
+@pytest.mark.parametrize(("seeds", "scatter"), [(3, 0.0), (3, 0.004), (3, 0.03), (5, 0.01), (2, 0.01)])
+def test_mean_over_few_seeds_covers_the_truth(seeds: int, scatter: float) -> None:
+    generator = np.random.default_rng(5)
+    weights = stats.example_weights(1000, 400, 0)
+    covered = 0
+    for trial in range(300):
+        hardness, rates = generator.normal(size=1000), np.clip(generator.normal(0.8, scatter, seeds), 0, 1)
+        noise = generator.normal(size=(seeds, 1000))
+        right = 0.6 * hardness + 0.8 * noise < norm.ppf(rates)[:, None]
+        found = stats.interval_of(right.mean(), stats.mix_seeds(stats.resampled_means(right, weights), trial))
+        covered += found.low <= 0.8 <= found.high
+    assert 270 <= covered <= 299
+
+
+def test_one_seed_or_equal_ones_add_nothing() -> None:
+    draws = np.random.default_rng(6).random((1, 50))
+    np.testing.assert_array_equal(stats.mix_seeds(draws), draws[0])
+    np.testing.assert_allclose(stats.mix_seeds(np.repeat(draws, 3, axis=0)), draws[0])
 
 
 def test_scores_of_other_examples_are_refused() -> None:
