@@ -107,8 +107,8 @@ def shift_of(family: Family, variant: Point, baseline: Point, seeds: int = 1) ->
     """Return how far a variant lies from its family, or in words why that cannot be said.
 
     All draws must use the same test examples as the family's, and those of baseline and variant the same rounds and, in
-    the same order, the same seeds, so that what they share cancels. The interval of `total` also holds the scatter of dense models about their
-    law: it says where one more dense model could have stood.
+    the same order, the same seeds, so that what they share cancels. The interval of `total` also holds the scatter of
+    dense models about their law: it says where one more dense model could have stood.
     """
     law = family.law
     if not 0 < variant.error < 1 or not variant.compute > 0 or not math.isfinite(variant.compute):

@@ -196,7 +196,7 @@ def mix_seeds(draws_by_seed: np.ndarray, seed: int = 0) -> np.ndarray:
     luck = float((draws_by_seed - everywhere).var(axis=1).mean()) * seeds / (seeds - 1)
     share = max(0.0, 1 - luck / apart)
     widened = math.sqrt(share * seeds / (seeds - 1)) * student(seeds - 1) / NORMAL
-    picked = _round_weights(seeds, draws, seed + 1) @ (means - means.mean()) / seeds
+    picked: np.ndarray = _round_weights(seeds, draws, seed + 1) @ (means - means.mean()) / seeds
     return everywhere + widened * picked
 
 

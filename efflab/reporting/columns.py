@@ -41,7 +41,7 @@ USUAL_AXES = ("macs", "latency")  # the others are worked out where they are ask
 
 
 def _shift_columns() -> dict[str, Column]:
-    found = {}
+    found: dict[str, Column] = {}
     for name, axis in AXES.items():
         shift, ends = f"shift_{name}", ("lower end of its 95 % interval", "upper end of its 95 % interval")
         found |= {
