@@ -10,21 +10,28 @@ HELP = "the report of a study: page, Markdown, data and the frontier picture"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `efflab report`."""
     parser.add_argument("study", metavar="STUDY", help="a recipe, a study.json, or a folder that holds one")
+    parser.add_argument(
+        "--inferences", type=float, default=1e9, metavar="N", help="inferences of the life-cycle table (default: 1e9)"
+    )
     parser.add_argument("--out", metavar="FOLDER", help="where to write it (default: reports/<name of the study>)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the report and name its files."""
+    import math
     from pathlib import Path
 
     from efflab.cli.compare import load
+    from efflab.errors import RequestError
     from efflab.reporting.headlines import headlines
-    from efflab.reporting.page import write_report
+    from efflab.reporting.report import write_report
     from efflab.reporting.rows import rows
 
+    if not (args.inferences >= 1 and math.isfinite(args.inferences)):
+        raise RequestError(f"--inferences must be a number from 1 on, not {args.inferences:g}")
     study = load(args.study)
     folder = Path(args.out) if args.out else Path("reports") / study["name"]
-    written = write_report(study, folder)
+    written = write_report(study, folder, args.inferences)
     for sentence in headlines(rows(study)):
         print(sentence)
     print()

@@ -1,4 +1,4 @@
-"""What a technique costs to apply, and after how many inferences that is won back."""
+"""What a technique costs to apply, after how many inferences that is won back, and what a model costs over its life."""
 
 from __future__ import annotations
 
@@ -22,3 +22,22 @@ def break_even(spent: float, before: float, after: float, unit: str = "MACs") ->
     if spent <= 0:
         return BreakEven(0.0, "at once: nothing was spent")
     return BreakEven(spent / saved, f"after {spent / saved:.3g} inferences")
+
+
+@dataclass(frozen=True)
+class LifeCycle:
+    """The cost of a model over so many inferences, in one unit: what was spent once, and what each inference takes."""
+
+    once: float
+    each: float
+    inferences: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.once + self.inferences * self.each
+
+    @property
+    def amortised(self) -> float:
+        """What an inference costs with its share of what was spent once."""
+        return self.total / self.inferences

@@ -38,6 +38,20 @@ def best_of(rows: list[Row]) -> Row | None:
     return max((row for row in held if not row["beaten_by"]), key=lambda row: float(row["speedup_low"]), default=None)
 
 
+def shifted_most(rows: list[Row], axis: str) -> Row | None:
+    """Return the variant with the largest shift on an axis whose interval lies above 1, if any."""
+    name = f"shift_{axis}"
+    ahead = [
+        row
+        for row in rows
+        if row["role"] == "variant"
+        and row[name] is not None
+        and row[f"{name}_low"] > 1
+        and NOT_MONOTONIC not in (row[f"{name}_flags"] or "")
+    ]
+    return max(ahead, key=lambda row: float(row[name]), default=None)
+
+
 def _place(row: Row) -> str:
     return f"{row['variant']} on {row['backend']}, batch {row['batch_size']}"
 
@@ -109,9 +123,9 @@ def _shifts(variants: list[Row]) -> list[str]:
     vague += [row for row in given if row not in judged]
     sentences = []
     ahead = [row for row in judged if row["shift_latency_low"] > 1]
+    top = shifted_most(judged, "latency")
     behind = [row for row in judged if row["shift_latency_high"] < 1]
-    if ahead:
-        top = max(ahead, key=lambda row: float(row["shift_latency"]))
+    if top:
         weak = f" ({top['shift_latency_flags']})" if top["shift_latency_flags"] else ""
         sentences.append(
             f"Largest certain shift of the frontier in measured time: {_place(top)}: M = {ratio(top, 'shift_latency')}{weak}, "

@@ -50,7 +50,7 @@ def points_text(value: float, low: float, high: float, margin: float | None = No
 
 def si(value: float, unit: str = "") -> str:
     """Return a value with three digits and an SI prefix: 40.8 M."""
-    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for size, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size * 0.9995:
             return f"{value / size:#.3g}".rstrip(".") + f" {prefix}{unit}"
     return f"{value:.3g} {unit}".rstrip()

@@ -6,6 +6,7 @@ interval spans more than a factor of 100. Where a larger dense model is faster t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,6 +38,7 @@ class Placed(NamedTuple):
     axis: str
     shift: Shift
     family: Family
+    steps: tuple[str, ...]  # with their settings, as JSON
 
 
 def fill_shifts(
@@ -64,7 +66,8 @@ def fill_shifts(
             shift = _shift(cell, baseline, axis, family, evidence)
             if isinstance(shift, Shift) and isinstance(family, Family):
                 _fill(cell.row, axis, shift, family, note)
-                placed.append(Placed(cell.row, axis, shift, family))
+                steps = tuple(json.dumps(step, sort_keys=True) for step in cell.records[0]["steps"])
+                placed.append(Placed(cell.row, axis, shift, family, steps))
             elif shift:
                 cell.row[f"shift_{axis}_flags"] = f"none: {shift}"
     return placed
@@ -98,7 +101,7 @@ def _shift(cell: Cell, baseline: Cell, axis: str, family: Family | str, evidence
         return ""
     if isinstance(family, str):
         return family
-    mine, theirs = (evidence.times(one.latency) if axis == "latency" else None for one in (cell, baseline))
+    mine, theirs = (_scaled(one, column, evidence) if axis in TIMED else None for one in (cell, baseline))
     seeds = list(cell.scored)
     against = [baseline.partner(seed) for seed in seeds]
     error = 1 - float(np.mean([record["quality"]["value"] for record in against]))
@@ -106,6 +109,12 @@ def _shift(cell: Cell, baseline: Cell, axis: str, family: Family | str, evidence
     draws = np.stack([1 - evidence.quality(record) for record in against]) if both else None
     variant = Point(row[column], cell.error, mine, cell.error_by_seed if both else None)
     return shift_of(family, variant, Point(baseline.row[column], error, theirs, draws), row["n_seeds"])
+
+
+def _scaled(cell: Cell, column: str, evidence: Evidence) -> np.ndarray | None:
+    """Return draws of a column that goes with time: those of the median time, times what one ms stands for."""
+    times = evidence.times(cell.latency)
+    return None if times is None else times * (cell.row[column] / cell.row["latency_ms_p50"])
 
 
 def _fill(row: dict[str, Any], axis: str, shift: Shift, family: Family, note: str) -> None:

@@ -1,0 +1,142 @@
+"""Writes the report of a study: one offline page, Markdown, pictures, and the data behind them."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from efflab.errors import RequestError
+from efflab.reporting.columns import AXES
+from efflab.reporting.figures import frontier_chart, frontier_view, views
+from efflab.reporting.footer import footer
+from efflab.reporting.headlines import headlines, noise_sentence
+from efflab.reporting.layout import comparison
+from efflab.reporting.page import Drawn, page
+from efflab.reporting.rows import assess
+from efflab.reporting.section import Asked, Section, markdown
+from efflab.reporting.sections.axes import axes
+from efflab.reporting.sections.composition import composition
+from efflab.reporting.sections.field import field, gained_area
+from efflab.reporting.sections.law import law
+from efflab.reporting.sections.life import life
+from efflab.reporting.sections.linter import linter
+from efflab.reporting.sections.meaning import paper_targets, years
+from efflab.reporting.sections.realisation import realisation
+from efflab.reporting.standing import Placed
+from efflab.reporting.table import render
+from efflab.study import Study, save_study
+
+Row = dict[str, Any]
+DRAWS = 2000
+SCHEMA = 1
+SECTIONS: tuple[Callable[[Asked], Section | None], ...] = (
+    axes, realisation, composition, law, field, gained_area, years, paper_targets, life, linter,
+)  # fmt: skip
+PLACE = ("study", "variant", "role", "baseline", "family", "task", "backend", "device", "batch_size", "machine")
+
+
+def write_report(study: Study, folder: Path, inferences: float = 1e9) -> list[Path]:
+    """Write the files of a report; return their paths.
+
+    All are written beside their places and moved there at the end, so a full disk leaves an older report as it was.
+    Raises RequestError where nothing was measured, the drawing library is missing, or the folder cannot be written.
+    """
+    asked = Asked(study, assess(study, AXES, DRAWS), inferences)
+    drawn = _draw(asked.rows)
+    sections = [section for section in (make(asked) for make in SECTIONS) if section]
+    told = [*headlines(asked.rows), noise_sentence(asked.rows)]
+    texts = {
+        "index.html": page(study, asked.rows, told, sections, drawn, provenance(study)),
+        "report.md": _markdown(study, asked.rows, told, sections),
+        "report.json": json.dumps(_data(study, told, sections), indent=1, allow_nan=False) + "\n",
+        "rows.csv": render(asked.rows, style="csv") + "\n",
+        "shifts.csv": _shifts(asked.assessment.placed),
+        "frontier.svg": drawn.picture,
+    }
+    fresh = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as part:
+            beside = Path(part)
+            for name, text in texts.items():
+                (beside / name).write_text(text, encoding="utf-8")
+            (beside / "frontier.png").write_bytes(drawn.pixels)
+            save_study(study, beside / "study.json")
+            names = [*texts, "frontier.png", "study.json"]
+            for name in names:
+                (beside / name).replace(folder / name)
+    except OSError as error:
+        if fresh:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        reason = (error.strerror or str(error)).lower()
+        raise RequestError(f"cannot write the report to {folder}: {reason}; what was there is unchanged") from error
+    return [folder / name for name in names]
+
+
+def _draw(rows: list[Row]) -> Drawn:
+    chart = frontier_chart(rows).to_dict()
+    try:
+        import vl_convert
+    except ImportError as error:
+        raise RequestError('pictures need vl-convert-python; pip install "efflab[report]"') from error
+    wanted = chart["$schema"].rsplit("/", 1)[-1].removeprefix("v").removesuffix(".json")
+    known = vl_convert.get_vegalite_versions()
+    version = next((one for one in known if one == ".".join(wanted.split(".")[:2])), None)
+    found = {view.title: frontier_view(rows, view).to_dict() for view in views(rows)}
+    return Drawn(
+        picture=vl_convert.vegalite_to_svg(chart, vl_version=version),
+        pixels=vl_convert.vegalite_to_png(chart, vl_version=version, scale=1.5),
+        views=found,
+        first=vl_convert.vegalite_to_svg(next(iter(found.values())), vl_version=version),
+        library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version),
+    )
+
+
+def provenance(study: Study) -> list[str]:
+    """Return lines that say where the numbers come from."""
+    lines = [f"study {study['name']}, efflab {study['efflab']}, commit {study['commit']}"]
+    lines += [f"data {task}: {digest}" for task, digest in study["data"].items()]
+    seeds = sorted({record["seed"] for record in study["records"]})
+    lines.append(f"seeds {', '.join(map(str, seeds))}; {DRAWS} bootstrap draws")
+    for name, machine in study["machines"].items():
+        facts = ", ".join(f"{key} {value}" for key, value in machine.items() if isinstance(value, (str, int, float)))
+        lines.append(f"machine {name}: {facts}")
+    return lines
+
+
+def _data(study: Study, told: list[str], sections: list[Section]) -> dict[str, Any]:
+    facts = {section.name: {"sentences": section.sentences, "rows": section.data} for section in sections}
+    return {"schema": SCHEMA, "study": study["name"], "commit": study["commit"], "headlines": told, "sections": facts}
+
+
+def _shifts(placed: list[Placed]) -> str:
+    """Return all shifts on all axes as CSV, a line for each row and axis, empty where there is no number."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    ends = ("", "_low", "_high", "_total", "_total_low", "_total_high", "_of_baseline", "_stair", "_over", "_gain",
+            "_gain_low", "_gain_high", "_dominates", "_flags")  # fmt: skip
+    writer.writerow([*PLACE, "axis", *("shift" + end for end in ends)])
+    for one in placed:
+        values = (one.row[f"shift_{one.axis}{end}"] for end in ends)
+        shown = (f"{value:.6g}" if isinstance(value, float) else value for value in values)
+        writer.writerow([*(one.row[name] for name in PLACE), one.axis, *shown])
+    return buffer.getvalue()
+
+
+def _markdown(study: Study, rows: list[Row], told: list[str], sections: list[Section]) -> str:
+    listed = "\n".join(f"- {sentence}" for sentence in told)
+    notes = "\n".join(f"- {line}" for line in footer(rows))
+    origin = "\n".join(f"- {line}" for line in provenance(study))
+    parts = [
+        f"# {study['name']}", listed, "![Error against work and time](frontier.svg)",
+        comparison(rows, "github")[0], notes, *map(markdown, sections), f"## Where the numbers come from\n\n{origin}",
+        f"## Recipe\n\n```yaml\n{study['recipe'].rstrip()}\n```\n",
+    ]  # fmt: skip
+    return "\n\n".join(parts)

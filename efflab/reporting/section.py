@@ -1,0 +1,72 @@
+"""A section of a report: a title, sentences, a table and notes, as plain data that a page and Markdown both render."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from efflab.profiling.statistics import Interval
+from efflab.reporting.numbers import ratio_text
+from efflab.reporting.rows import Assessment
+from efflab.study import Study
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one part of a report says; `data` are the same facts with every digit."""
+
+    name: str  # of its anchor, and its key in report.json
+    title: str
+    sentences: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
+    table: tuple[tuple[str, ...], ...] = ()
+    notes: tuple[str, ...] = ()
+    data: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a report is made of: a study, its rows with all axes filled, their shifts, and what the reader asked for."""
+
+    study: Study
+    assessment: Assessment
+    inferences: float = 1e9
+    rows: list[Row] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", self.assessment.rows)
+
+
+def multiplier(interval: Interval) -> str:
+    """Return M with its interval, as people read it."""
+    return ratio_text(interval.value, interval.low, interval.high)
+
+
+def ends(interval: Interval) -> dict[str, float]:
+    """Return an interval as data."""
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+
+def place(row: Row) -> str:
+    """Return where a row was measured."""
+    return f"{row['backend']}, batch {row['batch_size']}"
+
+
+def markdown(section: Section) -> str:
+    """Return a section as Markdown."""
+    from tabulate import tabulate
+
+    parts = [f"## {section.title}"]
+    parts += ["\n".join(f"- {sentence}" for sentence in section.sentences)] if section.sentences else []
+    if section.table:
+        parts.append(tabulate(section.table, section.heads, tablefmt="github", disable_numparse=True))
+    parts += ["\n".join(section.notes)] if section.notes else []
+    return "\n\n".join(parts)
+
+
+def grid(rows: Sequence[Row], columns: Sequence[tuple[str, str]]) -> tuple[tuple[str, ...], ...]:
+    """Return shown cells of data rows: (key, format) each; a missing value is an empty cell."""
+    return tuple(tuple("" if row.get(key) is None else format(row[key], form) for key, form in columns) for row in rows)

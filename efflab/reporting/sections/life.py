@@ -1,0 +1,92 @@
+"""What a model costs over its life: kept as it is, compressed, or replaced by a smaller dense model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from efflab.frontier.cost import LifeCycle, break_even
+from efflab.frontier.meaning import constants
+from efflab.reporting.headlines import best_of
+from efflab.reporting.numbers import si
+from efflab.reporting.section import Asked, Section, place
+
+Row = dict[str, Any]
+JOULES_PER_KWH = 3.6e6
+
+
+def life(asked: Asked) -> Section | None:
+    """Return the cost of so many inferences in MACs and in hours of this machine, against both alternatives."""
+    n = asked.inferences
+    moved = [row for row in asked.rows if row["role"] == "variant" and row["macs"] and row["latency_ms_p50"]]
+    if not moved:
+        return None
+    best = best_of(asked.rows) or moved[0]
+    here = [
+        row for row in asked.rows if place(row) == place(best) and row["machine"] == best["machine"] and row["macs"]
+    ]
+    dense = [row for row in here if row["role"] in ("dense", "baseline") and row["latency_ms_p50"]]
+    table, data = [], []
+    for row in (row for row in moved if row in here):
+        base = next((one for one in dense if one["variant"] == row["baseline"]), None)
+        if base is None:
+            continue
+        # the cheapest dense member that is at least as good: to be trained first
+        rival = min(
+            (one for one in dense if one["error"] <= row["error"] and one is not base),
+            key=lambda one: float(one["latency_ms_p50"]), default=None,
+        )  # fmt: skip
+        own = _macs(row, row["recovery_macs"], n)
+        against_base = break_even(row["recovery_macs"] or 0.0, base["macs"], row["macs"])
+        facts = {
+            "variant": row["variant"], "inferences": n, "macs": own.total, "macs_kept": _macs(base, 0.0, n).total,
+            "macs_dense": _macs(rival, rival["training_macs"], n).total if rival else None,
+            "dense": rival["variant"] if rival else None, "hours": _hours(row, row["recovery_s"], n),
+            "hours_kept": _hours(base, 0.0, n), "amortised_macs": own.amortised,
+            "break_even": against_base.inferences, "break_even_time": row["break_even_time"],
+            "kg_co2": _kg_co2(row, n), "kg_co2_kept": _kg_co2(base, n),
+        }  # fmt: skip
+        data.append(facts)
+        table.append(
+            (row["variant"], si(own.total), si(facts["macs_kept"]),
+             f"{si(facts['macs_dense'])} ({rival['variant']})" if rival else "no dense member is as good",
+             against_base.words, f"{facts['hours']:.3g}", f"{facts['hours_kept']:.3g}",
+             _inferences(row["break_even_time"]), _co2(facts["kg_co2"], facts["kg_co2_kept"]))
+        )  # fmt: skip
+    if not table:
+        return None
+    electricity = constants()["electricity"]["codecarbon-default"]
+    methods = {str(row["energy_method"]) for row in moved if row["energy_method"]}
+    return Section(
+        "life", f"Over {si(n)} inferences, {place(best)}",
+        heads=("variant", "MACs, all", "baseline kept", "smaller dense model, trained first", "pays for its recovery", "hours",
+               "hours, baseline kept", "in time, after inferences", "kg CO2, kept"),
+        table=tuple(table), data=tuple(data),
+        notes=(f"MACs of the steps' training and of {si(n)} inferences; hours of this machine at this batch size, the steps' own "
+               f"time included. The baseline's training is spent in all cases. CO2: {'; '.join(sorted(methods)) or 'no energy'}; "
+               f"constants codecarbon-default, {electricity['g_co2_per_kwh']:g} g a kWh ({electricity['source']}). "
+               "Other numbers: `efflab report STUDY --inferences N`.",),
+    )  # fmt: skip
+
+
+def _macs(row: Row, once: float | None, n: float) -> LifeCycle:
+    return LifeCycle(once or 0.0, float(row["macs"]), n)
+
+
+def _hours(row: Row, once_s: float | None, n: float) -> float:
+    each = row["latency_ms_p50"] / 1000 / row["batch_size"]
+    return LifeCycle(once_s or 0.0, each, n).total / 3600
+
+
+def _kg_co2(row: Row, n: float) -> float | None:
+    if not row["energy_j"]:
+        return None
+    grams: float = constants()["electricity"]["codecarbon-default"]["g_co2_per_kwh"]
+    return float(n * row["energy_j"] / row["batch_size"] / JOULES_PER_KWH * grams / 1000)
+
+
+def _inferences(value: float | None) -> str:
+    return "never" if value is None else si(value) if value else "at once"
+
+
+def _co2(own: float | None, kept: float | None) -> str:
+    return "" if own is None or kept is None else f"{own:.3g}, {kept:.3g}"
