@@ -59,7 +59,7 @@ class RecipeSpec(Settings):
 
     name: Name
     description: str = ""
-    baseline: str | None = None
+    baseline: str | Annotated[list[str], Field(min_length=1)] | None = None
     family: str | None = None
     variants: dict[Name, VariantEntry] = {}
     measure: Measure = Measure()
@@ -68,8 +68,15 @@ class RecipeSpec(Settings):
     @model_validator(mode="after")
     def _one_source(self) -> RecipeSpec:
         if (self.baseline is None) == (self.family is None):
-            raise ValueError("give either baseline (a card) or family (all its members)")
+            raise ValueError("give either baseline (a card, or a list of cards) or family (all its members)")
+        names = self.cards()
+        if len(set(names)) != len(names):
+            raise ValueError(f"baseline names {next(name for name in names if names.count(name) > 1)!r} twice")
         return self
+
+    def cards(self) -> list[str]:
+        """Return the names of the baselines' cards, where they are named one by one."""
+        return [self.baseline] if isinstance(self.baseline, str) else self.baseline or []
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,7 @@ def recipe_of(document: Document, text: str) -> Recipe:
         _backends(spec, document, problems)
         expand(spec.variants, document, problems)
         raise RequestError(list(dict.fromkeys(problems)))
-    baselines, family = collect(problems, document, lambda: _baselines(spec, document)) or ((), ())
+    baselines, family = _baselines(spec, document, problems)
     backends = _backends(spec, document, problems)
     variants = expand(spec.variants, document, problems)
     for baseline in baselines:
@@ -198,19 +205,20 @@ def _card(name: str, near: Path) -> Baseline:
     return load_baseline(find_card(name, near))
 
 
-def _baselines(spec: RecipeSpec, document: Document) -> tuple[list[Baseline], list[Baseline]]:
-    key = "family" if spec.family else "baseline"
-    try:
-        if spec.family:
-            members = family_members(spec.family, document.path)
-            return members, members
-        baseline = _card(str(spec.baseline), document.path)
-        family = family_members(baseline.card.family, baseline.document.path) if baseline.card.family else []
-        return [baseline], family if spec.measure.controls else []
-    except RequestError as error:
-        raise RequestError(
-            [p if p.where else Problem(document.where((key,)), p.what) for p in error.problems]
-        ) from error
+def _baselines(spec: RecipeSpec, document: Document, problems: list[Problem]) -> tuple[list[Baseline], list[Baseline]]:
+    """Return the baselines and the dense control: all members of their families."""
+    if spec.family:
+        members = collect(problems, document, partial(family_members, spec.family, document.path), ("family",)) or []
+        return members, members
+    baselines: list[Baseline] = []
+    for index, name in enumerate(spec.cards()):
+        key: Key = ("baseline",) if isinstance(spec.baseline, str) else ("baseline", index)
+        baselines += filter(None, [collect(problems, document, partial(_card, name, document.path), key)])
+    near = {baseline.card.family: baseline.document.path for baseline in baselines if baseline.card.family}
+    family: list[Baseline] = []
+    for name, path in near.items() if spec.measure.controls else ():
+        family += collect(problems, document, partial(family_members, name, path), ("baseline",)) or []
+    return baselines, family
 
 
 def _backends(spec: RecipeSpec, document: Document, problems: list[Problem]) -> list[BackendChoice]:

@@ -196,3 +196,28 @@ def test_a_recipe_named_without_its_path_is_told_it(in_folder):
         load_recipe(Path("zzz"))
     with pytest.raises(RequestError, match="not by an empty name"):
         load_recipe(Path(""))
+
+
+def test_several_baselines_and_all_of_their_family():
+    loaded = parse_recipe(
+        "name: x\nbaseline: [digits-resnet-w3, digits-resnet-w8]\nvariants:\n  q: [{export_onnx: {}}]\n",
+        ROOT / "recipes" / "x.yaml",
+    )
+    assert [baseline.name for baseline in loaded.baselines] == ["digits-resnet-w3", "digits-resnet-w8"]
+    assert len(loaded.family) == 6
+
+
+@pytest.mark.parametrize(
+    ("baseline", "words"),
+    [
+        ("[digits-resnet-w3, digits-resnet-w9]", "recipes/x.yaml:2: baseline[1]: "),
+        ("[digits-resnet-w3, digits-resnet-w3]", "names 'digits-resnet-w3' twice"),
+        ("[]", "baseline"),
+        ("3", "baseline"),
+        ("{a: b}", "baseline"),
+    ],
+)
+def test_lists_of_baselines_are_checked(baseline, words):
+    found = problem("", head=f"name: x\nbaseline: {baseline}\n")
+    assert words in found
+    assert len(found.splitlines()) == 1
