@@ -146,7 +146,9 @@ def recipe_of(document: Document, text: str) -> Recipe:
     if problems:
         raise RequestError(list(dict.fromkeys(problems)))
     notes = seed_notes(owners, spec.measure.seeds)
-    return Recipe(spec, text, document.path, *map(tuple, (baselines, family, variants, backends, notes)))
+    return Recipe(
+        spec, text, document.path, tuple(baselines), tuple(family), tuple(variants), tuple(backends), tuple(notes)
+    )
 
 
 def _what_is_right(document: Document) -> RecipeSpec:
