@@ -23,18 +23,12 @@ def run(args: argparse.Namespace) -> int:
 
     from efflab.cli.compare import load
     from efflab.errors import RequestError
-    from efflab.reporting.headlines import headlines
     from efflab.reporting.report import write_report
-    from efflab.reporting.rows import rows
 
     if not (args.inferences >= 1 and math.isfinite(args.inferences)):
         raise RequestError(f"--inferences must be a number from 1 on, not {args.inferences:g}")
     study = load(args.study)
     folder = Path(args.out) if args.out else Path("reports") / study["name"]
     written = write_report(study, folder, args.inferences)
-    for sentence in headlines(rows(study)):
-        print(sentence)
-    print()
-    for path in written:
-        print(path)
+    print("\n".join([*written.headlines, "", *map(str, written.paths)]))
     return 0

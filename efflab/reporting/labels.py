@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
+
+import numpy as np
 
 CHARACTER, LINE, MARK, GAP = 6.6, 13.0, 6.0, 4.0  # pixels: widths at font size 11, and the half size of a mark
 FORBIDDEN = 1000.0
@@ -36,59 +37,87 @@ def place_labels(
     Labels are placed one by one, and then again, as often as SETTLE says, each where the others leave the best place.
     """
     marks = [Box(x - MARK, y - MARK, x + MARK, y + MARK) for x, y in points]
+    choices = [
+        _choices(number, points[number], marks, text, (width, height), taken) for number, text in enumerate(texts)
+    ]
     placed: dict[int, Box] = {}
     for _ in range(SETTLE):
         before = dict(placed)
-        for number, text in enumerate(texts):
+        for number in range(len(texts)):
             placed.pop(number, None)
-            placed[number] = _best_place(number, points, marks, text, placed, (width, height), taken)
+            placed[number] = _best_place(number, points, marks, choices[number], placed)
         if placed == before:
             break
     return [placed[number] for number in range(len(texts))]
 
 
+def _choices(
+    number: int,
+    point: tuple[float, float],
+    marks: Sequence[Box],
+    text: str,
+    size: tuple[float, float],
+    taken: Sequence[Box],
+) -> list[tuple[float, Box]]:
+    """Return the places of a label with what each costs whatever the other labels do, the cheapest first."""
+    found = _candidates(*point, len(text) * CHARACTER)
+    # nearer to another mark than GAP, a label would be taken for that one's
+    near = [
+        Box(one.left - GAP, one.top - GAP, one.right + GAP, one.bottom + GAP)
+        for index, one in enumerate(marks)
+        if index != number
+    ]
+    blocked = np.array([marks[number], *near, *taken], float)
+    boxes = np.array([box for box, _ in found], float)
+    # all boxes against all that is in the way: a picture of many arrows has thousands of both
+    wide = np.minimum(boxes[:, None, 2], blocked[None, :, 2]) - np.maximum(boxes[:, None, 0], blocked[None, :, 0])
+    high = np.minimum(boxes[:, None, 3], blocked[None, :, 3]) - np.maximum(boxes[:, None, 1], blocked[None, :, 1])
+    covered = (np.maximum(wide, 0) * np.maximum(high, 0)).sum(axis=1)
+    beyond = np.stack([-boxes[:, 0], boxes[:, 2] - size[0], -boxes[:, 1], boxes[:, 3] - size[1]])
+    outside = np.maximum(beyond.max(axis=0), 0)
+    # one that is cut off is worse than any leader
+    prices = 50 * outside + FORBIDDEN * (outside > 0) + 20 * covered + np.array([far for _, far in found])
+    return [(float(prices[index]), found[index][0]) for index in np.argsort(prices, kind="stable")]
+
+
 def _best_place(
-    number: int, points: Sequence[tuple[float, float]], marks: Sequence[Box], text: str, placed: dict[int, Box],
-    size: tuple[float, float], taken: Sequence[Box],
+    number: int, points: Sequence[tuple[float, float]], marks: Sequence[Box], choices: Sequence[tuple[float, Box]],
+    placed: dict[int, Box],
 ) -> Box:  # fmt: skip
     x, y = points[number]
-    others = [mark for index, mark in enumerate(marks) if index != number]
-    # nearer to another mark than GAP, a label would be taken for that one's
-    near = [Box(one.left - GAP, one.top - GAP, one.right + GAP, one.bottom + GAP) for one in others]
-    blocked = [marks[number], *near, *taken]
-    leaders = [spot for index, box in placed.items() for spot in _leader(*points[index], box)]
-    best, least = None, float("inf")
-    for candidate, far in _candidates(x, y, len(text) * CHARACTER):
-        outside = max(0.0, -candidate.left, candidate.right - size[0], -candidate.top, candidate.bottom - size[1])
+    others = np.array([*(mark for index, mark in enumerate(marks) if index != number), *placed.values()]).reshape(-1, 4)
+    leaders = np.concatenate([np.empty((0, 2)), *(_leader(*points[index], box) for index, box in placed.items())])
+    best, least = choices[0][1], float("inf")
+    for price, candidate in choices:
+        if price >= least:
+            break
         hidden = sum(candidate.overlap(other) for other in placed.values())
-        # two texts on top of each other, or one cut off, are worse than any leader
-        price = 50 * outside + 20 * hidden + far + FORBIDDEN * (outside > 0) + FORBIDDEN * (hidden > 0)
-        if price < least:
-            price += 20 * sum(candidate.overlap(other) for other in blocked)
+        # two texts on top of each other are worse than any leader
+        price += 20 * hidden + FORBIDDEN * (hidden > 0)
         if price < least:
             spots = _leader(x, y, candidate)
-            price += CROSSING * (_crossed(spots, [*others, *placed.values()]) + _under(leaders, candidate))
-            price += CROSSING * sum(math.dist(one, other) < 3 for one in spots[::2] for other in leaders[::2]) / 2
+            crossed = _under(spots, others).any(axis=0).sum() + _under(leaders, np.array([candidate])).sum()
+            gaps = spots[::2, None] - leaders[None, ::2]
+            price += CROSSING * (float(crossed) + float(((gaps**2).sum(axis=2) < 9).sum()) / 2)
         if price < least:
             best, least = candidate, price
-    assert best is not None
     return best
 
 
-def _leader(x: float, y: float, box: Box) -> list[tuple[float, float]]:
-    """Return spots on the line from a point to its label; none where the label stands beside its point."""
+def _leader(x: float, y: float, box: Box) -> np.ndarray:
+    """Return spots (n, 2) on the line from a point to its label; none where the label stands beside its point."""
     end_x, end_y = min(max(x, box.left), box.right), min(max(y, box.top), box.bottom)
     steps = int(max(abs(end_x - x), abs(end_y - y)) / 3)
-    return [(x + (end_x - x) * i / steps, y + (end_y - y) * i / steps) for i in range(steps + 1)] if steps > 4 else []
+    share = np.arange(steps + 1)[:, None] / steps if steps > 4 else np.empty((0, 1))
+    line: np.ndarray = np.array([x, y]) + share * np.array([end_x - x, end_y - y])
+    return line
 
 
-def _crossed(spots: Sequence[tuple[float, float]], others: Sequence[Box]) -> int:
-    """Return how many boxes a leader crosses."""
-    return sum(_under(spots, other) > 0 for other in others)
-
-
-def _under(spots: Sequence[tuple[float, float]], box: Box) -> int:
-    return sum(box.left < px < box.right and box.top < py < box.bottom for px, py in spots)
+def _under(spots: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Return whether each spot lies under each box, shape (spots, boxes)."""
+    px, py = spots[:, :1], spots[:, 1:]
+    inside: np.ndarray = (boxes[:, 0] < px) & (px < boxes[:, 2]) & (boxes[:, 1] < py) & (py < boxes[:, 3])
+    return inside
 
 
 def _candidates(x: float, y: float, wide: float) -> list[tuple[Box, float]]:

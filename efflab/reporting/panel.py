@@ -101,7 +101,8 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
     law = _law(dense, axis)
     layers = _law_layers(alt, law, x, y, scale_x, scale_y) if law else []
     layers += _field_layers(alt, field, scale_x, scale_y)
-    arrows = _arrows(moved, dense, axis, x, y)
+    told = _told(moved)
+    arrows = _arrows(told, dense, axis, x, y)
     layers += _arrow_layers(alt, arrows, x, y, scale_x, scale_y)
     layers.append(_bar_layer(alt, moved, axis, scale_x, scale_y, across=False))
     if view.axis == "latency":
@@ -134,7 +135,7 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
     if law:
         ends = [(compute, law.error_at(compute)) for compute in (law.x_low, law.x_high)]
         lines += _along(*(pixel for compute, error in ends for pixel in (x.pixel(compute), y.pixel(error))))
-    labelled = [*_told(moved), *(row for row in dense if row["role"] == "baseline" or len(dense) <= MOST_DENSE)]
+    labelled = [*told, *(row for row in dense if row["role"] == "baseline" or len(dense) <= MOST_DENSE)]
     layers += _label_layers(alt, labelled, axis, x, y, scale_x, scale_y, lines)
     note = f"grey: dense family{_law_words(law)}" if law else "grey: dense models (too few for a law)"
     return alt.layer(*layers).properties(

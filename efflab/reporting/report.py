@@ -9,7 +9,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from efflab.errors import RequestError
 from efflab.reporting.columns import AXES
@@ -41,8 +41,15 @@ SECTIONS: tuple[Callable[[Asked], Section | None], ...] = (
 PLACE = ("study", "variant", "role", "baseline", "family", "task", "backend", "device", "batch_size", "machine")
 
 
-def write_report(study: Study, folder: Path, inferences: float = 1e9) -> list[Path]:
-    """Write the files of a report; return their paths.
+class Written(NamedTuple):
+    """The files of a report, and its headline sentences."""
+
+    paths: list[Path]
+    headlines: list[str]
+
+
+def write_report(study: Study, folder: Path, inferences: float = 1e9) -> Written:
+    """Write the files of a report.
 
     All are written beside their places and moved there at the end, so a full disk leaves an older report as it was.
     Raises RequestError where nothing was measured, the drawing library is missing, or the folder cannot be written.
@@ -77,7 +84,7 @@ def write_report(study: Study, folder: Path, inferences: float = 1e9) -> list[Pa
                 folder.rmdir()
         reason = (error.strerror or str(error)).lower()
         raise RequestError(f"cannot write the report to {folder}: {reason}; what was there is unchanged") from error
-    return [folder / name for name in names]
+    return Written([folder / name for name in names], told)
 
 
 def _draw(rows: list[Row]) -> Drawn:
@@ -89,7 +96,8 @@ def _draw(rows: list[Row]) -> Drawn:
     wanted = chart["$schema"].rsplit("/", 1)[-1].removeprefix("v").removesuffix(".json")
     known = vl_convert.get_vegalite_versions()
     version = next((one for one in known if one == ".".join(wanted.split(".")[:2])), None)
-    found = {view.title: frontier_view(rows, view).to_dict() for view in views(rows)}
+    # the schema of such panels has just been checked, and is slow to check
+    found = {view.title: _short(frontier_view(rows, view).to_dict(validate=False)) for view in views(rows)}
     return Drawn(
         picture=vl_convert.vegalite_to_svg(chart, vl_version=version),
         pixels=vl_convert.vegalite_to_png(chart, vl_version=version, scale=1.5),
@@ -97,6 +105,15 @@ def _draw(rows: list[Row]) -> Drawn:
         first=vl_convert.vegalite_to_svg(next(iter(found.values())), vl_version=version),
         library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version),
     )
+
+
+def _short(value: Any) -> Any:
+    """Return a specification with numbers of seven digits, which halves its size."""
+    if isinstance(value, dict):
+        return {key: _short(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_short(one) for one in value]
+    return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
 def provenance(study: Study) -> list[str]:

@@ -187,7 +187,7 @@ def test_a_study_without_family_or_variants_breaks_no_section(make: Any) -> None
 
 
 def test_sections_are_plain_data(tmp_path: Any) -> None:
-    paths = write_report(members_study(), tmp_path / "x")
+    paths = write_report(members_study(), tmp_path / "x").paths
     data = json.loads((tmp_path / "x" / "report.json").read_text())
     assert data["schema"] == 1
     assert data["sections"]["law"]["rows"][0]["verdict"] == "parallel"
