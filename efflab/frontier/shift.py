@@ -40,9 +40,12 @@ class Point(NamedTuple):
         """Return draws of log10(error), shape (seeds, draws); (1, 1) where there are none."""
         if self.error_draws is None:
             return np.array([[math.log10(self.error)]])
-        # a draw without any wrong example has no logarithm; it stands in as a tenth of the least error seen
-        seen = self.error_draws[self.error_draws > 0]
-        logs: np.ndarray = np.log10(np.maximum(self.error_draws, seen.min() / 10 if len(seen) else 1e-9))
+        errors = self.error_draws
+        if errors.min() <= 0:
+            # a draw without any wrong example has no logarithm; it stands in as a tenth of the least error seen
+            seen = errors[errors > 0]
+            errors = np.maximum(errors, seen.min() / 10 if len(seen) else 1e-9)
+        logs: np.ndarray = np.log10(errors)
         return logs
 
 

@@ -188,9 +188,12 @@ def mix_seeds(draws_by_seed: np.ndarray, seed: int = 0) -> np.ndarray:
     Student's t for the few seeds.
     """
     seeds, draws = draws_by_seed.shape
+    if seeds == 1:
+        alone: np.ndarray = draws_by_seed[0]
+        return alone
     everywhere: np.ndarray = draws_by_seed.mean(axis=0)
     means = draws_by_seed.mean(axis=1)
-    apart = float(means.var(ddof=1)) if seeds > 1 else 0.0
+    apart = float(means.var(ddof=1))
     if not apart > 0:
         return everywhere
     luck = float((draws_by_seed - everywhere).var(axis=1).mean()) * seeds / (seeds - 1)

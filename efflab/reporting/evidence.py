@@ -76,9 +76,16 @@ class Evidence:
         medians = []
         for latency in (theirs, mine):
             whole = n == len(latency["rounds_ms"])
-            samples = self.samples(latency) if whole else np.concatenate(latency["rounds_ms"][:n])
-            medians.append(float(np.median(samples)))
+            medians.append(
+                self.median(latency) if whole else float(np.median(np.concatenate(latency["rounds_ms"][:n])))
+            )
         return interval_of(medians[0] / medians[1], self.medians(theirs, n) / self.medians(mine, n))
+
+    def median(self, latency: Latency) -> float:
+        """Return a session's median time in ms."""
+        ordered = self.samples(latency)
+        middle = len(ordered) // 2
+        return float(ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2)
 
     def samples(self, latency: Latency) -> np.ndarray:
         """Return all times of a session in ms, sorted."""

@@ -240,5 +240,5 @@ def _compare_speed(cell: Cell, baseline: Cell, evidence: Evidence, noise: dict[t
     if row["theoretical_speedup"]:
         row["realisation"] = interval.value / row["theoretical_speedup"]
     if row["recovery_s"] is not None:
-        before, after = (float(np.median(evidence.samples(one))) / 1000 / row["batch_size"] for one in (theirs, mine))
+        before, after = (evidence.median(one) / 1000 / row["batch_size"] for one in (theirs, mine))
         row["break_even_time"] = break_even(row["recovery_s"], before, after, "seconds").inferences
