@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from worlds import World, study
+from simulation import World, study
 
 from efflab.frontier.shift import Shift
 
