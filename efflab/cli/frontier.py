@@ -83,6 +83,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _fit(args: argparse.Namespace) -> int:
     from efflab.errors import RequestError
+    from efflab.frontier.fit import FEW
     from efflab.frontier.points import read_points
     from efflab.frontier.reference import areas, record_file
 
@@ -97,7 +98,10 @@ def _fit(args: argparse.Namespace) -> int:
         file, args.compute, args.error or args.score, args.year, args.cluster, percent=bool(args.score)
     )
     facts = _floored(points) if args.floor else _fitted(points, args)
-    facts = {"file": file.name, "rows": points.rows, "left_out": points.left_out} | facts
+    facts = {
+        "file": file.name, "rows": points.rows, "left_out": points.left_out, "repeated": points.repeated,
+        "few": len(points.error) < FEW,
+    } | facts  # fmt: skip
     print(json.dumps(facts, indent=1) if args.format == "json" else _text(facts, args.compute))
     return 0
 
@@ -105,6 +109,7 @@ def _fit(args: argparse.Namespace) -> int:
 def _fitted(points: Points, args: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
+    from efflab.errors import RequestError
     from efflab.frontier.regression import bootstrap, intervals, least_squares, pareto, quantile_fit
 
     def refit(chosen: np.ndarray) -> Regression:
@@ -117,6 +122,8 @@ def _fitted(points: Points, args: argparse.Namespace) -> dict[str, Any]:
             return quantile_fit(x, e, args.quantile, year, args.form)
         return least_squares(x, e, year, args.form)
 
+    if points.cluster is not None and len(set(points.cluster)) < 2:
+        raise RequestError(f"all points are of one cluster in {args.cluster!r}; leave --cluster out")
     everything = np.arange(len(points.compute))
     fit = refit(everything)
     draws = bootstrap(refit, points.cluster or everything.tolist(), args.draws)
@@ -163,6 +170,10 @@ def _text(facts: dict[str, Any], compute: str) -> str:
     lines = [
         f"{facts['file']}: {facts['n']} of {facts['rows']} rows" + (f" (left out: {left_out})" if left_out else "")
     ]
+    if facts["repeated"]:
+        lines.append(f"{facts['repeated']} points stand more than once: intervals are too narrow by that")
+    if facts["few"]:
+        lines.append(f"few points (n = {facts['n']}): nothing should be built on this fit")
     if facts["form"] == "power with floor":
         low, high = facts["floor_interval"]
         lines.append(
@@ -185,7 +196,7 @@ def _text(facts: dict[str, Any], compute: str) -> str:
     )
     if not facts["significant"]:
         lines.append("the slope is not significant: nothing should be concluded from this fit")
-    if facts["power"] is not None:
+    elif facts["power"] is not None:
         lines.append(
             f"power {facts['power']:.1f}: a tenth of the error takes 10^{facts['power']:.1f} times the compute"
         )

@@ -37,6 +37,12 @@ class Points:
     rows: int
     left_out: dict[str, int]  # reason -> rows
 
+    @property
+    def repeated(self) -> int:
+        """How many points stand a second time, with equal compute, error and year."""
+        years = self.year if self.year is not None else np.zeros_like(self.error)
+        return len(self.error) - len({*zip(self.compute.tolist(), self.error.tolist(), years.tolist(), strict=True)})
+
 
 def read_points(
     path: Path, compute: str, error: str, year: str | None = None, cluster: str | None = None, percent: bool = False
@@ -60,7 +66,7 @@ def read_points(
         values = {name: _number(columns[name](cells)) for name in (compute, error, year) if name}
         blank = next((name for name, value in values.items() if value is None), None)
         if blank is not None:
-            left_out[f"no {blank}"] += 1
+            left_out[f"no number in {blank}"] += 1
             continue
         x, e = float(values[compute] or 0), float(values[error] or 0)
         e = 1 - e / 100 if percent else e

@@ -84,8 +84,8 @@ def _shift_lines(rows: Sequence[Row], everything: Sequence[Row]) -> list[str]:
     lines = ["shift M = speed-up x (error / the baseline's)**-power of the dense family's law; "
              "below 1, moving along that law gives more"]  # fmt: skip
     if any(NOT_MEASURABLE in one for one in flags):
-        lines.append("not measurable: the 95 % interval spans more than a factor of 100, "
-                     "or the slope of the family's law is not significant")  # fmt: skip
+        lines.append("not measurable: the 95 % interval spans more than a factor of 100, the slope of the "
+                     "family's law is not significant, or the family has fewer than 5 members")  # fmt: skip
     shown = [row["shift_latency_flags"] or "" for row in told if row["shift_latency"] is not None]
     used = [f"{sign} {words}" for words, sign in SIGNS.items() if any(words in one for one in shown)]
     if used:

@@ -1,7 +1,8 @@
 """Where each row stands: its shift against the dense family, on every axis of compute.
 
-A shift is not measurable, and is not given as a number, where the law's slope is not significant or where the 95 %
-interval spans more than a factor of 100. Where a larger dense model is faster than a smaller one it is flagged.
+A shift is not measurable, and is not given as a number, where the family has fewer than five members, the law's slope is
+not significant, or the 95 % interval spans more than a factor of 100. Where a larger dense model is faster than a smaller
+one it is flagged.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from efflab.errors import RequestError
+from efflab.frontier.fit import FEW
 from efflab.frontier.shift import Family, Point, Shift, family_of, shift_of
 from efflab.profiling.statistics import Interval
 from efflab.reporting.columns import AXES
@@ -139,6 +141,8 @@ def _interval(row: dict[str, Any], name: str, interval: Interval, unit: float = 
 
 def _not_measurable(family: Family, interval: Interval) -> str | None:
     """Say why a shift is no number, or None."""
+    if family.law.n < FEW:
+        return f"the family has {family.law.n} members, a shift takes {FEW}"
     if not family.law.significant:
         return "the slope of the family's law is not significant"
     if not interval.high <= MOST_SPAN * interval.low:

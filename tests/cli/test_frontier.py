@@ -19,7 +19,7 @@ def table(in_folder):
 def test_fit_says_the_law_its_errors_and_what_was_left_out(table):
     done = efflab("frontier", "fit", "t.csv", "--compute", "flop", "--score", "top1", "--at", "1e22", cwd=table)
     assert done.returncode == 0, done.stderr
-    assert "t.csv: 24 of 25 rows (left out: 1 with no flop)" in done.stdout
+    assert "t.csv: 24 of 25 rows (left out: 1 with no number in flop)" in done.stdout
     assert "power 12." in done.stdout
     assert "for one more model, extrapolated" in done.stdout
 
@@ -60,3 +60,29 @@ def test_records_are_listed_shown_and_fitted(in_folder):
     assert "cifar10.csv: 11 of 11 rows" in fitted.stdout
     wrong = efflab("frontier", "show", "cocoo", cwd=in_folder)
     assert (wrong.returncode, "did you mean 'coco'" in wrong.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "more", "code", "words"),
+    [
+        ("1,0.5 0,0.4 10,0.3", (), 2, "p.csv:3: c must be above 0 (found 0)"),
+        ("1,0.5 -3,0.4 10,0.3", (), 2, "p.csv:3: c must be above 0 (found -3)"),
+        ("1,0.5 3,0 10,0.3", (), 2, "p.csv:3: e gives an error of 0"),
+        ("1,0.5 3,1 10,0.3", (), 2, "p.csv:3: e gives an error of 1"),
+        ("1,0.5", (), 2, "needs at least 3 points (found 1)"),
+        ("2,0.5 2,0.5 2,0.5 2,0.5", (), 2, "all points have the same compute"),
+        ("nan,0.6 1,0.5 10,0.4 100,0.3 1000,0.2", (), 0, "left out: 1 with no number in c"),
+        ("1,0.5 10,0.4 100,0.3 1000,0.2", (), 0, "few points (n = 4)"),
+        ("1,0.5 1,0.5 10,0.3 10,0.3 100,0.2 100,0.2", (), 0, "3 points stand more than once"),
+        ("1,0.5 10,0.5 100,0.5 1000,0.5 2000,0.5", (), 0, "the slope is not significant"),
+        ("1,0.5 10,0.4 100,0.3 1000,0.2", ("--cluster", "g"), 2, "all points are of one cluster in 'g'"),
+    ],
+)
+def test_points_that_carry_no_fit_are_refused_or_flagged(tmp_path, rows, more, code, words):
+    lines = "\n".join(f"{row},same" for row in rows.split())
+    (tmp_path / "p.csv").write_text(f"c,e,g\n{lines}\n")
+    done = efflab("frontier", "fit", "p.csv", "--compute", "c", "--error", "e", *more, cwd=tmp_path)
+    assert done.returncode == code
+    assert words in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "power" not in done.stdout or "significant" not in done.stdout

@@ -19,7 +19,7 @@ def test_rows_without_a_value_are_counted(table):
         table("model,macs,err,when\na,1e6,0.2,2015\nb,,0.1,2016\nc,2e6,,2016\nd,3e6,0.1,\n"), "macs", "err", "when"
     )
     assert points.names == ("a",)
-    assert points.left_out == {"no macs": 1, "no err": 1, "no when": 1}
+    assert points.left_out == {f"no number in {name}": 1 for name in ("macs", "err", "when")}
     assert points.rows == 4
 
 

@@ -50,7 +50,9 @@ def opened(browser: Any, page: Path) -> Any:
 
     browser.set_window_size(1200, 900)
     browser.get(page.as_uri())
-    WebDriverWait(browser, 20).until(lambda driver: titles(driver) and driver.find_elements("css selector", ".vega-embed"))
+    WebDriverWait(browser, 20).until(
+        lambda driver: titles(driver) and driver.find_elements("css selector", ".vega-embed")
+    )
     return browser
 
 
@@ -59,7 +61,9 @@ def titles(browser: Any) -> str:
 
 
 def column(browser: Any, index: int) -> list[str]:
-    script = "return [...document.querySelectorAll('#rows tbody tr')].map(row => row.children[arguments[0]].dataset.value)"
+    script = (
+        "return [...document.querySelectorAll('#rows tbody tr')].map(row => row.children[arguments[0]].dataset.value)"
+    )
     return list(browser.execute_script(script, index))
 
 
@@ -80,7 +84,9 @@ def test_the_axis_is_switched(opened: Any) -> None:
 
     choice = Select(opened.find_element("id", "view"))
     names = [option.text for option in choice.options]
-    assert {"Error against measured time, on torch, batch 1", "Error against bit-operations, on onnxruntime"} <= {*names}
+    assert {"Error against measured time, on torch, batch 1", "Error against bit-operations, on onnxruntime"} <= {
+        *names
+    }
     for name in names:
         choice.select_by_visible_text(name)
         WebDriverWait(opened, 10).until(lambda driver, wanted=name: wanted in titles(driver))
