@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from efflab.errors import RequestError, nearest
-from efflab.plan import Plan
+from efflab.plan import Plan, Row
 
 
 def narrowed(plan: Plan, part: Plan, finished: set[str]) -> Plan:
@@ -31,8 +31,8 @@ def stages_to_force(plan: Plan, names: list[str]) -> set[str]:
     """Return the stages to do again: those of the named variants from their own first step on, or all."""
     if not names:
         return set(plan.stages)
-    rows = [row for row in plan.rows if row.variant in names or row.variant.split("[")[0] in names]
-    missing = [name for name in names if not any(name in (row.variant, row.variant.split("[")[0]) for row in rows)]
+    rows = [row for row in plan.rows if _names(row) & {*names}]
+    missing = [name for name in names if not any(name in _names(row) for row in rows)]
     if missing:
         raise RequestError(
             f"unknown variant {missing[0]!r} in --force; {nearest(missing[0], {row.variant for row in plan.rows})}"
@@ -40,3 +40,9 @@ def stages_to_force(plan: Plan, names: list[str]) -> set[str]:
     others = {stage for row in plan.rows if row not in rows for stage in row.made}
     forced = {stage for row in rows for stage in (*row.made, row.quality, *row.latency.values()) if stage}
     return forced - others
+
+
+def _names(row: Row) -> set[str]:
+    """Return what a row goes by: its own name, without its baseline's, and that of the variant in the recipe."""
+    own = row.variant.split("@")[0]
+    return {row.variant, own, own.split("[")[0]}

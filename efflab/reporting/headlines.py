@@ -11,6 +11,7 @@ from efflab.reporting.standing import NOT_MEASURABLE, NOT_MONOTONIC
 from efflab.reporting.table import difference, ratio, show
 
 Row = dict[str, Any]
+RANDOM = "~random"  # what the name of a control has beside that of its claim
 KEPT = ("better", "no difference", "within margin")
 
 
@@ -163,7 +164,7 @@ def _controls(rows: list[Row]) -> list[str]:
     pairs = []
     for control in (row for row in rows if row["role"] == "control" and row["shift_latency"] is not None):
         for row in rows:
-            same = row["role"] == "variant" and row["variant"] == control["variant"].rsplit("~", 1)[0]
+            same = row["role"] == "variant" and row["variant"] == control["variant"].replace(RANDOM, "")
             steady = NOT_MONOTONIC not in (row["shift_latency_flags"] or "")
             if same and place_of(row) == place_of(control) and row["shift_latency"] is not None and steady:
                 pairs.append((row, control))

@@ -135,10 +135,13 @@ def _candidates(x: float, y: float, wide: float) -> list[tuple[Box, float]]:
 
 
 def short_names(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the label of each row; dense models of one family go by what tells them apart, e.g. w16."""
+    """Return the label of each row; dense models of one family go by what tells them apart, e.g. w16 and prune50@w16."""
     dense = [row["variant"] for row in rows if row["role"] in ("baseline", "dense")]
     same = takewhile(lambda parts: len(set(parts)) == 1, zip(*(name.split("-") for name in dense), strict=False))
     shared = "".join(f"{parts[0]}-" for parts in same) if len(dense) > 1 else ""
-    return [
-        row["variant"].removeprefix(shared) if row["role"] in ("baseline", "dense") else row["variant"] for row in rows
-    ]
+    names = []
+    for row in rows:
+        variant, at, baseline = row["variant"].partition("@")
+        variant = variant.removeprefix(shared) if row["role"] in ("baseline", "dense") else variant
+        names.append(variant + at + baseline.removeprefix(shared))
+    return names

@@ -36,3 +36,12 @@ def test_the_largest_shift_is_the_largest_of_the_certain_ones() -> None:
     vague = record("vague", 1e6, 0.06, latency_ms=1.0, noise_seed=5, examples=60)
     line = next(line for line in told(vague).splitlines() if line.startswith("Largest certain shift"))
     assert "prune50-int8 on onnxruntime, batch 1" in line
+
+
+def test_controls_of_several_baselines_stand_beside_their_own_claim() -> None:
+    macs = FAMILY[BASELINE] / 2
+    pair = [
+        record("thin@net-w24", macs, error_at(macs * 1.6), latency_ms=2.4, noise_seed=3),
+        record("thin~random@net-w24", macs, error_at(macs * 0.6), role="control", latency_ms=2.4, noise_seed=4),
+    ]
+    assert "thin@net-w24 on torch, batch 1 has 1.2x" in told(*pair)

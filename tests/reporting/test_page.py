@@ -130,11 +130,14 @@ def test_overlap_by_hand() -> None:
 
 
 def test_dense_models_go_by_what_tells_them_apart() -> None:
-    names = {"net-small-w4": "dense", "net-small-w11": "baseline", "net-small-x": "variant"}
+    names = {
+        "net-small-w4": "dense", "net-small-w11": "baseline", "net-small-x": "variant", "x@net-small-w11": "variant",
+    }  # fmt: skip
     assert short_names([{"variant": name, "role": role} for name, role in names.items()]) == [
         "w4",
         "w11",
         "net-small-x",
+        "x@w11",
     ]
 
 
