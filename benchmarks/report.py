@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,25 @@ def seconds(words: list[str]) -> float:
     return time.perf_counter() - start
 
 
+def first_paint_ms(page: Path) -> float | None:
+    """Milliseconds until headless Chromium has painted the page's first content, where there is a Chromium."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        return None
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"):
+        options.add_argument(flag)
+    browser = webdriver.Chrome(options=options, service=Service(driver))
+    browser.get(page.as_uri())
+    found = browser.execute_script("return performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    browser.quit()
+    return float(found)
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         small, large = Path(folder, "small.json"), Path(folder, "large.json")
@@ -63,6 +83,8 @@ def main() -> None:
             f"efflab report, 1,000 profiles, 2,000 draws: {seconds(['report', str(small), '--out', f'{folder}/r']):.1f} s"
         )
         print(f"page: {Path(folder, 'r', 'index.html').stat().st_size / 1e6:.2f} MB")
+        paint = first_paint_ms(Path(folder, "r", "index.html"))
+        print("first paint: no Chromium here" if paint is None else f"first paint, the figure in it: {paint:.0f} ms")
         print(f"efflab compare, 10,000 profiles: {seconds(['compare', str(large)]):.1f} s")
 
 

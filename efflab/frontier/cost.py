@@ -41,3 +41,14 @@ class LifeCycle:
     def amortised(self) -> float:
         """What an inference costs with its share of what was spent once."""
         return self.total / self.inferences
+
+    def against(self, other: LifeCycle) -> str:
+        """Say from or up to how many inferences this costs less than another, both in one unit."""
+        once, each = self.once - other.once, self.each - other.each
+        if once == each == 0:
+            return "the same"
+        if once <= 0 and each <= 0:
+            return "always cheaper"
+        if once >= 0 and each >= 0:
+            return "never cheaper"
+        return f"cheaper {'from' if each < 0 else 'up to'} {-once / each:.3g} inferences{' on' if each < 0 else ''}"

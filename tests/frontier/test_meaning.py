@@ -79,3 +79,8 @@ def test_the_field_of_cifar10_and_the_worked_example_of_the_paper_exponent() -> 
 def test_life_cycle() -> None:
     whole = LifeCycle(once=100, each=2, inferences=50)
     assert (whole.total, whole.amortised) == (200, 4)
+    assert whole.against(LifeCycle(0, 4, 50)) == "cheaper from 50 inferences on"
+    assert whole.against(LifeCycle(300, 1, 50)) == "cheaper up to 200 inferences"
+    assert whole.against(LifeCycle(100, 3, 50)) == "always cheaper"
+    assert whole.against(LifeCycle(50, 2, 50)) == "never cheaper"
+    assert whole.against(whole) == "the same"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from efflab.frontier.cost import LifeCycle, break_even
+from efflab.frontier.cost import LifeCycle
 from efflab.frontier.meaning import constants
 from efflab.reporting.headlines import best_of
 from efflab.reporting.numbers import si
@@ -36,20 +36,21 @@ def life(asked: Asked) -> Section | None:
             key=lambda one: float(one["latency_ms_p50"]), default=None,
         )  # fmt: skip
         own = _macs(row, row["recovery_macs"], n)
-        against_base = break_even(row["recovery_macs"] or 0.0, base["macs"], row["macs"])
+        other = _macs(rival, rival["training_macs"], n) if rival else None
         facts = {
             "variant": row["variant"], "inferences": n, "macs": own.total, "macs_kept": _macs(base, 0.0, n).total,
-            "macs_dense": _macs(rival, rival["training_macs"], n).total if rival else None,
+            "macs_dense": other.total if other else None, "against_dense": own.against(other) if other else None,
             "dense": rival["variant"] if rival else None, "hours": _hours(row, row["recovery_s"], n),
             "hours_kept": _hours(base, 0.0, n), "amortised_macs": own.amortised,
-            "break_even": against_base.inferences, "break_even_time": row["break_even_time"],
+            "break_even": row["break_even"], "break_even_time": row["break_even_time"],
             "kg_co2": _kg_co2(row, n), "kg_co2_kept": _kg_co2(base, n),
         }  # fmt: skip
         data.append(facts)
         table.append(
             (row["variant"], si(own.total), si(facts["macs_kept"]),
-             f"{si(facts['macs_dense'])} ({rival['variant']})" if rival else "no dense member is as good",
-             against_base.words, f"{facts['hours']:.3g}", f"{facts['hours_kept']:.3g}",
+             f"{si(other.total)} ({rival['variant']})" if rival and other else "no dense member is as good",
+             own.against(other) if other else "", row["break_even_words"] or "",
+             f"{facts['hours']:.3g}", f"{facts['hours_kept']:.3g}",
              _inferences(row["break_even_time"]), _co2(facts["kg_co2"], facts["kg_co2_kept"]))
         )  # fmt: skip
     if not table:
@@ -58,8 +59,8 @@ def life(asked: Asked) -> Section | None:
     methods = {str(row["energy_method"]) for row in moved if row["energy_method"]}
     return Section(
         "life", f"Over {si(n)} inferences, {place(best)}",
-        heads=("variant", "MACs, all", "baseline kept", "smaller dense model, trained first", "pays for its recovery", "hours",
-               "hours, baseline kept", "in time, after inferences", "kg CO2, kept"),
+        heads=("variant", "MACs, all", "baseline kept", "dense model as good, trained first", "against that",
+               "pays for its recovery", "hours", "hours, baseline kept", "in time, after inferences", "kg CO2, kept"),
         table=tuple(table), data=tuple(data),
         notes=(f"MACs of the steps' training and of {si(n)} inferences; hours of this machine at this batch size, the steps' own "
                f"time included. The baseline's training is spent in all cases. CO2: {'; '.join(sorted(methods)) or 'no energy'}; "
