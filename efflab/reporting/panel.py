@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from efflab.errors import RequestError
 from efflab.frontier.fit import PowerLaw, fit_power_law
 from efflab.reporting.columns import AXES
+from efflab.reporting.geometry import Arrow, Scale, along, arrows_of, ticks
 from efflab.reporting.labels import MARK, Box, place_labels, short_names
 from efflab.reporting.table import difference, ratio, shift
 
@@ -59,28 +60,6 @@ def technique_of(row: Row) -> str:
     return f"{name} (control)" if row["role"] == "control" else name
 
 
-class _Scale:
-    """A log axis in pixels, with room around the values."""
-
-    def __init__(self, values: list[float], length: float, flip: bool, room: tuple[float, float] = (0.08, 0.08)):
-        low, high = math.log10(min(values)), math.log10(max(values))
-        span = max(high - low, 0.1)
-        self.low, self.high = low - room[0] * span, high + room[1] * span
-        self.length, self.flip = length, flip
-
-    @property
-    def domain(self) -> list[float]:
-        return [10**self.low, 10**self.high]
-
-    def pixel(self, value: float) -> float:
-        share = (math.log10(value) - self.low) / (self.high - self.low)
-        return self.length * (1 - share if self.flip else share)
-
-    def value(self, pixel: float) -> float:
-        share = 1 - pixel / self.length if self.flip else pixel / self.length
-        return float(10 ** (self.low + share * (self.high - self.low)))
-
-
 def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: Sequence[Mark] = ()) -> Any:
     """Return one panel: error against one axis of compute for the rows of one backend and batch size.
 
@@ -89,20 +68,20 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
     axis = AXES[view.axis].column
     dense = sorted((row for row in rows if row["role"] in ("baseline", "dense")), key=lambda row: float(row[axis]))
     moved = [row for row in rows if row["role"] in ("variant", "control")]
-    x = _Scale([*(row[axis] for row in rows), *(mark.compute for mark in field)], WIDTH, flip=False)
+    x = Scale([*(row[axis] for row in rows), *(mark.compute for mark in field)], WIDTH, flip=False)
     errors = [row[f"error{end}"] or row["error"] for row in rows for end in ("_low", "_high")]
-    y = _Scale([*errors, *(mark.error for mark in field)], HEIGHT, flip=True)
+    y = Scale([*errors, *(mark.error for mark in field)], HEIGHT, flip=True)
     scale_x = alt.X(
         "x:Q", title=TITLES[view.axis].format(batch=view.batch), scale=_log(alt, x.domain),
         axis=alt.Axis(format="~g" if view.axis in ("latency", "energy") else "~s", tickCount=5),
     )  # fmt: skip
     scale_y = alt.Y("y:Q", title="test error, %", scale=_log(alt, [100 * edge for edge in y.domain]),
-                    axis=alt.Axis(format="~g", values=_ticks(*y.domain)))  # fmt: skip
+                    axis=alt.Axis(format="~g", values=ticks(*y.domain)))  # fmt: skip
     law = _law(dense, axis)
     layers = _law_layers(alt, law, x, y, scale_x, scale_y) if law else []
     layers += _field_layers(alt, field, scale_x, scale_y)
     told = _told(moved)
-    arrows = _arrows(told, dense, axis, x, y)
+    arrows = arrows_of(told, dense, axis, x, y)
     layers += _arrow_layers(alt, arrows, x, y, scale_x, scale_y)
     layers.append(_bar_layer(alt, moved, axis, scale_x, scale_y, across=False))
     if view.axis == "latency":
@@ -131,10 +110,10 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
             shape=alt.Shape("technique:N", scale=alt.Scale(**known, range=_cycle(SHAPES, techniques)), title=None),
         )
     )
-    lines = [box for arrow in arrows for box in _along(*arrow)]
+    lines = [box for arrow in arrows for box in along(*arrow)]
     if law:
         ends = [(compute, law.error_at(compute)) for compute in (law.x_low, law.x_high)]
-        lines += _along(*(pixel for compute, error in ends for pixel in (x.pixel(compute), y.pixel(error))))
+        lines += along(*(pixel for compute, error in ends for pixel in (x.pixel(compute), y.pixel(error))))
     labelled = [*told, *(row for row in dense if row["role"] == "baseline" or len(dense) <= MOST_DENSE)]
     layers += _label_layers(alt, labelled, axis, x, y, scale_x, scale_y, lines)
     note = f"grey: dense family{_law_words(law)}" if law else "grey: dense models (too few for a law)"
@@ -168,12 +147,6 @@ def _cycle(items: tuple[str, ...], names: list[str]) -> list[str]:
     return [items[index % len(items)] for index in range(len(names))]
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    steps = [mantissa * 10.0**power for power in range(-6, 3) for mantissa in (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)]
-    inside = [step for step in steps if 100 * low <= step <= 100 * high]
-    return inside if len(inside) <= 9 else [step for step in inside if str(step)[0] in "125"]
-
-
 def _law(dense: list[Row], axis: str) -> PowerLaw | None:
     try:
         return fit_power_law([row[axis] for row in dense], [row["error"] for row in dense])
@@ -187,7 +160,7 @@ def _law_words(law: PowerLaw) -> str:
     return f", its law and 95 % band{halving}{weak}"
 
 
-def _law_layers(alt: Any, law: PowerLaw, x: _Scale, y: _Scale, scale_x: Any, scale_y: Any) -> list[Any]:
+def _law_layers(alt: Any, law: PowerLaw, x: Scale, y: Scale, scale_x: Any, scale_y: Any) -> list[Any]:
     values = []
     for step in range(41):
         compute = x.value(step / 40 * WIDTH)
@@ -216,43 +189,14 @@ def _mark(row: Row, axis: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _nested(marks: list[dict[str, Any]], x: _Scale, y: _Scale) -> list[dict[str, Any]]:
+def _nested(marks: list[dict[str, Any]], x: Scale, y: Scale) -> list[dict[str, Any]]:
     """Return marks, drawn first to last, each larger for every later one on top of it, so that none is hidden."""
     spots = [(x.pixel(mark["x"]), y.pixel(mark["y"] / 100)) for mark in marks]
     covered = [sum(math.dist(spot, later) < MARK for later in spots[index + 1 :]) for index, spot in enumerate(spots)]
     return [{**mark, "size": 85 * (1 + 1.3 * on_top)} for mark, on_top in zip(marks, covered, strict=True)]
 
 
-Arrow = tuple[float, float, float, float]  # from x, y to x, y in pixels
-
-
-def _arrows(moved: list[Row], dense: list[Row], axis: str, x: _Scale, y: _Scale) -> list[Arrow]:
-    """Return arrows from the baseline to each variant, stopping short of both marks."""
-    base = {name: row for row in dense if row["role"] == "baseline" for name in (row["variant"], row["baseline"])}
-    arrows = []
-    for row in moved:
-        start = base.get(row["baseline"])
-        if start is None:
-            continue
-        ax, ay = x.pixel(start[axis]), y.pixel(start["error"])
-        dx, dy = x.pixel(row[axis]) - ax, y.pixel(row["error"]) - ay
-        length = math.hypot(dx, dy)
-        if length >= 30:
-            near, far = 6 / length, 1 - 9 / length
-            arrows.append((ax + near * dx, ay + near * dy, ax + far * dx, ay + far * dy))
-    return arrows
-
-
-def _along(start_x: float, start_y: float, end_x: float, end_y: float) -> list[Box]:
-    """Return small boxes along a line, which labels then avoid."""
-    steps = max(1, int(math.hypot(end_x - start_x, end_y - start_y) / 6))
-    spots = [
-        (start_x + (end_x - start_x) * i / steps, start_y + (end_y - start_y) * i / steps) for i in range(steps + 1)
-    ]
-    return [Box(px - 1.5, py - 1.5, px + 1.5, py + 1.5) for px, py in spots]
-
-
-def _arrow_layers(alt: Any, arrows: list[Arrow], x: _Scale, y: _Scale, scale_x: Any, scale_y: Any) -> list[Any]:
+def _arrow_layers(alt: Any, arrows: list[Arrow], x: Scale, y: Scale, scale_x: Any, scale_y: Any) -> list[Any]:
     shafts = [
         {"x": x.value(ax), "y": 100 * y.value(ay), "x2": x.value(bx), "y2": 100 * y.value(by)}
         for ax, ay, bx, by in arrows
@@ -282,7 +226,7 @@ def _bar_layer(alt: Any, rows: list[Row], axis: str, scale_x: Any, scale_y: Any,
 
 
 def _label_layers(
-    alt: Any, rows: list[Row], axis: str, x: _Scale, y: _Scale, scale_x: Any, scale_y: Any, lines: list[Box]
+    alt: Any, rows: list[Row], axis: str, x: Scale, y: Scale, scale_x: Any, scale_y: Any, lines: list[Box]
 ) -> list[Any]:
     points = [(x.pixel(row[axis]), y.pixel(row["error"])) for row in rows]
     bars = [
