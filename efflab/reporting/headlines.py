@@ -18,9 +18,8 @@ KEPT = ("better", "no difference", "within margin")
 def headlines(rows: list[Row]) -> list[str]:
     """Return sentences computed from the rows, the most telling first."""
     variants = [row for row in rows if row["role"] == "variant" and row["speedup"] is not None]
-    sentences = [sentence for sentence in (_best(variants), _overtaken(variants)) if sentence]
-    sentences += _beaten(rows) + _shifts(variants) + _controls(rows) + _uneven(rows) + _theory(variants)
-    sentences += _useless(variants)
+    first = [sentence for sentence in (_best(variants), *_shifts(variants), _overtaken(variants)) if sentence]
+    sentences = first + _beaten(rows) + _controls(rows) + _uneven(rows) + _theory(variants) + _useless(variants)
     lost = [row for row in rows if row["status"] != "ok"]
     if lost:
         names = ", ".join(f"{row['variant']} on {row['backend']}" for row in lost[:4])
