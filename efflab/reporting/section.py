@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +68,6 @@ def markdown(section: Section) -> str:
     return "\n\n".join(parts)
 
 
-def grid(rows: Sequence[Row], columns: Sequence[tuple[str, str]]) -> tuple[tuple[str, ...], ...]:
-    """Return shown cells of data rows: (key, format) each; a missing value is an empty cell."""
-    return tuple(tuple("" if row.get(key) is None else format(row[key], form) for key, form in columns) for row in rows)
+def tally(words: Iterable[str]) -> str:
+    """Return how often each word occurs: 3 parallel, 1 undecided."""
+    return ", ".join(f"{count} {word}" for word, count in Counter(words).items())

@@ -8,7 +8,7 @@ import numpy as np
 
 from efflab.profiling.statistics import Interval, interval_of
 from efflab.reporting.columns import AXES
-from efflab.reporting.section import Asked, Section, ends, multiplier, place
+from efflab.reporting.section import Asked, Section, ends, multiplier, place, tally
 from efflab.reporting.standing import Placed
 
 SHOWN = ("macs", "latency")
@@ -41,10 +41,7 @@ def composition(asked: Asked) -> Section | None:
                 multiplier(whole.shift.multiplier), f"{facts['product']:.2f}x", multiplier(ratio), facts["verdict"],
             )
         )  # fmt: skip
-    counts = {
-        word: sum(one["verdict"] == word for one in data) for word in dict.fromkeys(one["verdict"] for one in data)
-    }
-    told = ", ".join(f"{count} {word}" for word, count in counts.items())
+    told = tally(one["verdict"] for one in data)
     return Section(
         "composition", "Composition", sentences=(f"Of {len(data)} compositions measured here: {told}.",),
         heads=("what", "axis", "where", "M measured", "product of both", "ratio", ""), table=tuple(table), data=tuple(data),

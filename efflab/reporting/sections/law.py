@@ -8,7 +8,7 @@ from efflab.errors import RequestError
 from efflab.frontier.change import law_change
 from efflab.frontier.fit import FEWEST
 from efflab.reporting.columns import AXES
-from efflab.reporting.section import Asked, Section, ends, place
+from efflab.reporting.section import Asked, Section, ends, place, tally
 from efflab.reporting.standing import NOT_MONOTONIC, Placed
 
 SHOWN = ("macs", "latency")
@@ -43,10 +43,7 @@ def law(asked: Asked) -> Section | None:
         )  # fmt: skip
     if not table:
         return None
-    counts = {
-        word: sum(one["verdict"] == word for one in data) for word in dict.fromkeys(one["verdict"] for one in data)
-    }
-    told = ", ".join(f"{count} {word}" for word, count in counts.items())
+    told = tally(one["verdict"] for one in data)
     return Section(
         "law", "Does the law itself change?", sentences=(f"Of {len(data)} tests: {told}.",) if data else (),
         heads=("technique", "axis", "where", "b dense", "b treated", "difference [95 %]", ""),
