@@ -20,7 +20,7 @@ SHAPES = ("circle", "square", "triangle-up", "cross", "triangle-down", "diamond"
 GREY, INK = "#8A8A8A", "#222222"
 WIDTH, HEIGHT = 430, 330
 MOST_DENSE = 8  # dense models with a label each
-MOST_LABELS = 24  # of variants; the others tell their names where a pointer rests on them
+MOST_LABELS, MOST_ARROWS = 14, 40  # of variants; the others tell their names where a pointer rests on them
 SUPPORT = ("finetune", "export_onnx")  # steps that prepare or repair, and do not name a technique
 TITLES = {
     "macs": "MACs of one example", "bits": "bit-operations of one example", "bytes": "bytes on disk",
@@ -80,8 +80,7 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
     law = _law(dense, axis)
     layers = _law_layers(alt, law, x, y, scale_x, scale_y) if law else []
     layers += _field_layers(alt, field, scale_x, scale_y)
-    told = _told(moved)
-    arrows = arrows_of(told, dense, axis, x, y)
+    arrows = arrows_of(_foremost(moved, MOST_ARROWS), dense, axis, x, y)
     layers += _arrow_layers(alt, arrows, x, y, scale_x, scale_y)
     layers.append(_bar_layer(alt, moved, axis, scale_x, scale_y, across=False))
     if view.axis == "latency":
@@ -114,7 +113,10 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
     if law:
         ends = [(compute, law.error_at(compute)) for compute in (law.x_low, law.x_high)]
         lines += along(*(pixel for compute, error in ends for pixel in (x.pixel(compute), y.pixel(error))))
-    labelled = [*told, *(row for row in dense if row["role"] == "baseline" or len(dense) <= MOST_DENSE)]
+    labelled = [
+        *_foremost(moved, MOST_LABELS),
+        *(row for row in dense if row["role"] == "baseline" or len(dense) <= MOST_DENSE),
+    ]
     layers += _label_layers(alt, labelled, axis, x, y, scale_x, scale_y, lines)
     note = f"grey: dense family{_law_words(law)}" if law else "grey: dense models (too few for a law)"
     return alt.layer(*layers).properties(
@@ -122,10 +124,10 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
     )
 
 
-def _told(moved: list[Row]) -> list[Row]:
-    """Return the variants that get a label: those that no other beats first, then the rest, controls last."""
-    ordered = sorted(moved, key=lambda row: (row["role"] == "control", not row["pareto"]))
-    return [row for row in moved if row in ordered[:MOST_LABELS]]
+def _foremost(moved: list[Row], most: int) -> list[Row]:
+    """Return the variants to be told apart: those that no other beats first, then the rest, controls last."""
+    ordered = sorted(moved, key=lambda row: (row["role"] == "control", not row["pareto"]))[:most]
+    return [row for row in moved if any(row is one for one in ordered)]
 
 
 def _field_layers(alt: Any, field: Sequence[Mark], scale_x: Any, scale_y: Any) -> list[Any]:
