@@ -69,10 +69,14 @@ class RecipeSpec(Settings):
     def _one_source(self) -> RecipeSpec:
         if (self.baseline is None) == (self.family is None):
             raise ValueError("give either baseline (a card, or a list of cards) or family (all its members)")
-        names = self.cards()
-        if len(set(names)) != len(names):
-            raise ValueError(f"baseline names {next(name for name in names if names.count(name) > 1)!r} twice")
         return self
+
+    @field_validator("baseline")
+    @classmethod
+    def _named_once(cls, given: str | list[str] | None) -> str | list[str] | None:
+        if isinstance(given, list) and len(set(given)) != len(given):
+            raise ValueError(f"names {next(name for name in given if given.count(name) > 1)!r} twice")
+        return given
 
     def cards(self) -> list[str]:
         """Return the names of the baselines' cards, where they are named one by one."""

@@ -107,6 +107,8 @@ def _rows(path: Path) -> tuple[list[tuple[int, Cells]], dict[str, Column]]:
             for row in reader
         ]
         header = list(reader.fieldnames or ())
+    except FileNotFoundError as error:
+        raise RequestError(Problem(str(path), "there is no such file")) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RequestError(Problem(str(path), f"not a readable CSV file ({error})")) from error
     columns = {name: _plain(name) for name in header}
