@@ -41,7 +41,7 @@ def test_fit_as_json_with_years(table):
         (["t.csv", "--compute", "flop", "--score", "top1", "--quantile", "2"], "between 0 and 1"),
         (["t.csv", "--compute", "flop", "--score", "top1", "--draws", "1"], "--draws"),
         (["t.csv", "--compute", "flop", "--score", "top1", "--floor", "--year", "year"], "leave out --year"),
-        (["none.csv", "--compute", "flop", "--score", "top1"], "not a readable CSV"),
+        (["none.csv", "--compute", "flop", "--score", "top1"], "there is no such file"),
     ],
 )
 def test_wrong_requests(table, words, said):

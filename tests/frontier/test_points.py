@@ -57,5 +57,5 @@ def test_tables_of_the_authors_have_derived_columns_and_nested_headers(table):
 def test_bad_tables_are_refused_in_words(table, text, words):
     with pytest.raises(RequestError, match=words):
         read_points(table(text), "macs", "err")
-    with pytest.raises(RequestError, match="not a readable CSV"):
+    with pytest.raises(RequestError, match="there is no such file"):
         read_points(table(text).with_name("none.csv"), "macs", "err")
