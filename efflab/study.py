@@ -187,12 +187,28 @@ def _damage(study: dict[str, Any]) -> str:
         for name, part in _PARTS.items():
             if not wrong and name in record:
                 wrong = _lacks(record[name], dict.fromkeys(part.__required_keys__, object), name)
-        rounds = record.get("latency", {"rounds_ms": []})["rounds_ms"] if not wrong else []
-        if not isinstance(rounds, list) or not all(isinstance(times, list) for times in rounds):
-            wrong = "latency.rounds_ms must be a list of lists"
+        wrong = wrong or _odd_numbers(record)
         if wrong:
             return f"{place}: {wrong}"
     return ""
+
+
+def _odd_numbers(record: dict[str, Any]) -> str:
+    """Return the first number of a record's parts that is none, or ""."""
+    work = record.get("work", {})
+    for name in ("macs", "effective_macs", "bit_operations", "params", "nonzero_params", "artefact_bytes", "coverage"):
+        if name in work and type(work[name]) not in (int, float):
+            return f"work.{name} must be a number"
+    value = record.get("quality", {"value": 0.0})["value"]
+    if type(value) not in (int, float) or value != value:
+        return "quality.value must be a number"
+    if "latency" not in record:
+        return ""
+    rounds = record["latency"]["rounds_ms"]
+    if not isinstance(rounds, list) or not rounds or not all(isinstance(times, list) and times for times in rounds):
+        return "latency.rounds_ms must be a list of lists of times"
+    odd = any(type(time) not in (int, float) or not time > 0 for times in rounds for time in times)
+    return "latency.rounds_ms must hold times above 0" if odd else ""
 
 
 def _lacks(entry: Any, wanted: dict[str, Any], name: str = "") -> str:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from studies import record
+from studies import example_study, record
 
 from efflab.cli.main import main
 from efflab.errors import RequestError
@@ -79,3 +79,20 @@ def test_half_a_study_is_no_study(tmp_path):
 @pytest.mark.parametrize("scores", [np.array([0, 1, 1]), np.array([[0.5, 2.0], [1.0, 3.0]], np.float32)])
 def test_scores_are_unpacked_as_they_were(scores):
     assert (unpack_scores(json.loads(json.dumps(pack_scores(scores)))) == scores).all()
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "words"),
+    [
+        ("work", "macs", "x", "work.macs must be a number"),
+        ("quality", "value", float("nan"), "quality.value must be a number"),
+        ("latency", "rounds_ms", [], "must be a list of lists of times"),
+        ("latency", "rounds_ms", [[1.0, -1.0]], "must hold times above 0"),
+    ],
+)
+def test_numbers_that_are_none_are_named(tmp_path, part, name, value, words):
+    study = example_study()
+    next(record for record in study["records"] if part in record)[part][name] = value
+    save_study(study, tmp_path / "s.json")
+    with pytest.raises(RequestError, match=words):
+        load_study(tmp_path / "s.json")

@@ -132,7 +132,7 @@ def _fitted(points: Points, args: argparse.Namespace) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "form": fit.form, "n": fit.n, "a": fit.a, "b": fit.b, "r2": fit.r2, "se_a": _number(fit.errors[0]),
         "se_b": _number(fit.errors[1]), "b_interval": [found["b"].low, found["b"].high], "power": fit.power,
-        "compute_range": [float(used.min()), float(used.max())], "draws": len(draws),
+        "compute_range": [float(used.min()), float(used.max())], "draws": len(draws), "asked": args.draws,
         "clusters": len(set(points.cluster)) if points.cluster else None,
         "significant": bool(found["b"].high < 0 if fit.form == "power" else found["b"].low > 0),
     }  # fmt: skip
@@ -191,9 +191,13 @@ def _text(facts: dict[str, Any], compute: str) -> str:
     low, high = facts["b_interval"]
     error = f" (standard error {facts['se_b']:.4f})" if facts["se_b"] is not None else ""
     by = f"bootstrap over {facts['clusters']} clusters" if facts["clusters"] else "bootstrap over points"
-    lines.append(
-        f"b = {facts['b']:.4f}{error}, 95 % [{low:.4f}, {high:.4f}] by {by}; R2 {facts['r2']:.3f}, n {facts['n']}"
-    )
+    if facts["draws"] < facts["asked"]:
+        by += f", {facts['draws']} of {facts['asked']} draws carried a fit"
+    enough = (
+        2 * facts["draws"] >= facts["asked"]
+    )  # of fewer, the interval would be that of the draws that happen to fit
+    interval = f"95 % [{low:.4f}, {high:.4f}]" if enough else "no interval"
+    lines.append(f"b = {facts['b']:.4f}{error}, {interval} by {by}; R2 {facts['r2']:.3f}, n {facts['n']}")
     if not facts["significant"]:
         lines.append("the slope is not significant: nothing should be concluded from this fit")
     elif facts["power"] is not None:

@@ -86,3 +86,11 @@ def test_points_that_carry_no_fit_are_refused_or_flagged(tmp_path, rows, more, c
     assert words in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert "power" not in done.stdout or "significant" not in done.stdout
+
+
+def test_few_draws_that_carry_a_fit_give_no_interval(tmp_path):
+    (tmp_path / "p.csv").write_text("c,e\n1,0.5\n10,.4\n100,0.3\n1000,.2\n")
+    words = ("frontier", "fit", "p.csv", "--compute", "c", "--error", "e", "--pareto", "--draws", "200")
+    done = efflab(*words, cwd=tmp_path)
+    assert "no interval by bootstrap over points, " in done.stdout
+    assert " of 200 draws carried a fit" in done.stdout

@@ -44,8 +44,9 @@ def law(asked: Asked) -> Section | None:
     if not table:
         return None
     told = tally(one["verdict"] for one in data)
+    sentence = f"Of {len(data)} tests: {told}; chance alone would call about {0.05 * len(data):.1f} of them a change."
     return Section(
-        "law", "Does the law itself change?", sentences=(f"Of {len(data)} tests: {told}.",) if data else (),
+        "law", "Does the law itself change?", sentences=(sentence,) if data else (),
         heads=("technique", "axis", "where", "b dense", "b treated", "difference [95 %]", ""),
         table=tuple(table), data=tuple(data),
         notes=("b: exponent of error on compute; more negative is steeper. Analysis of covariance on log10 of both; "
