@@ -87,7 +87,7 @@ def test_scores_are_unpacked_as_they_were(scores):
         ("work", "macs", "x", "work.macs must be a number"),
         ("quality", "value", float("nan"), "quality.value must be a number"),
         ("latency", "rounds_ms", [], "must be a list of lists of times"),
-        ("latency", "rounds_ms", [[1.0, -1.0]], "must hold times above 0"),
+        ("latency", "rounds_ms", [[1.0, -1.0]], "must hold times, none below 0"),
     ],
 )
 def test_numbers_that_are_none_are_named(tmp_path, part, name, value, words):
