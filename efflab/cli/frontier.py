@@ -193,9 +193,8 @@ def _text(facts: dict[str, Any], compute: str) -> str:
     by = f"bootstrap over {facts['clusters']} clusters" if facts["clusters"] else "bootstrap over points"
     if facts["draws"] < facts["asked"]:
         by += f", {facts['draws']} of {facts['asked']} draws carried a fit"
-    enough = (
-        2 * facts["draws"] >= facts["asked"]
-    )  # of fewer, the interval would be that of the draws that happen to fit
+    # with fewer, the interval would be that of the draws that happen to carry a fit
+    enough = 2 * facts["draws"] >= facts["asked"]
     interval = f"95 % [{low:.4f}, {high:.4f}]" if enough else "no interval"
     lines.append(f"b = {facts['b']:.4f}{error}, {interval} by {by}; R2 {facts['r2']:.3f}, n {facts['n']}")
     if not facts["significant"]:

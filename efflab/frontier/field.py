@@ -12,7 +12,7 @@ from efflab.frontier.regression import Regression, least_squares, pareto
 
 FEWEST = 5
 # ImageNet top-1 error on operations of a forward pass, 110 models: Thompson et al. (arXiv 2007.05558), the authors' fit
-PAPER_EXPONENT, PAPER_ERROR = -0.0821, 0.006
+PAPER_EXPONENT = -0.0821
 
 
 @dataclass(frozen=True)

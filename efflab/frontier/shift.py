@@ -73,11 +73,10 @@ class Shift:
     logs: np.ndarray  # draws of log10 of it
     total: Interval  # the variant's whole distance from the law; the interval holds the scatter of dense models
     standing: float  # total / multiplier: the baseline's own distance from the law
-    naive: float  # compute of the baseline / compute of the variant, blind to the error
+    naive: float  # r: compute of the baseline / compute of the variant, blind to the error
+    rho: float  # error of the variant / error of the baseline
     gain: Interval  # error at this compute by the law through the baseline, minus the variant's: a fraction
-    dominates: (
-        float  # share of draws in which the variant is no worse and no dearer than its baseline, and not the same
-    )
+    dominates: float  # share of draws in which the variant is no worse and no dearer than its baseline, and one truly
     stair: float | None  # the least dense member at most as wrong, over the variant; None when censored
     censored_over: float | None  # no dense member is that good: the whole distance on the staircase is more than this
     flags: tuple[str, ...]
@@ -136,6 +135,7 @@ def shift_of(family: Family, variant: Point, baseline: Point, seeds: int = 1) ->
         total=interval_of(wanted / variant.compute, 10 ** np.clip(distance, -MOST_DEX, MOST_DEX)),
         standing=standing,
         naive=naive,
+        rho=rho,
         gain=interval_of(
             baseline.error * naive**-law.b - variant.error,
             10 ** (log_error - log_rho - slopes * log_r) - 10 ** (log_error + 0 * slopes),

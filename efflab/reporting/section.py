@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from efflab.profiling.statistics import Interval
@@ -30,15 +30,16 @@ class Section:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a report is made of: a study, its rows with all axes filled, their shifts, and what the reader asked for."""
+    """What a report is made of: a study, its rows and shifts on all axes, and what the reader asked for."""
 
     study: Study
     assessment: Assessment
     inferences: float = 1e9
-    rows: list[Row] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", self.assessment.rows)
+    @property
+    def rows(self) -> list[Row]:
+        """The rows, with the shift columns of all axes filled."""
+        return self.assessment.rows
 
 
 def multiplier(interval: Interval) -> str:

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efflab.frontier.hypervolume import Reference, hypervolume, hypervolume_change, reference_of
+from efflab.frontier.hypervolume import Corner, corner_of, hypervolume, hypervolume_change
 
-CORNER = Reference(1e3, 1.0)
+CORNER = Corner(1e3, 1.0)
 POINTS = st.lists(st.tuples(st.floats(1, 1e4), st.floats(1e-2, 2)), max_size=8)
 
 
@@ -34,9 +34,9 @@ def test_more_points_never_cover_less_and_units_do_not_matter(family, variants) 
     change = hypervolume_change(family, variants, CORNER)
     assert change >= 0
     doubled = [[(2 * compute, error) for compute, error in points] for points in (family, variants)]
-    assert hypervolume_change(*doubled, Reference(2e3, 1.0)) == pytest.approx(change, abs=1e-9)
+    assert hypervolume_change(*doubled, Corner(2e3, 1.0)) == pytest.approx(change, abs=1e-9)
 
 
 def test_the_corner_is_the_familys() -> None:
-    assert reference_of([(1, 0.3), (5, 0.1)]) == (5, 0.3)
-    assert hypervolume_change([(1, 0.3), (5, 0.1)], [(5, 0.1)], Reference(5, 0.3)) == 0
+    assert corner_of([(1, 0.3), (5, 0.1)]) == (5, 0.3)
+    assert hypervolume_change([(1, 0.3), (5, 0.1)], [(5, 0.1)], Corner(5, 0.3)) == 0

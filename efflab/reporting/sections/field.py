@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from efflab.frontier.field import PAPER_EXPONENT, Field, field_of, multiplier
-from efflab.frontier.hypervolume import hypervolume_change, reference_of
+from efflab.frontier.hypervolume import corner_of, hypervolume_change
 from efflab.reporting.columns import AXES
 from efflab.reporting.numbers import si
 from efflab.reporting.section import Asked, Section, place
@@ -26,8 +27,8 @@ def field(asked: Asked) -> Section | None:
     table, data = [], []
     for name, one in seen.items():
         known = fields[one.row["task"]]
-        rho = (one.shift.multiplier.value / one.shift.naive) ** one.family.law.b
-        facts = {
+        rho = one.shift.rho
+        facts: dict[str, Any] = {
             "variant": name, "saving": one.shift.naive, "error_ratio": rho, "own_family": one.shift.multiplier.value,
             "paper": multiplier(one.shift.naive, rho, PAPER_EXPONENT), "field": None, "field_total": None,
         }  # fmt: skip
@@ -65,7 +66,7 @@ def gained_area(asked: Asked) -> Section | None:
     table, data = [], []
     for (axis, where), rows in places.items():
         family = list(zip(rows[0].family.compute.tolist(), rows[0].family.error.tolist(), strict=True))
-        corner = reference_of(family)
+        corner = corner_of(family)
         points = {one.row["variant"]: (float(one.row[AXES[axis].column]), float(one.row["error"])) for one in rows}
         each = {name: hypervolume_change(family, [point], corner) for name, point in points.items()}
         every = hypervolume_change(family, points.values(), corner)
