@@ -1,4 +1,8 @@
-"""Answers in eager PyTorch, but its clock is scripted: the same times on every machine, for tests and examples."""
+"""Answers in eager PyTorch, but its clock is scripted: the same times on every machine, for tests and examples.
+
+A batch is computed once, however often it is timed: the clock knows nothing of real seconds, so thousands of timed calls
+must not cost them.
+"""
 
 from __future__ import annotations
 
@@ -49,11 +53,15 @@ class FakeSession(ModuleSession):
         super().__init__(module, dtype)
         self.duration_ns, self.jitter = duration_ns, jitter
         self.now_ns, self.calls = 0, 0
+        self.loaded: Any = None
+        self.outputs: Any = None
         self.clock = lambda: self.now_ns
 
     def run(self, loaded: Any) -> Any:
-        """Do one forward pass and move the clock by its scripted time."""
+        """Answer with one forward pass of each loaded batch, and move the clock by its scripted time."""
         self.calls += 1
         swing = self.jitter * (self.calls * GOLDEN % 1 - 0.5)
         self.now_ns += round(self.duration_ns(len(loaded[0])) * (1 + swing))
-        return super().run(loaded)
+        if loaded is not self.loaded:
+            self.loaded, self.outputs = loaded, super().run(loaded)
+        return self.outputs

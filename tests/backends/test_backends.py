@@ -192,6 +192,15 @@ def test_the_fake_clock_is_scripted(artefacts):
     assert times == [6_000_000] * 3
 
 
+def test_the_fake_computes_a_batch_once_and_another_batch_afresh(artefacts):
+    session = registry.load("backends", "fake")().prepare(artefacts["module"], (INPUTS[:2],), 1)
+    loaded, other = session.load((INPUTS[:2],)), session.load((INPUTS[2:4],))
+    first = session.run(loaded)
+    assert session.run(loaded) is first
+    assert not np.array_equal(session.fetch(session.run(other)), session.fetch(first))
+    assert np.array_equal(session.fetch(session.run(loaded)), session.fetch(first))
+
+
 def test_the_fake_clock_repeats_its_jitter_and_knows_the_weights(artefacts):
     def times(form: str) -> list[int]:
         session = registry.load("backends", "fake")(jitter=0.1).prepare(artefacts[form], (INPUTS[:1],), 1)
