@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SCHEMA = 1
+SAME_QUALITY = 1e-4  # how far the mean of scores kept as float32 may lie from the quality that was worked out of them
 
 Status = Literal["ok", "failed", "unavailable"]
 Role = Literal[
@@ -187,7 +188,7 @@ def _damage(study: dict[str, Any]) -> str:
         for name, part in _PARTS.items():
             if not wrong and name in record:
                 wrong = _lacks(record[name], dict.fromkeys(part.__required_keys__, object), name)
-        wrong = wrong or _odd_numbers(record)
+        wrong = wrong or _odd_numbers(record) or _odd_scores(record)
         if wrong:
             return f"{place}: {wrong}"
     return ""
@@ -209,6 +210,31 @@ def _odd_numbers(record: dict[str, Any]) -> str:
         return "latency.rounds_ms must be a list of lists of times"
     odd = any(type(time) not in (int, float) or not time >= 0 for times in rounds for time in times)
     return "latency.rounds_ms must hold times, none below 0" if odd else ""
+
+
+def _odd_scores(record: dict[str, Any]) -> str:
+    """Say what is wrong with a record's scores of single examples: their number, or a mean unlike its quality; or ""."""
+    if "quality" not in record:
+        return ""
+    packed, value = record["quality"]["scores"], record["quality"]["value"]
+    try:
+        mean = _mean_score(packed)
+    except (KeyError, TypeError, ValueError) as error:
+        return f"quality.scores cannot be read ({one_line(error)})"
+    if mean is not None and not abs(mean - value) <= SAME_QUALITY:
+        return f"quality.scores have a mean of {mean:.4f}, quality.value is {value:.4f}"
+    return ""
+
+
+def _mean_score(packed: dict[str, Any]) -> float | None:
+    """Return the mean of packed scores, None where an example has several; raise ValueError for a wrong number of them."""
+    if "bits" not in packed:
+        scores = unpack_scores(packed)
+        return float(scores.mean(dtype=float)) if scores.ndim == 1 and len(scores) else None
+    raw, n = base64.b64decode(packed["bits"], validate=True), packed["n"]
+    if type(n) is not int or n < 1 or len(raw) != -(-n // 8):
+        raise ValueError(f"{len(raw)} bytes for n = {n!r}")
+    return int.from_bytes(raw).bit_count() / n
 
 
 def _lacks(entry: Any, wanted: dict[str, Any], name: str = "") -> str:

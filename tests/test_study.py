@@ -54,6 +54,19 @@ def test_the_committed_study_is_whole():
         (changed_record(latency="x"), "records[0]: latency must be a mapping"),
         (changed_record(latency={}), "records[0]: latency."),
         (changed_record(quality={"value": 1.0, "metric": "accuracy"}), "quality.scores is missing"),
+        (
+            changed_record(quality={"value": 0.5, "metric": "accuracy", "scores": {"bits": "8A==", "n": 9}}),
+            "1 bytes for n = 9",
+        ),
+        (
+            changed_record(quality={"value": 0.6, "metric": "accuracy", "scores": {"bits": "8A==", "n": 8}}),
+            "quality.scores have a mean of 0.5000, quality.value is 0.6000",
+        ),
+        (
+            changed_record(quality={"value": 0.5, "metric": "accuracy", "scores": {"bits": "8A", "n": 8}}),
+            "cannot be read",
+        ),
+        (changed_record(quality={"value": 0.5, "metric": "accuracy", "scores": 5}), "cannot be read"),
         (changed_record(seed="0"), "seed is missing or of the wrong kind"),
     ],
 )

@@ -39,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the table; return 1 if the gate of --fail-if caught a row, or could judge none."""
     from efflab.errors import RequestError
+    from efflab.reporting.evidence import MOST_DRAWS
     from efflab.reporting.gate import condition, sort_rows
-    from efflab.reporting.rows import rows
+    from efflab.reporting.rows import assess
     from efflab.reporting.table import check_style, choose
 
     # everything the user wrote is checked before the work of reading studies
@@ -55,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     if args.sort:
         sort_rows([], args.sort)
 
-    everything: list[Row] = rows([load(name) for name in args.studies], _axes(args, columns))
+    assessed = assess(_studies(args.studies), _axes(args, columns))
+    everything: list[Row] = assessed.rows
     found = [row for row in everything if not keep or keep(row)]
     if args.pareto:
         found = [row for row in found if row["pareto"]]
@@ -67,6 +69,10 @@ def run(args: argparse.Namespace) -> int:
     if not found and caught_by:
         raise RequestError(f"{nothing}: --fail-if has nothing to judge")
     _print(found, everything, columns, args.format, inline=bool(args.sort or args.pareto), nothing=nothing)
+    if found and args.format not in ("csv", "json") and assessed.draws < MOST_DRAWS:
+        print(
+            f"intervals: {assessed.draws} draws of the bootstrap, for so long a table; `efflab report` takes {MOST_DRAWS}"
+        )
     return _gate(found, caught_by) if caught_by else 0
 
 
@@ -142,6 +148,19 @@ def _why(row: Row, caught_by: Condition) -> str:
         return f"{row['status']} ({row['reason']})"
     missing = ", ".join(caught_by.missing(row))
     return f"{row['role']} without {missing}" if missing else "the expression divides by zero"
+
+
+def _studies(names: Sequence[str]) -> list[Any]:
+    """Return the studies; raise RequestError for one that is given twice, which would double its rows."""
+    from efflab.errors import RequestError
+
+    studies: list[Any] = []
+    for name in names:
+        study = load(name)
+        if study in studies:
+            raise RequestError(f"{names[studies.index(study)]} and {name} are the same study; give it once")
+        studies.append(study)
+    return studies
 
 
 def load(name: str) -> Any:

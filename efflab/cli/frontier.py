@@ -82,7 +82,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _fit(args: argparse.Namespace) -> int:
-    from efflab.errors import RequestError
+    from efflab.errors import Problem, RequestError
     from efflab.frontier.fit import FEW
     from efflab.frontier.points import read_points
     from efflab.frontier.reference import areas, record_file
@@ -91,13 +91,18 @@ def _fit(args: argparse.Namespace) -> int:
         raise RequestError("--floor is a form of its own; leave out --year and --form")
     if not 100 <= args.draws <= 100_000:
         raise RequestError("--draws must lie between 100 and 100000")
-    if any(not compute > 0 for compute in args.at):
-        raise RequestError("--at takes compute above 0")
+    if any(not 0 < compute < float("inf") for compute in args.at):
+        raise RequestError("--at takes finite compute above 0")
+    if not args.file.strip():
+        raise RequestError("the file's name is empty; give a CSV file or an area of `efflab frontier ls`")
     file = record_file(args.file) if args.file in areas() else Path(args.file)
     points = read_points(
         file, args.compute, args.error or args.score, args.year, args.cluster, percent=bool(args.score)
     )
-    facts = _floored(points) if args.floor else _fitted(points, args)
+    try:
+        facts = _floored(points) if args.floor else _fitted(points, args)
+    except RequestError as error:
+        raise RequestError([Problem(str(file), problem.what) for problem in error.problems]) from error
     facts = {
         "file": file.name, "rows": points.rows, "left_out": points.left_out, "repeated": points.repeated,
         "few": len(points.error) < FEW,
@@ -128,19 +133,22 @@ def _fitted(points: Points, args: argparse.Namespace) -> dict[str, Any]:
     fit = refit(everything)
     draws = bootstrap(refit, points.cluster or everything.tolist(), args.draws)
     found = intervals(fit, draws)
+    # with fewer, the interval would be that of the draws that happen to carry a fit
+    carried = 2 * len(draws) >= args.draws
     used = points.compute[pareto(points.compute, points.error)] if args.pareto else points.compute
     facts: dict[str, Any] = {
         "form": fit.form, "n": fit.n, "a": fit.a, "b": fit.b, "r2": fit.r2, "se_a": _number(fit.errors[0]),
-        "se_b": _number(fit.errors[1]), "b_interval": [found["b"].low, found["b"].high], "power": fit.power,
+        "se_b": _number(fit.errors[1]), "b_interval": [found["b"].low, found["b"].high] if carried else None, "power": fit.power,
         "compute_range": [float(used.min()), float(used.max())], "draws": len(draws), "asked": args.draws,
         "clusters": len(set(points.cluster)) if points.cluster else None,
-        "significant": bool(found["b"].high < 0 if fit.form == "power" else found["b"].low > 0),
+        "significant": carried and bool(found["b"].high < 0 if fit.form == "power" else found["b"].low > 0),
     }  # fmt: skip
     if fit.g is not None:
         progress = found["progress_dex"]
         facts |= {
-            "g": fit.g, "se_g": _number(fit.errors[2]), "g_interval": [found["g"].low, found["g"].high],
-            "progress_dex_per_year": progress.value, "progress_interval": [progress.low, progress.high],
+            "g": fit.g, "se_g": _number(fit.errors[2]), "g_interval": [found["g"].low, found["g"].high] if carried else None,
+            "progress_dex_per_year": progress.value,
+            "progress_interval": [progress.low, progress.high] if carried else None,
         }  # fmt: skip
     year = float(np.max(points.year)) if points.year is not None else 2012.0
     facts["at"] = [
@@ -188,14 +196,12 @@ def _text(facts: dict[str, Any], compute: str) -> str:
     seen = "log10(error)" if facts["form"] == "power" else "1/error"
     year = f" {_signed(facts['g'])} (year - 2012)" if "g" in facts else ""
     lines.append(f"{seen} = {facts['a']:.4f} {_signed(facts['b'])} log10({compute}){year}")
-    low, high = facts["b_interval"]
     error = f" (standard error {facts['se_b']:.4f})" if facts["se_b"] is not None else ""
     by = f"bootstrap over {facts['clusters']} clusters" if facts["clusters"] else "bootstrap over points"
     if facts["draws"] < facts["asked"]:
         by += f", {facts['draws']} of {facts['asked']} draws carried a fit"
-    # with fewer, the interval would be that of the draws that happen to carry a fit
-    enough = 2 * facts["draws"] >= facts["asked"]
-    interval = f"95 % [{low:.4f}, {high:.4f}]" if enough else "no interval"
+    ends = facts["b_interval"]
+    interval = f"95 % [{ends[0]:.4f}, {ends[1]:.4f}]" if ends else "no interval"
     lines.append(f"b = {facts['b']:.4f}{error}, {interval} by {by}; R2 {facts['r2']:.3f}, n {facts['n']}")
     if not facts["significant"]:
         lines.append("the slope is not significant: nothing should be concluded from this fit")
@@ -224,7 +230,10 @@ def _progress(facts: dict[str, Any]) -> str:
     def months(dex: float) -> str:
         return f"{12 * math.log10(2) / dex:.1f} months" if dex > 0 else "never"
 
-    dex, (low, high) = facts["progress_dex_per_year"], facts["progress_interval"]
+    dex = facts["progress_dex_per_year"]
+    if facts["progress_interval"] is None:
+        return f"algorithmic progress {dex:.3f} dex a year, no interval"
+    low, high = facts["progress_interval"]
     return (
         f"algorithmic progress {dex:.3f} dex a year [{low:.2f}, {high:.2f}]: {10**dex:.1f}x a year, "
         f"doubling in {months(dex)} [{months(high)}, {months(low)}]"

@@ -116,10 +116,18 @@ def _parameters(baseline: Baseline) -> str:
 
 
 def _first_comment(path: Path) -> str:
-    """Return the prose in a YAML file's first line, without reading the rest."""
+    """Return the first sentence of the comment that a YAML file opens with, without reading the rest."""
+    from itertools import takewhile
+
     with path.open(encoding="utf-8", errors="replace") as file:
-        line = file.readline()
-    return line.removeprefix("#").strip() if line.startswith("#") else ""
+        lines = takewhile(lambda line: line.startswith("#") and line.strip("# \n"), file)
+        return _first_sentence(" ".join(line.removeprefix("#") for line in lines))
+
+
+def _first_sentence(text: str) -> str:
+    """Return a text up to its first full stop, on one line."""
+    first, stop, _ = " ".join(text.split()).partition(". ")
+    return first + stop.rstrip()
 
 
 def _about(kind: str, name: str) -> str:
@@ -135,4 +143,4 @@ def _about(kind: str, name: str) -> str:
         text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
     except (SyntaxError, UnicodeDecodeError) as error:
         return f"cannot be read: {error}"
-    return text.split("\n")[0]
+    return _first_sentence(text.split("\n\n")[0])

@@ -16,7 +16,14 @@ from efflab.errors import RequestError
 from efflab.frontier.fit import FEWEST, refusal
 from efflab.profiling.statistics import Interval, student
 
+SURE = 0.05
 SAME = 0.2  # an exponent that surely changes by less than this share of the dense one is called parallel
+MEANING = {
+    "parallel": "the shift is the same at every size: it buys time and leaves the exponent as it is",
+    "steeper": "the exponent changes: the larger the model, the larger the shift",
+    "flatter": "the exponent changes: the larger the model, the smaller the shift",
+    "undecided": "the interval holds both no change and one that would matter",
+}
 
 
 @dataclass(frozen=True)
@@ -29,25 +36,12 @@ class Change:
     p_value: float
     members: int
 
-    @property
-    def verdict(self) -> str:
-        """parallel, steeper, flatter or undecided; steeper means that more compute helps treated models more."""
-        if self.difference.high < 0:
-            return "steeper"
-        if self.difference.low > 0:
-            return "flatter"
+    def verdict(self, p_value: float) -> str:
+        """parallel, steeper, flatter or undecided; `p_value` is this test's, corrected where it is one of several."""
+        if p_value < SURE:
+            return "steeper" if self.difference.value < 0 else "flatter"
         most = max(abs(self.difference.low), abs(self.difference.high))
         return "parallel" if most < SAME * abs(self.dense) else "undecided"
-
-    @property
-    def words(self) -> str:
-        """Say in a sentence what the verdict means."""
-        return {
-            "parallel": "the shift is parallel: it buys time and leaves the exponent as it is",
-            "steeper": "the exponent changes: the larger the model, the larger the shift",
-            "flatter": "the exponent changes: the larger the model, the smaller the shift",
-            "undecided": "cannot be told: the interval holds both no change and one that would matter",
-        }[self.verdict]
 
 
 def law_change(dense: Sequence[tuple[float, float]], treated: Sequence[tuple[float, float]]) -> Change:

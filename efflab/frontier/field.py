@@ -9,10 +9,13 @@ import numpy as np
 from efflab.errors import RequestError
 from efflab.frontier.reference import areas, reference
 from efflab.frontier.regression import Regression, least_squares, pareto
+from efflab.frontier.shift import FLATTEST, MOST_DEX, Shift
+from efflab.profiling.statistics import Interval, interval_of
 
 FEWEST = 5
 # ImageNet top-1 error on operations of a forward pass, 110 models: Thompson et al. (arXiv 2007.05558), the authors' fit
 PAPER_EXPONENT = -0.0821
+PAPER_ERROR = 0.0064  # its standard error, |b| sqrt((1 / R2 - 1) / (n - 2)) of R2 = .606
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,24 @@ def field_of(task: str) -> Field | str:
     return Field(task, law, on, tuple(row["model"] for row in rows), macs, error)
 
 
-def multiplier(saving: float, error_ratio: float, exponent: float) -> float:
-    """Return M = saving x (error ratio)**(1 / exponent), for a law's exponent below 0."""
-    return float(saving * error_ratio ** (1 / exponent))
+def multiplier(shift: Shift, exponent: float, error: float = 0.0) -> Interval:
+    """Return M = r x rho**(1 / exponent) of a shift by the exponent of another law, known to a standard error."""
+    logs = shift.log_r + shift.log_rho / _slopes(exponent, error, len(shift.log_r))
+    return interval_of(shift.naive * shift.rho ** (1 / exponent), 10 ** np.clip(logs, -MOST_DEX, MOST_DEX))
+
+
+def distance(shift: Shift, compute: float, error: float, law: Regression) -> Interval:
+    """Return the compute that a published law asks for an error, over this compute; the variant's and the law's draws.
+
+    The interval holds how surely the law's line is known, not the scatter of single models about it.
+    """
+    drawn = np.random.default_rng(1).multivariate_normal(law.coefficients[:2], law.covariance[:2, :2], len(shift.log_r))
+    slopes = np.minimum(drawn[:, 1], FLATTEST)
+    logs = (shift.log_error - drawn[:, 0]) / slopes - np.log10(compute)
+    value = 10 ** ((np.log10(error) - law.a) / law.b - np.log10(compute))
+    return interval_of(float(value), 10 ** np.clip(logs, -MOST_DEX, MOST_DEX))
+
+
+def _slopes(exponent: float, error: float, draws: int) -> np.ndarray:
+    slopes: np.ndarray = np.minimum(exponent + error * np.random.default_rng(0).standard_normal(draws), FLATTEST)
+    return slopes

@@ -36,10 +36,10 @@ def fit_floor(compute: np.ndarray, error: np.ndarray) -> FlooredLaw:
     from scipy.stats import f as f_distribution
 
     reason = refusal(compute, error)
-    if reason or len(error) < FEWEST:
-        raise RequestError(
-            (reason or f"an irreducible error needs at least {FEWEST} points").replace("family member", "point")
-        )
+    if len(error) < FEWEST:
+        raise RequestError(f"an irreducible error needs at least {FEWEST} points (found {len(error)})")
+    if reason:
+        raise RequestError(reason.replace("family member", "point"))
     floors = np.concatenate([[0.0], np.min(error) * (1 - np.logspace(0, -3, GRID)[1:])])
     fits = [_at(compute, error, floor) for floor in floors]
     squares = np.array([fit[0] for fit in fits])

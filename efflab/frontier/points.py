@@ -23,6 +23,7 @@ SCORES = ("(TOP 1 score)", "(BOX AP)", "(EM score)", "(F1 score)", "(BLEU)")
 # object detection, in which too few rows have both to fit them
 BURDEN_OF_OPERATIONS = (2.7580, 0.8935)
 ENOUGH_TO_IMPUTE = 10
+MOST_CHARACTERS = 16_000_000  # some 300,000 points; no law needs more, and a device file has no end
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ def read_points(
     error outside 0 to 1.
     """
     rows, columns = _rows(path)
+    if not columns:
+        raise RequestError(Problem(str(path), "the file is empty; it needs a header and a row for each point"))
     wanted = [name for name in (compute, error, year, cluster) if name]
     unknown = [name for name in wanted if name not in columns]
     if unknown:
@@ -94,28 +97,41 @@ def _check(path: Path, line: int, compute: str, x: float, error: str, e: float) 
         raise RequestError(Problem(place, f"{compute} must be above 0 (found {x:g})"))
     if not 0 < e < 1:
         hint = "; for scores in percent give --score instead of --error" if e >= 1 else ""
-        raise RequestError(Problem(place, f"{error} gives an error of {e:g}; it must lie between 0 and 1{hint}"))
+        raise RequestError(Problem(place, f"{error} gives an error of {e:g}; it must be above 0 and below 1{hint}"))
 
 
 def _rows(path: Path) -> tuple[list[tuple[int, Cells]], dict[str, Column]]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            text = file.read(MOST_CHARACTERS + 1)
+        if len(text) > MOST_CHARACTERS:
+            raise csv.Error(f"longer than {MOST_CHARACTERS:,} characters; take a sample of its rows")
+        lines = text.splitlines(keepends=True)
         first = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
-        reader = csv.DictReader(lines[first:])
-        rows = [
-            (first + reader.line_num, {key: (value or "").strip() for key, value in row.items() if key})
-            for row in reader
-        ]
+        reader = csv.DictReader(lines[first:], strict=True)
         header = list(reader.fieldnames or ())
+        rows = [(first + reader.line_num, row) for row in reader]
     except FileNotFoundError as error:
         raise RequestError(Problem(str(path), "there is no such file")) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(Problem(str(path), f"not a readable CSV file ({error})")) from error
+        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else error
+        raise RequestError(Problem(str(path), f"not a readable CSV file ({reason})")) from error
+    _check_table(path, header, rows)
+    rows = [(line, {key: (value or "").strip() for key, value in row.items()}) for line, row in rows]
     columns = {name: _plain(name) for name in header}
     if {"flops", "multiadds", "fp_bp_ratio"} <= set(header):
         rows = [(line, cells) for line, cells in rows if _number(cells.get("year", "")) is not None]
         columns |= _of_the_authors(header, [cells for _, cells in rows])
     return rows, columns
+
+
+def _check_table(path: Path, header: list[str], rows: list[tuple[int, Cells]]) -> None:
+    twice = next((name for name in header if name and header.count(name) > 1), None)
+    if twice is not None:
+        raise RequestError(Problem(str(path), f"the header names {twice!r} more than once"))
+    long = next((line for line, row in rows if None in row), None)
+    if long is not None:
+        raise RequestError(Problem(f"{path}:{long}", f"more cells than the header's {len(header)}"))
 
 
 def _plain(name: str) -> Column:

@@ -87,12 +87,15 @@ def _design(compute: np.ndarray, year: np.ndarray | None) -> np.ndarray:
 
 
 def _checked(compute: np.ndarray, error: np.ndarray, year: np.ndarray | None) -> np.ndarray:
+    needed = (2 if year is None else 3) + FEWEST_FREE
+    if len(compute) < needed:
+        raise RequestError(
+            f"a fit of {needed - FEWEST_FREE} coefficients needs at least {needed} points (found {len(compute)})"
+        )
     reason = refusal(compute, error)
     if reason:
         raise RequestError(reason.replace("family member", "point"))
     design = _design(compute, year)
-    if len(design) < design.shape[1] + FEWEST_FREE:
-        raise RequestError(f"{design.shape[1]} coefficients need at least {design.shape[1] + FEWEST_FREE} points")
     if np.linalg.matrix_rank(design) < design.shape[1]:
         raise RequestError("compute and year cannot be told apart in these points (all years equal, or in step)")
     return design

@@ -71,6 +71,9 @@ class Shift:
 
     multiplier: Interval  # r x rho**-p: the technique's shift M, the baseline's own standing taken out
     logs: np.ndarray  # draws of log10 of it
+    log_r: np.ndarray  # draws of log10 of r, of rho and of the variant's error, shape (draws,)
+    log_rho: np.ndarray
+    log_error: np.ndarray
     total: Interval  # the variant's whole distance from the law; the interval holds the scatter of dense models
     standing: float  # total / multiplier: the baseline's own distance from the law
     naive: float  # r: compute of the baseline / compute of the variant, blind to the error
@@ -131,7 +134,10 @@ def shift_of(family: Family, variant: Point, baseline: Point, seeds: int = 1) ->
     as_good = family.compute[family.error <= variant.error]
     return Shift(
         multiplier=interval_of(naive * rho ** (1 / law.b), 10**logs),
-        logs=logs,
+        logs=_kept(logs, len(slopes)),
+        log_r=_kept(log_r, len(slopes)),
+        log_rho=_kept(log_rho, len(slopes)),
+        log_error=_kept(log_error, len(slopes)),
         total=interval_of(wanted / variant.compute, 10 ** np.clip(distance, -MOST_DEX, MOST_DEX)),
         standing=standing,
         naive=naive,
@@ -145,6 +151,12 @@ def shift_of(family: Family, variant: Point, baseline: Point, seeds: int = 1) ->
         censored_over=None if len(as_good) else float(family.compute.max() / variant.compute),
         flags=tuple(_flags(law, wanted, variant.error, len(as_good), seeds)),
     )
+
+
+def _kept(draws: np.ndarray | float, count: int) -> np.ndarray:
+    """Return draws as a large study can afford to keep them."""
+    found: np.ndarray = np.broadcast_to(draws, count).astype(np.float32)
+    return found
 
 
 def _dominates(log_r: np.ndarray | float, log_rho: np.ndarray | float, draws: int) -> float:

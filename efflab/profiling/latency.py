@@ -7,18 +7,20 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Annotated, Any, TypedDict
 
 from pydantic import Field, model_validator
 
 from efflab import environment
+from efflab.child import Child, Failure
 from efflab.config import Settings
 from efflab.profiling import energy
-from efflab.profiling.session import Failure, Job, SessionProcess
 
 __all__ = ["Budget", "Failure", "Job", "Timing", "measure_group"]
 
+WORKER = "efflab.profiling.session_worker"
 STEADY = 0.05  # IQR / median below which more samples would tell little
 LEAST_ROUNDS = 3  # an interval over fewer rounds would be a fiction, whatever the budget
 MOST_SAMPLES = 10_000  # a session; enough for p99.9, and a record stays small
@@ -29,6 +31,17 @@ THROUGHPUT_PASSES, THROUGHPUT_S = 3, 0.05
 ANSWER_TIMEOUT_S = 60.0  # beyond the time that the calls asked for should take
 
 Report = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A session to measure: an artefact's folder on a backend; `inputs` is an .npz of one batch (arr_0, arr_1, ...)."""
+
+    label: str
+    artefact: Path
+    backend: str
+    settings: dict[str, Any]
+    inputs: Path
 
 
 class Budget(Settings):
@@ -76,7 +89,7 @@ def measure_group(
     # spawned from this thread, since Linux ties the workers' lives to the thread that started them
     tracks: list[_Track] = []
     try:
-        tracks += (_Track(job, threads, SessionProcess(threads)) for job in jobs)
+        tracks += (_Track(job, threads, Child(WORKER, threads)) for job in jobs)
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             list(pool.map(lambda track: track.prepare(budget), tracks))
         for track in tracks:
@@ -111,7 +124,7 @@ class _Track:
 
     job: Job
     threads: int
-    process: SessionProcess
+    process: Child
     block_calls: int = 1
     stopped: bool = False
     rounds_ms: list[list[float]] = field(default_factory=list)

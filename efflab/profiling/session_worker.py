@@ -1,23 +1,18 @@
 """One session in a process of its own: prepares an artefact, then times blocks of calls on request.
 
-Speaks JSON lines: the first line on standard input is the job, every further one a command; each is answered by one
-line. Started by `latency.measure_group` as `python -m efflab.profiling.session_worker`.
+The first request is the job, every further one a command. Started by `latency.measure_group`.
 """
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import json
-import os
-import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
+from efflab.child_worker import serve
 from efflab.profiling import energy, memory
 
 if TYPE_CHECKING:
@@ -162,53 +157,18 @@ class _Server:
 
 
 def main() -> None:
-    """Serve one session until standard input ends."""
-    _die_with_parent()
-    commands, replies = _claim_streams()
+    """Serve one session: the first request is the job, every further one a command of its server."""
     server: _Server | None = None
-    for line in commands:
-        request = json.loads(line)
-        try:
-            if server is None:
-                server = _Server(request)
-                answer = server.prepared()
-            else:
-                action: Callable[..., dict[str, Any]] = getattr(server, request.pop("do"))
-                answer = action(**request)
-        except Exception as error:
-            answer = _failure(error)
-        replies.write(json.dumps(answer) + "\n")
-        replies.flush()
-        if "error" in answer:
-            break
-    sys.stderr.flush()
-    os._exit(0)  # some runtimes crash or hang when they are taken down
 
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        nonlocal server
+        if server is None:
+            server = _Server(request)
+            return server.prepared()
+        action: Callable[..., dict[str, Any]] = getattr(server, request.pop("do"))
+        return action(**request)
 
-def _failure(error: Exception) -> dict[str, str]:
-    from efflab.errors import RequestError, Unavailable
-
-    if isinstance(error, Unavailable):
-        return {"error": str(error), "status": "unavailable"}
-    text = " ".join(str(error).split())[:400]
-    plain = isinstance(error, RequestError)
-    return {"error": text if plain else f"{type(error).__name__}: {text}", "status": "failed"}
-
-
-def _claim_streams() -> tuple[IO[str], IO[str]]:
-    """Take standard input and output for the protocol; what runtimes print goes to standard error."""
-    commands = os.fdopen(os.dup(0), "r", encoding="utf-8")
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.dup2(2, 1)
-    return commands, replies
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to end this process when the measuring one is killed, so that a hung session does not stay behind."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 = PR_SET_PDEATHSIG
+    serve(answer)
 
 
 if __name__ == "__main__":

@@ -180,12 +180,13 @@ def resampled_means(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def mix_seeds(draws_by_seed: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Resample seeds: (seeds, draws) of a statistic give (draws,), the mean over seeds with their scatter.
+    """Return draws of the mean over seeds with the seeds' scatter: (seeds, draws) of a statistic give (draws,).
 
     What seeds differ by on these examples has two parts: how the trainings differ, and the luck of each on the examples
     drawn. The draws hold the second already, so only what is beyond it is added (as in an analysis of variance; two
-    plain bootstraps would count it three times: Owen, "The pigeonhole bootstrap", 2007), widened by sqrt(n / (n - 1)) and
-    Student's t for the few seeds.
+    plain bootstraps would count it three times: Owen, "The pigeonhole bootstrap", 2007). It is added as draws of Student's
+    t, since three values resampled know nothing of their own tails. Equal seeds of the generator weigh the trainings
+    alike, so statistics mixed one by one keep what their trainings share.
     """
     seeds, draws = draws_by_seed.shape
     if seeds == 1:
@@ -198,9 +199,21 @@ def mix_seeds(draws_by_seed: np.ndarray, seed: int = 0) -> np.ndarray:
         return everywhere
     luck = float((draws_by_seed - everywhere).var(axis=1).mean()) * seeds / (seeds - 1)
     share = max(0.0, 1 - luck / apart)
-    widened = math.sqrt(share * seeds / (seeds - 1)) * student(seeds - 1) / NORMAL
-    picked: np.ndarray = _round_weights(seeds, draws, seed + 1) @ (means - means.mean()) / seeds
-    return everywhere + widened * picked
+    mixed: np.ndarray = everywhere + math.sqrt(share) * (_seed_weights(seeds, draws, seed + 1) @ (means - means.mean()))
+    return mixed
+
+
+@lru_cache(maxsize=16)
+def _seed_weights(seeds: int, draws: int, seed: int) -> np.ndarray:
+    """Return weights (draws, seeds) whose products with deviations from a mean are draws of t x its standard error.
+
+    Each draw stands there with both signs, so that an interval leans to neither side.
+    """
+    generator = np.random.default_rng(seed)
+    half = (draws + 1) // 2
+    chi_square = generator.chisquare(seeds - 1, (half, 1))
+    found = generator.standard_normal((half, seeds)) / np.sqrt(seeds * chi_square)
+    return np.concatenate([found, -found])[:draws]
 
 
 def student(freedom: int) -> float:

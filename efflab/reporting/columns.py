@@ -157,6 +157,7 @@ WORDS = {
     "quality_verdict": ("better", "worse", "within margin", "no difference", "undecided"),
     "promise": ("kept", "broken"),
 }
+YES_OR_NO = ("quiet", "pareto")
 
 
 def heading(name: str) -> str:
@@ -168,12 +169,22 @@ def column_of(word: str, where: str = "", also: Iterable[str] = ()) -> str:
     """Return the column that a name or a heading's first word means; raise RequestError, which lists all, for no column."""
     name = ALIASES.get(word, word)
     if name not in COLUMNS and name not in also:
-        raise RequestError(f"unknown column {word!r}{where}; {known(word, [*COLUMNS, *ALIASES, *also])}")
+        guess = nearest(word, [*COLUMNS, *ALIASES, *also]).partition("known: ")[0]
+        listed = known(word, [one for one in (*COLUMNS, *ALIASES, *also) if not one.startswith("shift_")])
+        ends = ", ".join(one.removeprefix("shift_macs") for one in COLUMNS if one.startswith("shift_macs_"))
+        shifts = f"shift_AXIS, alone or with {ends}; AXIS is one of {', '.join(AXES)}"
+        raise RequestError(
+            f"unknown column {word!r}{where}; {guess}known: {listed.partition('known: ')[2]}\n  {_wrapped(shifts)}"
+        )
     return name
 
 
 def known(word: str, choices: Iterable[str]) -> str:
     """Return `nearest` with its list of choices wrapped to lines."""
     guess, colon, names = nearest(word, choices).partition("known: ")
-    lines = textwrap.wrap(names, 100, break_long_words=False, break_on_hyphens=False)
-    return guess + colon + "\n  ".join([""] * (len(lines) > 1) + lines)
+    lines = _wrapped(names)
+    return guess + colon + ("\n  " if "\n" in lines else "") + lines
+
+
+def _wrapped(text: str) -> str:
+    return "\n  ".join(textwrap.wrap(text, 100, break_long_words=False, break_on_hyphens=False))

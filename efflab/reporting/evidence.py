@@ -12,8 +12,8 @@ from efflab.profiling.statistics import Interval, bootstrap_medians, example_wei
 from efflab.study import Latency, Record, unpack_scores
 
 CHUNK = 256  # score arrays resampled in one matrix product
-WORK = 1_500_000  # records x draws; more records share fewer draws, so that large tables stay quick
-MOST_DRAWS, FEWEST_DRAWS = 1000, 200
+WORK = 2_000_000  # records x draws; more records share fewer draws, so that large tables stay quick
+MOST_DRAWS, FEWEST_DRAWS = 2000, 200
 
 
 class Evidence:

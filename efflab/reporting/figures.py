@@ -46,7 +46,7 @@ def frontier_view(rows: list[Row], view: View) -> Any:
 
 
 def views(rows: list[Row]) -> list[View]:
-    """Return what can be drawn: counted axes once, measured ones for each backend and batch size, the fullest first.
+    """Return what can be drawn: the time of the first headline, counted axes once, measured ones by backend and batch.
 
     Raises RequestError where nothing was measured.
     """
@@ -60,7 +60,8 @@ def views(rows: list[Row]) -> list[View]:
             here = [row for row in drawn if row["backend"] == backend and row[AXES[axis].column]]
             batches = sorted({row["batch_size"] for row in here})
             found += [View(axis, backend, batch) for batch in (batches if axis in TIMED else batches[-1:])]
-    return found
+    best = best_of(drawn)
+    return sorted(found, key=lambda view: not best or view != View("latency", best["backend"], best["batch_size"]))
 
 
 def _altair() -> Any:

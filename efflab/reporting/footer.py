@@ -18,7 +18,7 @@ def footer(rows: Sequence[Row], everything: Sequence[Row] | None = None, columns
     everything = rows if everything is None else everything
     lines = []
     if "speedup" in columns:
-        lines += noise_lines(rows, everything)
+        lines += noise_lines(rows, everything) + _loud_lines(rows)
         lines.append("faster / slower: the whole 95 % interval of baseline time / own time lies beyond 1, "
                      "the value beyond A/A's and 2 %")  # fmt: skip
         lines += beaten_lines(rows)
@@ -47,6 +47,14 @@ def noise_lines(rows: Sequence[Row], everything: Sequence[Row] | None = None) ->
         if row["role"] == "repeat" and row["speedup"] is not None and _place(row) in places
     ]
     return found or ["noise floor: no A/A row was timed"] * bool(places)
+
+
+def _loud_lines(rows: Sequence[Row]) -> list[str]:
+    """Say where the machine was not quiet: intervals hold the noise of these times, but not a drift between their rounds."""
+    timed = [row for row in rows if row["quiet"] is not None]
+    loud = [row for row in timed if not row["quiet"]]
+    where = ", ".join(dict.fromkeys(f"{row['backend']} batch {row['batch_size']}" for row in loud))
+    return [f"timed while others used the machine: {len(loud)} of {len(timed)} rows ({where})"] if loud else []
 
 
 def beaten_lines(rows: Sequence[Row]) -> list[str]:

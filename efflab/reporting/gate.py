@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from efflab.errors import RequestError
-from efflab.reporting.columns import ALIASES, COLUMNS, WORDS, column_of, known
+from efflab.reporting.columns import ALIASES, COLUMNS, WORDS, YES_OR_NO, column_of, known
 
 Row = dict[str, Any]
 LONGEST = 1000  # characters; deep nesting must not exhaust the stack
@@ -69,6 +69,7 @@ def condition(text: str) -> Condition:
     try:
         tree = ast.parse(text.strip(), mode="eval").body
         _check(tree, text)
+        _check_truth(tree, text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         what = error.msg if isinstance(error, SyntaxError) else type(error).__name__
         hint = "; quote it as a whole, and words inside it too: 'backend == \"torch\"'"
@@ -99,11 +100,25 @@ def _check(node: ast.AST, text: str) -> None:
             f"{ast.unparse(node)!r} in {text!r} is not allowed; columns, numbers, quoted words, == != < <= > >=, "
             "in ('a', 'b'), and or not, + - * / and brackets are"
         )
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and ast.unparse(node.right) in ("0", "0.0"):
+        raise RequestError(f"{text!r} divides by zero")
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.expr) and child not in lists:
             _check(child, text)
     if isinstance(node, ast.Compare):
         _check_values(node, text)
+
+
+def _check_truth(node: ast.expr, text: str) -> None:
+    """Refuse what is joined by and, or, not, or stands alone, and is neither a comparison nor a column of yes and no."""
+    if isinstance(node, ast.BoolOp):
+        for part in node.values:
+            _check_truth(part, text)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        _check_truth(node.operand, text)
+    elif not isinstance(node, ast.Compare) and not (isinstance(node, ast.Name) and node.id in YES_OR_NO):
+        told = ast.unparse(node)
+        raise RequestError(f"{told!r} in {text!r} is no comparison; write for instance {told} == 1")
 
 
 def _check_values(node: ast.Compare, text: str) -> None:

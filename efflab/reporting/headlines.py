@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 from efflab.reporting.dominance import inversions, place_of
@@ -78,7 +79,7 @@ def _overtaken(variants: list[Row]) -> str:
     row = max(faster, key=lambda row: float(row["speedup_low"]))
     if row["quality_verdict"] in KEPT:
         return ""
-    return f"Fastest of all: {_place(row)}: {ratio(row, 'speedup')} faster ({_quality(row)})."
+    return f"Fastest of all, by the lower end: {_place(row)}: {ratio(row, 'speedup')} faster ({_quality(row)})."
 
 
 def _beaten(rows: list[Row]) -> list[str]:
@@ -141,10 +142,11 @@ def _shifts(variants: list[Row]) -> list[str]:
     if unclear:
         sentences.append(f"{unclear} of {len(judged)} rows cannot be told from moving along that law in measured time.")
     if vague:
-        places = ", ".join(dict.fromkeys(f"{row['backend']} batch {row['batch_size']}" for row in vague))
+        counts = Counter(f"{row['backend']} batch {row['batch_size']}" for row in vague)
+        places = ", ".join(f"{count} on {where}" for where, count in counts.items())
         sentences.append(
-            f"{len(vague)} more rows are not judged against the family ({places}): the interval spans more than a factor "
-            "of 100, the law's slope is not significant, or the family's times are not monotonic in MACs."
+            f"{len(vague)} of {len(vague) + len(judged)} rows are not judged against the family ({places}): the interval spans "
+            "more than a factor of 100, the law's slope is not significant, or the family's times are not monotonic in MACs."
         )
     return sentences
 
@@ -169,11 +171,11 @@ def _controls(rows: list[Row]) -> list[str]:
                 pairs.append((row, control))
     if not pairs:
         return []
+    apart = sum(row["shift_latency_low"] > control["shift_latency_high"] for row, control in pairs)
     row, control = max(pairs, key=lambda pair: float(pair[0]["shift_latency"]))
-    apart = row["shift_latency_low"] > control["shift_latency_high"]
     return [
-        f"Control, shift in measured time: {_place(row)} has {ratio(row, 'shift_latency')}, the same with a random choice "
-        f"({control['variant']}) {ratio(control, 'shift_latency')}: the intervals {'are apart' if apart else 'overlap'}; "
+        f"Control, shift in measured time: in {apart} of {len(pairs)} pairs the choice is surely better than a random one; for "
+        f"instance {_place(row)} has {ratio(row, 'shift_latency')}, with a random choice {ratio(control, 'shift_latency')}; "
         f"their quality: {difference(row)} points, random {difference(control)}."
     ]
 

@@ -35,9 +35,12 @@ def fixed(value: float, places: int, sign: str = "") -> str:
 def ratio_text(value: float, low: float, high: float) -> str:
     """Return a ratio with its interval: 1.03x [1.01, 1.27]; ends beyond 1,000 are no knowledge and not spelt out."""
     if not high < MOST_RATIO:
-        return f"{value:.1f}x [{low:.1f}, no upper limit]"
+        return (
+            f"{value:.1f}x [{low:.1f}, no upper limit]" if low >= 0.05 else f"{value:.1f}x [{low:.1g}, no upper limit]"
+        )
     places = places_of(low, high, (1,), 1 if value < 10 else 0)
-    return f"{value:.{places}f}x [{low:.{places}f}, {high:.{places}f}]"
+    shown = [f"{one:.{places}f}" if round(one, places) or not one else f"{one:.1g}" for one in (value, low, high)]
+    return f"{shown[0]}x [{shown[1]}, {shown[2]}]"
 
 
 def points_text(value: float, low: float, high: float, margin: float | None = None) -> str:
@@ -49,7 +52,9 @@ def points_text(value: float, low: float, high: float, margin: float | None = No
 
 
 def si(value: float, unit: str = "") -> str:
-    """Return a value with three digits and an SI prefix: 40.8 M."""
+    """Return a value with three digits and an SI prefix: 40.8 M; beyond the prefixes with its power of ten."""
+    if abs(value) >= 9.995e20:
+        return f"{value:.2e} {unit}".rstrip()
     for size, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size * 0.9995:
             return f"{value / size:#.3g}".rstrip(".") + f" {prefix}{unit}"

@@ -19,14 +19,15 @@ STYLE = """
 *{box-sizing:border-box}body{font:15px/1.5 system-ui,"DejaVu Sans",Arial,sans-serif;color:#222;background:#fff;
 max-width:1180px;margin:0 auto;padding:1em}h1{font-size:1.6em;margin:.4em 0}h2{font-size:1.15em;margin-top:2em}
 .quiet{color:#595959}li{margin:.35em 0}.lead{font-size:1.1em;border-left:4px solid #0072B2;padding-left:1.2em;list-style:none}
-nav a{margin-right:1em;white-space:nowrap;color:#0060a0}.scroll{overflow-x:auto}
-#frontier{min-height:420px}#frontier svg{width:100%;max-width:820px;height:auto}
+summary{cursor:pointer;color:#0060a0}nav a{margin-right:1em;white-space:nowrap;color:#0060a0}.scroll{overflow-x:auto}
+#frontier{min-height:420px}#frontier .vega-embed{display:block}#frontier svg{width:100%;max-width:820px;height:auto}
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
 th,td{padding:.3em .7em;border-bottom:1px solid #e5e5e5;text-align:left;white-space:nowrap;vertical-align:top}
 th{background:#f6f6f6;position:sticky;top:0}th button{font:inherit;font-weight:600;border:0;background:none;cursor:pointer;
 padding:0}th[aria-sort=ascending] button:after{content:" \\2191"}th[aria-sort=descending] button:after{content:" \\2193"}
 tr.baseline td{font-weight:600}tr.dense td,tr.repeat td{color:#595959}pre{background:#f6f6f6;padding:1em;overflow-x:auto}
 .wrap td{white-space:normal;max-width:30em}input,select{font:inherit;padding:.3em .6em;margin-bottom:.6em;max-width:100%}
+summary:focus-visible,
 button:focus-visible,a:focus-visible,input:focus-visible,select:focus-visible{outline:2px solid #D55E00;outline-offset:2px}
 @media(max-width:600px){body{font-size:14px;padding:.6em}th,td{padding:.25em .45em}}
 @media print{nav,input,select,label{display:none}body{max-width:none;font-size:10pt}.scroll{overflow:visible}
@@ -58,6 +59,7 @@ document.getElementById("filter").addEventListener("input", event => {
 # draws the chosen view; the first one is there as a picture before any script runs
 DRAWING = """
 const choice = document.getElementById("view"), views = JSON.parse(document.getElementById("views").textContent);
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(one => one.open = true));
 const draw = () => vegaEmbed("#frontier", views[choice.value], {actions: false, renderer: "svg"});
 choice.addEventListener("change", draw); draw();
 """
@@ -90,7 +92,7 @@ def page(
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style></head>',
         f"<body><header><h1>{name}</h1><ul class=lead>{_items(told[:LEADING])}</ul>",
         "<nav aria-label=sections>" + "".join(f'<a href="#{to}">{html.escape(text)}</a> ' for to, text in links),
-        f"</nav></header><main><ul>{_items(told[LEADING:])}</ul>",
+        f"</nav></header><main>{_folded(told[LEADING:])}",
         "<h2 id=frontier-title>Frontier</h2>",
         f"<label for=view>Axis, backend and batch size </label><select id=view>{options}</select>",
         f"<div class=scroll id=frontier role=img aria-label='error against compute'>{drawn.first}</div>",
@@ -107,6 +109,11 @@ def page(
 
 def _items(lines: list[str] | tuple[str, ...]) -> str:
     return "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+
+
+def _folded(lines: list[str]) -> str:
+    more = f"<summary>{len(lines)} more findings</summary><ul>{_items(lines)}</ul>"
+    return f"<details>{more}</details>" if lines else ""
 
 
 def _section(section: Section) -> str:

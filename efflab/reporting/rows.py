@@ -67,6 +67,7 @@ class Assessment(NamedTuple):
 
     rows: list[Row]
     placed: list[Placed]
+    draws: int  # of the bootstrap behind every interval
 
 
 def rows(studies: Study | Sequence[Study], axes: Iterable[str] = USUAL_AXES) -> list[Row]:
@@ -102,7 +103,7 @@ def assess(studies: Study | Sequence[Study], axes: Iterable[str] = USUAL_AXES, d
     placed = fill_shifts(cells, baselines, evidence, uneven, tuple(axes))
     fill_beaten(cells, evidence, noise)
     fill_pareto(found)
-    return Assessment(found, placed)
+    return Assessment(found, placed, evidence.draws)
 
 
 def _cells(studies: list[Study]) -> list[Cell]:

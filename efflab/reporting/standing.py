@@ -1,8 +1,8 @@
 """Where each row stands: its shift against the dense family, on every axis of compute.
 
-A shift is not measurable, and is not given as a number, where the family has fewer than five members, the law's slope is
-not significant, or the 95 % interval spans more than a factor of 100. Where a larger dense model is faster than a smaller
-one it is flagged.
+A shift is not measurable, and is not given as a number, where the family has fewer than five members or hardly differs in
+compute, the law's slope is not significant, or the 95 % interval spans more than a factor of 100. Where a larger dense model
+is faster than a smaller one it is flagged.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from efflab.reporting.rows import Cell
 
 MOST_SPAN = 100.0  # upper over lower end of an interval that still says something
+LEAST_RANGE = 1.5  # largest over least compute of a family on which error may be held against compute at all
 NOT_MEASURABLE = "not measurable"
 NOT_MONOTONIC = "times not monotonic in MACs"
 TIMED = ("latency", "energy")  # axes on which a larger model that is faster breaks the order
@@ -125,12 +126,13 @@ def _fill(row: dict[str, Any], axis: str, shift: Shift, family: Family, note: st
     if reason is None:
         _interval(row, name, shift.multiplier)
         _interval(row, f"{name}_gain", shift.gain, POINTS)
-    if _not_measurable(family, shift.total) is None:
+    vague = _not_measurable(family, shift.total)
+    if vague is None:
         _interval(row, f"{name}_total", shift.total)
     row[f"{name}_stair"], row[f"{name}_over"] = shift.stair, shift.censored_over
     row[f"{name}_of_baseline"], row[f"{name}_dominates"] = shift.standing, shift.dominates
-    weak = [one for one in (f"{NOT_MEASURABLE}: {reason}" if reason else "", *shift.flags, note) if one]
-    row[f"{name}_flags"] = "; ".join(weak)
+    told = [f"{NOT_MEASURABLE}: {reason}"] if reason else [f"no total: {vague}"] if vague else []
+    row[f"{name}_flags"] = "; ".join([*told, *shift.flags, *([note] if note else [])])
 
 
 def _interval(row: dict[str, Any], name: str, interval: Interval, unit: float = 1.0) -> None:
@@ -143,6 +145,8 @@ def _not_measurable(family: Family, interval: Interval) -> str | None:
     """Say why a shift is no number, or None."""
     if family.law.n < FEW:
         return f"the family has {family.law.n} members, a shift takes {FEW}"
+    if family.law.x_high < LEAST_RANGE * family.law.x_low:
+        return f"the family spans no more than a factor of {family.law.x_high / family.law.x_low:.2g} on this axis"
     if not family.law.significant:
         return "the slope of the family's law is not significant"
     if not interval.high <= MOST_SPAN * interval.low:

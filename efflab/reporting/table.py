@@ -15,7 +15,7 @@ from efflab.reporting.standing import NOT_MEASURABLE, NOT_MONOTONIC
 
 Row = dict[str, Any]
 # signs behind a shift, by the words of its flags that they stand for
-SIGNS = {"extrapolated": "x", "censored": "c", "single seed": "1", "small family": "f", NOT_MONOTONIC: "m"}
+SIGNS = {"extrapolated": "x", "censored": "c", "single seed": "s", "small family": "f", NOT_MONOTONIC: "m"}
 BEATEN = "d"  # sign behind a speed-up: a dense model is better and faster
 DEFAULT = (
     "variant", "backend", "batch_size", "quality", "quality_difference", "latency_ms_p50", "speedup",

@@ -41,6 +41,10 @@ def test_fit_as_json_with_years(table):
         (["t.csv", "--compute", "flop", "--score", "top1", "--quantile", "2"], "between 0 and 1"),
         (["t.csv", "--compute", "flop", "--score", "top1", "--draws", "1"], "--draws"),
         (["t.csv", "--compute", "flop", "--score", "top1", "--floor", "--year", "year"], "leave out --year"),
+        (["t.csv", "--compute", "flop", "--score", "top1", "--at", "inf"], "--at takes finite compute"),
+        ([" ", "--compute", "flop", "--score", "top1"], "the file's name is empty"),
+        ([".", "--compute", "flop", "--score", "top1"], "not a readable CSV file (is a directory)"),
+        (["/dev/zero", "--compute", "flop", "--score", "top1"], "longer than 16,000,000 characters"),
         (["none.csv", "--compute", "flop", "--score", "top1"], "there is no such file"),
     ],
 )
@@ -69,7 +73,7 @@ def test_records_are_listed_shown_and_fitted(in_folder):
         ("1,0.5 -3,0.4 10,0.3", (), 2, "p.csv:3: c must be above 0 (found -3)"),
         ("1,0.5 3,0 10,0.3", (), 2, "p.csv:3: e gives an error of 0"),
         ("1,0.5 3,1 10,0.3", (), 2, "p.csv:3: e gives an error of 1"),
-        ("1,0.5", (), 2, "needs at least 3 points (found 1)"),
+        ("1,0.5", (), 2, "p.csv: a fit of 2 coefficients needs at least 4 points (found 1)"),
         ("2,0.5 2,0.5 2,0.5 2,0.5", (), 2, "all points have the same compute"),
         ("nan,0.6 1,0.5 10,0.4 100,0.3 1000,0.2", (), 0, "left out: 1 with no number in c"),
         ("1,0.5 10,0.4 100,0.3 1000,0.2", (), 0, "few points (n = 4)"),
@@ -94,3 +98,23 @@ def test_few_draws_that_carry_a_fit_give_no_interval(tmp_path):
     done = efflab(*words, cwd=tmp_path)
     assert "no interval by bootstrap over points, " in done.stdout
     assert " of 200 draws carried a fit" in done.stdout
+    facts = json.loads(efflab(*words, "--format", "json", cwd=tmp_path).stdout)
+    assert (facts["b_interval"], facts["significant"]) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "p.csv: the file is empty"),
+        ('c,e\n1,"0.5\n', "p.csv: not a readable CSV file (unexpected end of data)"),
+        ("c,e,c\n1,0.5,2\n", "p.csv: the header names 'c' more than once"),
+        ("c,e\n1,0.5\n2,0.4,9\n", "p.csv:3: more cells than the header's 2"),
+        ("c,e\n1,0.5\n\xff\n", "p.csv"),
+    ],
+)
+def test_tables_that_are_none(tmp_path, text, said):
+    (tmp_path / "p.csv").write_bytes(text.encode("latin-1"))
+    done = efflab("frontier", "fit", "p.csv", "--compute", "c", "--error", "e", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("efflab: ") == 1
+    assert said in done.stderr

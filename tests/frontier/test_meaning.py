@@ -2,13 +2,15 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from efflab.frontier.cost import LifeCycle
-from efflab.frontier.field import PAPER_EXPONENT, Field, field_of, multiplier
+from efflab.frontier.field import PAPER_ERROR, PAPER_EXPONENT, Field, distance, field_of, multiplier
 from efflab.frontier.meaning import constants, targets, years_of
 from efflab.frontier.points import read_points
 from efflab.frontier.regression import least_squares
+from efflab.frontier.shift import Point, Shift, family_of, shift_of
 from efflab.profiling.statistics import Interval
 
 AUTHORS = Path(os.environ.get("EFFLAB_DATA", "/nonexistent")) / "frontier_computational_limits"
@@ -71,9 +73,37 @@ def test_the_field_of_cifar10_and_the_worked_example_of_the_paper_exponent() -> 
     assert 3 < -1 / known.law.b < 10
     assert "no published records" in str(field_of("digits_clutter"))
     assert "have MACs" in str(field_of("squad11"))
-    assert multiplier(2, 1, PAPER_EXPONENT) == 2
+
+
+def shifted(naive: float, rho: float) -> Shift:
+    compute = [1e5, 4e5, 1.6e6, 6.4e6, 2.56e7]
+    family = family_of([Point(one, 2 * one**-0.2) for one in compute], 500)
+    found = shift_of(family, Point(1.6e6 / naive, 0.1 * rho), Point(1.6e6, 0.1))
+    assert isinstance(found, Shift)
+    return found
+
+
+def test_the_worked_example_of_the_paper_exponent() -> None:
+    assert multiplier(shifted(2, 1), PAPER_EXPONENT) == Interval(2, pytest.approx(2), pytest.approx(2))
     # the break-even loss at r = 2 and power 12.2 is 5.8 % more error
-    assert multiplier(2, 1.0585, PAPER_EXPONENT) == pytest.approx(1, abs=0.005)
+    found = multiplier(shifted(2, 1.0585), PAPER_EXPONENT, PAPER_ERROR)
+    assert found.value == pytest.approx(1, abs=0.005)
+    # 1.96 standard errors of the exponent to either side
+    ends = [2 * 1.0585 ** (1 / (PAPER_EXPONENT + side * 1.96 * PAPER_ERROR)) for side in (1, -1)]
+    assert (found.low, found.high) == (pytest.approx(ends[0], rel=0.02), pytest.approx(ends[1], rel=0.02))
+
+
+def test_the_paper_exponents_standard_error_is_that_of_its_r2() -> None:
+    assert pytest.approx(abs(PAPER_EXPONENT) * math.sqrt((1 / 0.606 - 1) / 108), abs=5e-5) == PAPER_ERROR
+
+
+def test_distance_from_a_published_law() -> None:
+    compute = np.array([1e7, 1e8, 1e9, 1e10, 1e11])
+    law = least_squares(compute, 3 * compute**-0.15 * np.array([1.01, 0.99, 1, 0.99, 1.01]))
+    shift = shifted(2, 1.0)
+    found = distance(shift, 8e5, 0.1, law)
+    assert found.value == pytest.approx((0.1 / 10**law.a) ** (1 / law.b) / 8e5)
+    assert found.low < found.value < found.high
 
 
 def test_life_cycle() -> None:

@@ -163,8 +163,8 @@ def test_no_process_outlives_the_measurement(job, monkeypatch):
         raise KeyboardInterrupt
 
     started = []
-    real = latency.SessionProcess
-    monkeypatch.setattr(latency, "SessionProcess", lambda threads: started.append(real(threads)) or started[-1])
+    real = latency.Child
+    monkeypatch.setattr(latency, "Child", lambda *words: started.append(real(*words)) or started[-1])
     with pytest.raises(KeyboardInterrupt):
         measure_group([job("A"), job("B")], SHORT, 1, interrupt)
     assert [process._process.returncode for process in started] == [-signal.SIGKILL] * 2

@@ -141,6 +141,15 @@ def test_mean_over_few_seeds_covers_the_truth(seeds: int, scatter: float) -> Non
     assert 270 <= covered <= 299
 
 
+def test_few_seeds_have_the_interval_of_students_t() -> None:
+    # examples without luck: every draw of a seed is the same, and what is left is a plain t interval of three values
+    values = np.array([-30.0, -27.5, -19.0])
+    found = stats.interval_of(values.mean(), stats.mix_seeds(np.repeat(values[:, None], 20_000, axis=1)))
+    reach = 4.303 * values.std(ddof=1) / math.sqrt(3)
+    assert found.low == pytest.approx(values.mean() - reach, rel=0.05)
+    assert found.high == pytest.approx(values.mean() + reach, rel=0.1)
+
+
 def test_one_seed_or_equal_ones_add_nothing() -> None:
     draws = np.random.default_rng(6).random((1, 50))
     np.testing.assert_array_equal(stats.mix_seeds(draws), draws[0])

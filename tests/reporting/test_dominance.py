@@ -56,7 +56,7 @@ def test_a_larger_dense_model_that_is_faster_is_reported_once_a_place() -> None:
     assert "times not monotonic in MACs" in pick(found, "int8")["shift_latency_flags"]
     told = "\n".join(headlines(found))
     assert "net-w32 has 1.78x the MACs of net-w24 and takes 3.00 ms against 3.60 ms" in told
-    assert "1 more rows are not judged against the family (torch batch 1)" in told
+    assert "1 of 1 rows are not judged against the family (1 on torch batch 1)" in told
     assert "No shift of the frontier in measured time is certain" in told
 
 

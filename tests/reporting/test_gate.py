@@ -58,6 +58,22 @@ def test_anything_else_is_refused(text: str) -> None:
         condition(text)
 
 
+@pytest.mark.parametrize("text", ["batch", "not speedup", "pareto and ms", "True", "speedup + 1"])
+def test_what_is_no_comparison_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match="is no comparison; write for instance"):
+        condition(text)
+
+
+@pytest.mark.parametrize("text", ["pareto", "not quiet", "pareto and speedup > 1"])
+def test_columns_of_yes_and_no_stand_alone(text: str) -> None:
+    condition(text)
+
+
+def test_a_division_by_zero_is_refused() -> None:
+    with pytest.raises(RequestError, match="divides by zero"):
+        condition("speedup / 0 > 1")
+
+
 def test_an_unknown_column_names_the_nearest() -> None:
     with pytest.raises(RequestError, match="did you mean 'speedup'"):
         condition("speedupp > 1")

@@ -70,7 +70,7 @@ def test_the_page_loads_nothing(folder: Path) -> None:
 
 def test_headlines_say_what_was_planted() -> None:
     told = "\n".join(headlines(rows(STUDY)))
-    assert "Fastest with its quality kept: int8 on onnxruntime, batch 1: 2.5" in told
+    assert "Fastest with its quality kept: int8 on onnxruntime, batch 64: 2.5" in told
     assert "Largest certain shift of the frontier in measured time: prune50-int8 on onnxruntime" in told
     assert "Does not help, moving along the law of the dense family gives more: bf16" in told
     assert "Not faster than the baseline: bf16 on torch, batch 1 (0.909x [" in told
@@ -89,8 +89,8 @@ def test_panels_are_macs_and_each_backend_at_the_batch_of_the_first_headline() -
     titles = re.findall(r'"text": "(Error against [^"]+)"', json.dumps(frontier_chart(rows(STUDY)).to_dict()))
     assert titles == [
         "Error against work, on onnxruntime",
-        "Error against measured time, on onnxruntime, batch 1",
-        "Error against measured time, on torch, batch 1",
+        "Error against measured time, on onnxruntime, batch 64",
+        "Error against measured time, on torch, batch 64",
     ]
 
 

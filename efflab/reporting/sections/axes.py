@@ -26,6 +26,8 @@ def axes(asked: Asked) -> Section | None:
         "M: how many times the compute the technique is worth: saving x (error / baseline's)**-power of the dense family's "
         "law on that axis; 1 is no shift, below 1 moving along the law gives more. All rows, axes, gains and staircases: "
         "shifts.csv.",
+        "P(no worse, no slower): share of bootstrap draws in which the variant has at most the baseline's error and time, and "
+        "truly less of one.",
         "Axes without a number have a reason in shifts.csv; energy is an estimate unless its column says measured.",
     ]
     return Section(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from efflab.frontier.shift import MOST_DEX
 from efflab.profiling.statistics import Interval, interval_of
 from efflab.reporting.columns import AXES
 from efflab.reporting.section import Asked, Section, ends, multiplier, place, tally
@@ -22,7 +23,14 @@ def composition(asked: Asked) -> Section | None:
         value = np.log10(whole.shift.multiplier.value) - sum(
             np.log10(one.shift.multiplier.value) for one in (first, second)
         )
-        found.append((whole, first, second, interval_of(float(10**value), 10**logs)))
+        found.append(
+            (
+                whole,
+                first,
+                second,
+                interval_of(float(10**value), 10 ** np.clip(logs.astype(float), -MOST_DEX, MOST_DEX)),
+            )
+        )
     if not found:
         return None
     table, data = [], []

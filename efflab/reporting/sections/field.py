@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
-from efflab.frontier.field import PAPER_EXPONENT, Field, field_of, multiplier
+from efflab.frontier.field import PAPER_ERROR, PAPER_EXPONENT, Field, distance, field_of
+from efflab.frontier.field import multiplier as by_exponent
 from efflab.frontier.hypervolume import corner_of, hypervolume_change
 from efflab.reporting.columns import AXES
 from efflab.reporting.numbers import si
-from efflab.reporting.section import Asked, Section, place
+from efflab.reporting.section import Asked, Section, ends, multiplier, place
 from efflab.reporting.standing import Placed
 
-SHOWN = ("saving", "error_ratio", "own_family", "paper", "field", "field_total")
+LAWS = ("own_family", "paper", "field", "field_total")
 
 
 def field(asked: Asked) -> Section | None:
@@ -27,16 +25,17 @@ def field(asked: Asked) -> Section | None:
     table, data = [], []
     for name, one in seen.items():
         known = fields[one.row["task"]]
-        rho = one.shift.rho
-        facts: dict[str, Any] = {
-            "variant": name, "saving": one.shift.naive, "error_ratio": rho, "own_family": one.shift.multiplier.value,
-            "paper": multiplier(one.shift.naive, rho, PAPER_EXPONENT), "field": None, "field_total": None,
-        }  # fmt: skip
+        shift = one.shift
+        found = {"own_family": shift.multiplier, "paper": by_exponent(shift, PAPER_EXPONENT, PAPER_ERROR)}
         if isinstance(known, Field):
-            facts["field"] = multiplier(one.shift.naive, rho, known.law.b)
-            facts["field_total"] = 10 ** ((math.log10(one.row["error"]) - known.law.a) / known.law.b) / one.row["macs"]
-        data.append(facts)
-        table.append((name, *(_times(facts[key]) for key in SHOWN)))
+            found["field"] = by_exponent(shift, known.law.b, known.law.errors[1])
+            found["field_total"] = distance(shift, one.row["macs"], one.row["error"], known.law)
+        data.append(
+            {"variant": name, "saving": shift.naive, "error_ratio": shift.rho}
+            | {key: ends(found[key]) if key in found else None for key in LAWS}
+        )
+        cells = (multiplier(found[key]) if key in found else "" for key in LAWS)
+        table.append((name, f"{shift.naive:.2f}x", f"{shift.rho:.3f}x", *cells))
     sentences = [
         f"{task}: {known}; only the paper's exponent is used."
         if isinstance(known, str)
@@ -52,8 +51,9 @@ def field(asked: Asked) -> Section | None:
                "whole distance from the field's law"),
         table=tuple(table), data=tuple(data),
         notes=(f"Paper: b = {PAPER_EXPONENT} of ImageNet top-1 error on operations of a forward pass, 110 models "
-               "(arXiv 2007.05558). The larger a law's power, the dearer lost quality is. The whole distance holds the "
-               "training recipe too: published models were trained longer than a family here, so it tells of both.",),
+               "(arXiv 2007.05558). The larger a law's power, the dearer lost quality is. Intervals hold the examples, the "
+               "seeds and how surely the exponent is known. The whole distance holds the training recipe too: published models "
+               "were trained longer than a family here, so it tells of both.",),
     )  # fmt: skip
 
 
@@ -85,10 +85,6 @@ def gained_area(asked: Asked) -> Section | None:
                "corner: the family's largest compute and error, stored with the number. 0 adds nothing to the dense models. "
                "By estimates, without interval.",),
     )  # fmt: skip
-
-
-def _times(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}x" if value >= 0.1 else f"{value:.1g}x"
 
 
 def _compute(axis: str, value: float) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from efflab.errors import RequestError
-from efflab.frontier.change import law_change
+from efflab.frontier.change import MEANING, Change, law_change
 from efflab.frontier.fit import FEWEST
+from efflab.profiling.statistics import holm
 from efflab.reporting.columns import AXES
 from efflab.reporting.section import Asked, Section, ends, place, tally
 from efflab.reporting.standing import NOT_MONOTONIC, Placed
@@ -16,42 +17,51 @@ SHOWN = ("macs", "latency")
 
 def law(asked: Asked) -> Section | None:
     """Return, for every technique on at least three members, whether its shift is parallel or the exponent changes."""
-    table, data = [], []
+    refused: list[tuple[str, ...]] = []
+    found: list[tuple[tuple[str, str, str], str, Change]] = []
     for (axis, *_), rows in _groups(asked.assessment.placed).items():
         if len({one.row["baseline"] for one in rows}) < FEWEST:
             continue
         family, column = rows[0].family, AXES[axis].column
         dense = list(zip(family.compute.tolist(), family.error.tolist(), strict=True))
-        name, where = rows[0].row["variant"].split("@")[0], place(rows[0].row) if axis == "latency" else "all"
+        key = (
+            rows[0].row["variant"].split("@")[0], AXES[axis].words, place(rows[0].row) if axis == "latency" else "all"
+        )  # fmt: skip
+        uneven = any(NOT_MONOTONIC in (one.row[f"shift_{axis}_flags"] or "") for one in rows)
         try:
             change = law_change(dense, [(one.row[column], one.row["error"]) for one in rows])
-        except RequestError as refused:
-            table.append((name, AXES[axis].words, where, "", "", "", str(refused)))
-            continue
-        words = change.words
-        if any(NOT_MONOTONIC in (one.row[f"shift_{axis}_flags"] or "") for one in rows):
-            words += f" ({NOT_MONOTONIC})"
-        data.append(
-            {"variant": name, "axis": axis, "where": where, "members": change.members, "dense": change.dense,
-             "treated": change.treated, "difference": ends(change.difference), "p_value": change.p_value,
-             "verdict": change.verdict}
-        )  # fmt: skip
-        gap = change.difference
-        table.append(
-            (name, AXES[axis].words, where, f"{change.dense:.3f}", f"{change.treated:.3f}",
-             f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]", words)
-        )  # fmt: skip
-    if not table:
+            found.append((key, f" ({NOT_MONOTONIC})" if uneven else "", change))
+        except RequestError as error:
+            refused.append((*key, "", "", "", "", str(error)))
+    if not found and not refused:
         return None
-    told = tally(one["verdict"] for one in data)
-    sentence = f"Of {len(data)} tests: {told}; chance alone would call about {0.05 * len(data):.1f} of them a change."
-    return Section(
-        "law", "Does the law itself change?", sentences=(sentence,) if data else (),
-        heads=("technique", "axis", "where", "b dense", "b treated", "difference [95 %]", ""),
-        table=tuple(table), data=tuple(data),
-        notes=("b: exponent of error on compute; more negative is steeper. Analysis of covariance on log10 of both; "
-               "`parallel` is said only where the interval excludes a change of 20 % of the dense exponent.",),
+    corrected = holm([change.p_value for *_, change in found])
+    table = [
+        (*key, f"{change.dense:.3f}", f"{change.treated:.3f}", _gap(change), f"{p:.2g}", change.verdict(p) + note)
+        for (key, note, change), p in zip(found, corrected, strict=True)
+    ]
+    data = tuple(
+        {"variant": name, "axis": axis, "where": where, "members": change.members, "dense": change.dense,
+         "treated": change.treated, "difference": ends(change.difference), "p_value": change.p_value,
+         "p_corrected": p, "verdict": change.verdict(p)}
+        for ((name, axis, where), _, change), p in zip(found, corrected, strict=True)
     )  # fmt: skip
+    told = f"Of {len(data)} tests, corrected for their number: {tally(str(one['verdict']) for one in data)}."
+    seen = dict.fromkeys(str(one["verdict"]) for one in data)
+    meant = (f"{word.capitalize()}: {MEANING[word]}." for word in seen)
+    return Section(
+        "law", "Does the law itself change?", sentences=(told, *meant) if found else (),
+        heads=("technique", "axis", "where", "b dense", "b treated", "difference [95 %]", "p, corrected", ""),
+        table=(*table, *refused), data=data,
+        notes=("b: exponent of error on compute; more negative is steeper. Analysis of covariance on log10 of both; a change is "
+               "called where p, corrected by Holm's method, is below 0.05, and `parallel` only where the interval of this one "
+               "test excludes a change of 20 % of the dense exponent.",),
+    )  # fmt: skip
+
+
+def _gap(change: Change) -> str:
+    gap = change.difference
+    return f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
 
 
 def _groups(placed: list[Placed]) -> dict[Any, list[Placed]]:

@@ -30,25 +30,25 @@ def life(asked: Asked) -> Section | None:
         base = next((one for one in dense if one["variant"] == row["baseline"]), None)
         if base is None:
             continue
-        # the cheapest dense member that is at least as good: to be trained first
+        # the dense member with the fewest MACs that is at least as good: to be trained first, unless it is the baseline
         rival = min(
-            (one for one in dense if one["error"] <= row["error"] and one is not base),
-            key=lambda one: float(one["latency_ms_p50"]), default=None,
+            (one for one in dense if one["error"] is not None and one["error"] <= row["error"]),
+            key=lambda one: float(one["macs"]), default=None,
         )  # fmt: skip
         own = _macs(row, row["recovery_macs"], n)
-        other = _macs(rival, rival["training_macs"], n) if rival else None
+        other = _macs(rival, 0.0 if rival is base else rival["training_macs"], n) if rival else None
         facts = {
             "variant": row["variant"], "inferences": n, "macs": own.total, "macs_kept": _macs(base, 0.0, n).total,
             "macs_dense": other.total if other else None, "against_dense": own.against(other) if other else None,
             "dense": rival["variant"] if rival else None, "hours": _hours(row, row["recovery_s"], n),
             "hours_kept": _hours(base, 0.0, n), "amortised_macs": own.amortised,
             "break_even": row["break_even"], "break_even_time": row["break_even_time"],
-            "kg_co2": _kg_co2(row, n), "kg_co2_kept": _kg_co2(base, n),
+            "kg_co2": _kg_co2(row, row["recovery_s"], n), "kg_co2_kept": _kg_co2(base, 0.0, n),
         }  # fmt: skip
         data.append(facts)
         table.append(
             (row["variant"], si(own.total), si(facts["macs_kept"]),
-             f"{si(other.total)} ({rival['variant']})" if rival and other else "no dense member is as good",
+             _rival(rival, other, base),
              own.against(other) if other else "", row["break_even_words"] or "",
              f"{facts['hours']:.3g}", f"{facts['hours_kept']:.3g}",
              _inferences(row["break_even_time"]), _co2(facts["kg_co2"], facts["kg_co2_kept"]))
@@ -60,10 +60,13 @@ def life(asked: Asked) -> Section | None:
     return Section(
         "life", f"Over {si(n)} inferences, {place(best)}",
         heads=("variant", "MACs, all", "baseline kept", "dense model as good, trained first", "against that",
-               "pays for its recovery", "hours", "hours, baseline kept", "in time, after inferences", "kg CO2, kept"),
+               "MACs saved pay for the steps", "hours", "hours, baseline kept", "time saved pays, after inferences",
+               "kg CO2; baseline kept"),
         table=tuple(table), data=tuple(data),
         notes=(f"MACs of the steps' training and of {si(n)} inferences; hours of this machine at this batch size, the steps' own "
-               f"time included. The baseline's training is spent in all cases. CO2: {'; '.join(sorted(methods)) or 'no energy'}; "
+               "time included. The baseline's training is spent in all cases; a dense model as good is the member with the "
+               "fewest MACs among those at least as good. CO2, of the steps at the power that inference draws: "
+               f"{'; '.join(sorted(methods)) or 'no energy'}; "
                f"constants codecarbon-default, {electricity['g_co2_per_kwh']:g} g a kWh ({electricity['source']}). "
                "Other numbers: `efflab report STUDY --inferences N`.",),
     )  # fmt: skip
@@ -78,11 +81,19 @@ def _hours(row: Row, once_s: float | None, n: float) -> float:
     return LifeCycle(once_s or 0.0, each, n).total / 3600
 
 
-def _kg_co2(row: Row, n: float) -> float | None:
+def _rival(rival: Row | None, cost: LifeCycle | None, base: Row) -> str:
+    if rival is None or cost is None:
+        return "no dense member is as good"
+    return f"{si(cost.total)} ({'the baseline itself' if rival is base else rival['variant']})"
+
+
+def _kg_co2(row: Row, once_s: float | None, n: float) -> float | None:
     if not row["energy_j"]:
         return None
     grams: float = constants()["electricity"]["codecarbon-default"]["g_co2_per_kwh"]
-    return float(n * row["energy_j"] / row["batch_size"] / JOULES_PER_KWH * grams / 1000)
+    watts = row["energy_j"] / (row["latency_ms_p50"] / 1000)
+    joules = LifeCycle((once_s or 0.0) * watts, row["energy_j"] / row["batch_size"], n).total
+    return float(joules / JOULES_PER_KWH * grams / 1000)
 
 
 def _inferences(value: float | None) -> str:

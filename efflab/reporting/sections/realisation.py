@@ -41,6 +41,6 @@ def realisation(asked: Asked) -> Section | None:
     return Section(
         "realisation", "Theory against the clock", heads=("variant", "MACs", "bit-operations", *places),
         table=tuple(table), data=tuple(data),
-        notes=("Cells: measured speed-up over the baseline's MACs over this row's. 1: all that the MACs promise; over 1 "
-               "where fewer bits help, which leaves MACs equal.",),
+        notes=("Cells: measured speed-up over that of the column MACs. 1: all that the MACs promise; no gain on the clock would "
+               "be 1 over the column MACs, and less is slower than before; over 1 where fewer bits help.",),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The measuring side of a session's process: starts it, asks, and turns every way to die into a reason."""
+"""A process that answers JSON lines: starts it, asks, and turns every way to die into a reason. See `child_worker`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from efflab.study import Status
 
@@ -27,39 +25,35 @@ THREAD_VARIABLES = (
 )
 
 
-@dataclass(frozen=True)
-class Job:
-    """A session to measure: an artefact's folder on a backend; `inputs` is an .npz of one batch (arr_0, arr_1, ...)."""
-
-    label: str
-    artefact: Path
-    backend: str
-    settings: dict[str, Any]
-    inputs: Path
+Kind = Literal["raised", "crash", "hang"]
 
 
 class Failure(str):
-    """The reason why a session has no times, as a sentence; `status` tells a missing runtime from a failed one."""
+    """The reason why a process has no answer, as a sentence.
+
+    `status` tells a missing runtime from a failed one; `kind` an exception that it told of from a death and from silence.
+    """
 
     status: Status
+    kind: Kind
 
-    def __new__(cls, reason: str, status: Status = "failed") -> Failure:
-        """Make a reason with its status."""
+    def __new__(cls, reason: str, status: Status = "failed", kind: Kind = "raised") -> Failure:
+        """Make a reason with its status and kind."""
         failure = super().__new__(cls, reason)
-        failure.status = status
+        failure.status, failure.kind = status, kind
         return failure
 
 
-class SessionProcess:
-    """A running `session_worker`; `failure` is set once it failed, and every later question is then answered by {}."""
+class Child:
+    """A running worker module; `failure` is set once it failed, and every later question is then answered by {}."""
 
-    def __init__(self, threads: int):
-        """Start the process with the thread pools of the usual libraries pinned to `threads`."""
+    def __init__(self, module: str, threads: int):
+        """Start `python -m module` with the thread pools of the usual libraries pinned to `threads`."""
         self.failure: Failure | None = None
         self._unread = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `end`)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "efflab.profiling.session_worker"],
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -91,17 +85,17 @@ class SessionProcess:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            self.failure = Failure(self._death(doing))
+            self.failure = Failure(self._death(doing), kind="crash")
             return {}
         if meanwhile:
             meanwhile()
         line = self._line(time.monotonic() + limit_s)
         if line is None:
             self._process.kill()
-            self.failure = Failure(f"gave no answer within {limit_s:g} s while {doing}; ended")
+            self.failure = Failure(f"gave no answer within {limit_s:g} s while {doing}; ended", kind="hang")
             return {}
         if not line:
-            self.failure = Failure(self._death(doing))
+            self.failure = Failure(self._death(doing), kind="crash")
             return {}
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
