@@ -39,6 +39,10 @@ class Session(ABC):
         """Return outputs as a numpy array, or any pytree of arrays."""
         return outputs
 
+    def fallbacks(self) -> dict[str, str]:
+        """Return operator -> where it runs, for operators that do not run on the backend's device; {} if all do."""
+        return {}
+
     def __call__(self, inputs: Arrays) -> Any:
         """Run one batch of arrays from start to end."""
         outputs = self.run(self.load(inputs))

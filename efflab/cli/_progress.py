@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from efflab.plan import Plan, Stage
@@ -87,3 +87,34 @@ def _bars() -> Iterator[Watcher]:
                 bars.console.print(f"{stage.title}: {status}: {reason}", markup=False)
 
         yield Watcher(start, begin, progress, end)
+
+
+Steps = Callable[[str, int, int, str], None]  # suite, done, total, note
+
+
+@contextmanager
+def steps() -> Iterator[Steps]:
+    """Give a function that shows how far each suite is: a bar each on a terminal, a line for every fifth elsewhere."""
+    if not sys.stdout.isatty():
+        told: dict[str, int] = {}
+
+        def line(suite: str, done: int, total: int, note: str) -> None:
+            fifth = 5 * done // max(1, total)
+            if told.get(suite) != fifth:
+                told[suite] = fifth
+                print(f"{suite}: {done} of {total} ({note})", flush=True)
+
+        yield line
+        return
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+    with Progress(*columns) as bars:
+        running: dict[str, TaskID] = {}
+
+        def bar(suite: str, done: int, total: int, note: str) -> None:
+            if suite not in running:
+                running[suite] = bars.add_task(suite, total=total, note="")
+            bars.update(running[suite], completed=done, total=total, note=f"{done}/{total} {note[:40]}")
+
+        yield bar

@@ -119,9 +119,10 @@ def _folded(lines: list[str]) -> str:
 def _section(section: Section) -> str:
     told = f"<ul>{_items(section.sentences)}</ul>" if section.sentences else ""
     body = [[(cell, cell) for cell in line] for line in section.table]
-    table = _table([(head, "") for head in section.heads], [("", line) for line in body], "wrap") if body else ""
+    shown = table([(head, "") for head in section.heads], [("", line) for line in body], "wrap") if body else ""
     notes = "".join(f"<p class=quiet>{html.escape(note)}</p>" for note in section.notes)
-    return f"<section><h2 id={section.name}>{html.escape(section.title)}</h2>{told}<div class=scroll>{table}</div>{notes}</section>"
+    head = f"<h2 id={section.name}>{html.escape(section.title)}</h2>"
+    return f"<section>{head}{told}<div class=scroll>{shown}</div>{notes}</section>"
 
 
 def _comparison(rows: list[Row]) -> str:
@@ -130,10 +131,10 @@ def _comparison(rows: list[Row]) -> str:
     for row, shown in zip(rows, cells(rows, names), strict=True):
         raw = ("" if row[name] is None else str(row[name]) for name in names)
         body.append((row["role"], list(zip(raw, shown, strict=True))))
-    return _table([(heading(name), COLUMNS[name].sentence) for name in names], body, "", "rows")
+    return table([(heading(name), COLUMNS[name].sentence) for name in names], body, "", "rows")
 
 
-def _table(
+def table(
     heads: list[tuple[str, str]], body: list[tuple[str, list[tuple[str, str]]]], kind: str, name: str = ""
 ) -> str:
     """Return a sortable table: (heading, explanation) each, and lines of a class with (value to sort by, text) cells."""

@@ -1,0 +1,142 @@
+"""Validate a backend: ONNX's conformance cases, whole models, behaviour and speed, each case with a verdict.
+
+Verdicts are kept apart: pass, wrong, crash, hang, error, fell back, unsupported, skipped. Every case runs in a process of
+its own kind: a segmentation fault or an endless loop is a verdict, and the run goes on. Exit code 1 if something is wrong,
+crashes, hangs, raises or falls back; with --against only if something got worse.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+HELP = "validate a backend: is it right, where is it wrong, what does it fall back to, how fast is it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `efflab validate`."""
+    add = parser.add_argument
+    add("backend", metavar="BACKEND", help="a backend, see `efflab ls backends`")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of the backend, e.g. precision=bf16 (repeatable)",
+    )
+    add(
+        "--suite",
+        action="append",
+        metavar="SUITE",
+        help="operators, models, behaviour or speed (repeatable; default: all)",
+    )
+    add("--quick", action="store_true", help="one case for each operator and element type, two models, no long checks")
+    add(
+        "--operator",
+        default="",
+        metavar="NAME",
+        help="only conformance cases of this operator, or with this in their name",
+    )
+    add(
+        "--model",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="an ONNX file of your own, for models and speed (repeatable)",
+    )
+    add("--tolerances", action="append", default=[], metavar="FILE", help="YAML rules that come before those of efflab")
+    add(
+        "--localise",
+        action="store_true",
+        help="find the first wrong operator of every wrong model, and write a reproducer",
+    )
+    add(
+        "--reference",
+        default="onnxruntime",
+        metavar="BACKEND",
+        help="what speed is held against (default: onnxruntime)",
+    )
+    add("--against", metavar="FILE", help="an earlier validation.json: say what got worse and better")
+    add("--workers", type=int, default=0, metavar="N", help="processes of the operators suite (default: processors)")
+    add("--out", metavar="FOLDER", help="where to write it (default: .efflab/validation/BACKEND)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Validate, write page, JSON and JUnit XML, and say what was found."""
+    import json
+    import os
+    from pathlib import Path
+
+    from efflab.cli._progress import steps
+    from efflab.errors import RequestError
+    from efflab.store import Store
+    from efflab.validation.junit import junit
+    from efflab.validation.page import page
+    from efflab.validation.pool import Opening
+    from efflab.validation.summary import failed, lines
+    from efflab.validation.tolerance import rules_of
+    from efflab.validation.validate import SUITES, Asked, load_validation, validate
+
+    suites = args.suite or list(SUITES)
+    _check_suites(suites, args)
+    rules_of([Path(path) for path in args.tolerances])  # read before the work, so that a mistake in them is told first
+    before = load_validation(Path(args.against)) if args.against else None
+    folder = Path(args.out) if args.out else Store.open().root / "validation" / args.backend
+    rules = [str(Path(path).resolve()) for path in args.tolerances]
+    asked = Asked(
+        opening=Opening(args.backend, _settings(args.backend, args.set), os.cpu_count() or 1, rules),
+        suites=[suite for suite in SUITES if suite in suites],
+        quick=args.quick, workers=args.workers or os.cpu_count() or 1, only=args.operator,
+        models=[Path(path) for path in args.model], localise=folder / "localised" if args.localise else None,
+        reference=args.reference,
+    )  # fmt: skip
+    with steps() as report:
+        found = validate(asked, report)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "validation.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        (folder / "junit.xml").write_text(junit(found), encoding="utf-8")
+        (folder / "index.html").write_text(page(found, before), encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"cannot write to {folder}: {(error.strerror or str(error)).lower()}") from error
+    print(
+        "\n".join(
+            [
+                *lines(found, before),
+                "",
+                *(str(folder / name) for name in ("index.html", "validation.json", "junit.xml")),
+            ]
+        )
+    )
+    return int(failed(found, before))
+
+
+def _check_suites(suites: list[str], args: argparse.Namespace) -> None:
+    from efflab import registry
+    from efflab.errors import RequestError, nearest
+    from efflab.validation.validate import SUITES
+
+    for suite in suites:
+        if suite not in SUITES:
+            raise RequestError(f"unknown suite {suite!r}; {nearest(suite, SUITES)}")
+    for name in (args.backend, args.reference):
+        registry.load("backends", name)
+    if args.workers < 0:
+        raise RequestError("--workers must be at least 1")
+
+
+def _settings(backend: str, words: list[str]) -> dict[str, Any]:
+    """Return settings of KEY=VALUE words, values read as YAML and checked by the backend."""
+    from pathlib import Path
+
+    from efflab import registry
+    from efflab.config import check, parse_yaml
+    from efflab.errors import RequestError
+
+    wrong = next((word for word in words if "=" not in word[1:]), None)
+    if wrong is not None:
+        raise RequestError(f"--set takes KEY=VALUE (found {wrong!r})")
+    text = "\n".join(word.replace("=", ": ", 1) for word in words) or "{}"
+    made = check(registry.load("backends", backend), parse_yaml(text, Path("--set")))
+    settings: dict[str, Any] = made.model_dump(exclude_defaults=True)
+    return settings

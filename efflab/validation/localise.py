@@ -1,0 +1,188 @@
+"""Finds the first operator of a graph whose output leaves tolerance, and writes the smallest case that shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from efflab import registry
+from efflab.artefact import GRAPH
+from efflab.errors import RequestError
+from efflab.profiling.quality import parity
+from efflab.validation import graphs
+from efflab.validation.exchange import inputs_of, write_case
+from efflab.validation.models import LIMIT_S, REFERENCES
+from efflab.validation.pool import Opening, run_requests
+
+MOST_LEVELS = 6  # of operators before the guilty one that a fault of their fusion may take
+
+
+class Found(NamedTuple):
+    """Where a backend goes wrong in a model."""
+
+    tensor: str
+    operator: str
+    nodes: tuple[str, ...]  # the operators of the smallest part that is wrong by itself; empty if none is
+    sqnr_db: float | None
+    confirmed: bool  # the tensor is wrong in the untouched model, too
+    reproducer: str  # folder; "" if no part is wrong by itself
+    steps: int
+
+    def words(self) -> str:
+        """Say it in a sentence."""
+        level = "no finite error" if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB"
+        first = f"{self.operator} is the first operator out of tolerance (tensor {self.tensor!r}, {level})"
+        sure = (
+            "confirmed on the untouched model"
+            if self.confirmed
+            else "but right in the untouched model: an effect of cutting it"
+        )
+        if not self.nodes:
+            return f"{first}, {sure}; no part of the graph is wrong by itself"
+        part = self.nodes[0] if len(self.nodes) == 1 else f"{' + '.join(self.nodes)} together"
+        return f"{first}, {sure}; {part} is wrong alone: {self.reproducer}"
+
+
+def localise(opening: Opening, model_file: Path, inputs: Path, root: Path, min_sqnr_db: float) -> Found | str:
+    """Return where a backend first leaves the reference, or in words why that cannot be found.
+
+    inputs: an .npz of one batch (arr_0, ...). Intermediate tensors come from an unoptimised reference runtime.
+    """
+    import onnx
+
+    if registry.load("backends", opening.backend).takes != "onnx":
+        return "only graphs can be cut: the backend takes modules"
+    model = onnx.load(model_file)
+    with np.load(inputs, allow_pickle=False) as file:
+        given = dict(zip((one.name for one in inputs_of(model)), (file[name] for name in file.files), strict=True))
+    bench = _Cutter(opening, root)
+    tensors = graphs.tensors_of(model)
+    right = given | bench.reference(graphs.shown(model, [name for name, _ in tensors]), given)
+
+    def level(part: Any, name: str, fed: dict[str, np.ndarray]) -> float | None:
+        return _sqnr(bench.run(part, fed).get(name), right[name])
+
+    def wrong(db: float | None) -> bool:
+        return db is None or db < min_sqnr_db
+
+    low, high = -1, len(tensors) - 1
+    if not wrong(level(graphs.leading_to(model, tensors[high][0]), tensors[high][0], given)):
+        return "the last tensor is within tolerance"
+    while high - low > 1:
+        middle = (low + high) // 2
+        name = tensors[middle][0]
+        low, high = (low, middle) if wrong(level(graphs.leading_to(model, name), name, given)) else (middle, high)
+    name, node = tensors[high]
+    whole = level(graphs.shown(model, [name]), name, given)
+    part, nodes = _smallest(model, node, right, lambda one, fed: wrong(level(one, name, fed)))
+    folder = root / "reproducer"
+    if part is not None:
+        write_reproducer(folder, part, {one.name: right[one.name] for one in part.graph.input}, right[name])
+    at = level(graphs.leading_to(model, name), name, given)
+    return Found(name, node.op_type, nodes, at, wrong(whole), str(folder) if part is not None else "", bench.calls)
+
+
+def _smallest(model: Any, node: Any, right: dict[str, np.ndarray], is_wrong: Any) -> tuple[Any, tuple[str, ...]]:
+    """Return the smallest part ending in `node` that is wrong on right inputs: itself, or with operators before it."""
+    import onnx
+
+    types = {name: onnx.helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in right.items()}
+    chosen = {list(model.graph.node).index(node)}
+    for _ in range(MOST_LEVELS):
+        part = graphs.nodes_alone(model, sorted(chosen), types)
+        if is_wrong(part, {one.name: right[one.name] for one in part.graph.input}):
+            return part, tuple(model.graph.node[index].op_type for index in sorted(chosen))
+        wider = chosen | graphs.makers_of(model, chosen)
+        if wider == chosen:
+            break
+        chosen = wider
+    return None, ()
+
+
+class _Cutter:
+    """Runs parts of a graph on the backend under test and on a reference."""
+
+    def __init__(self, opening: Opening, root: Path):
+        self.opening, self.root, self.calls = opening, root, 0
+
+    def reference(self, model: Any, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the tensors of the first reference that runs the graph."""
+        reasons = []
+        for name, settings in REFERENCES:
+            backend = registry.load("backends", name)
+            if name != self.opening.backend and backend.takes == "onnx" and not backend.available():
+                found, reason = self._run(Opening(name, settings, self.opening.threads, []), model, given)
+                if found:
+                    return found
+                reasons.append(f"{name}: {reason}")
+        raise RequestError(f"no reference runs the graph with all its tensors shown: {'; '.join(reasons)}")
+
+    def run(self, model: Any, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the tensors that the backend gives; none where it fails."""
+        return self._run(self.opening, model, given)[0]
+
+    def _run(self, opening: Opening, model: Any, given: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], str]:
+        import onnx
+
+        self.calls += 1
+        folder = self.root / f"cut-{self.calls}"
+        folder.mkdir(parents=True, exist_ok=True)
+        onnx.save(model, folder / GRAPH)
+        names = [one.name for one in inputs_of(model)]
+        np.savez(folder / "inputs.npz", *(given[name] for name in names))
+        request = {
+            "suite": "tensors", "name": folder.name, "folder": str(folder), "inputs": str(folder / "inputs.npz"),
+            "out": str(folder / "out.npz"),
+        }  # fmt: skip
+        (outcome,) = run_requests(opening, [request], 1, LIMIT_S)
+        if outcome.verdict != "pass":
+            return {}, outcome.reason
+        with np.load(folder / "out.npz", allow_pickle=False) as file:
+            return {one.name: file[f"arr_{index}"] for index, one in enumerate(model.graph.output)}, ""
+
+
+def _sqnr(found: np.ndarray | None, wanted: np.ndarray) -> float | None:
+    """Return signal over error in dB, 999 for equality; None where there is no answer, or one of another shape."""
+    if found is None or found.shape != wanted.shape:
+        return None
+    value = float(parity([found.astype(float)], [wanted.astype(float)])["sqnr_db"] or 0.0)
+    return min(999.0, value) if value > -999 else None
+
+
+def write_reproducer(folder: Path, model: Any, given: dict[str, np.ndarray], wanted: np.ndarray) -> None:
+    """Write a model with its inputs and the right output as an ONNX test case, and a script that runs it."""
+    write_case(folder, model, [(list(given.values()), [wanted])])
+    (folder / "reproduce.py").write_text(REPRODUCE, encoding="utf-8")
+
+
+REPRODUCE = '''"""Runs model.onnx on the inputs beside it and compares with the right output; needs onnx, numpy and a runtime.
+
+python reproduce.py                    on ONNX Runtime
+python reproduce.py PACKAGE.BACKEND    on any module with ONNX's backend interface (`prepare(model).run(inputs)`)
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+here = Path(__file__).parent
+data = here / "test_data_set_0"
+
+
+def read(kind):
+    files = sorted(data.glob(f"{kind}_*.pb"), key=lambda path: int(path.stem.split("_")[1]))
+    return [numpy_helper.to_array(onnx.TensorProto.FromString(path.read_bytes())) for path in files]
+
+
+inputs, (wanted,) = read("input"), read("output")
+backend = importlib.import_module(sys.argv[1] if len(sys.argv) > 1 else "onnxruntime.backend")
+found = np.asarray(backend.prepare(onnx.load(here / "model.onnx")).run(inputs)[0])
+error = np.abs(found.astype(float) - wanted.astype(float))
+print(f"largest error {error.max():.6g}, largest expected value {np.abs(wanted.astype(float)).max():.6g}")
+'''

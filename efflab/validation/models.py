@@ -1,0 +1,96 @@
+"""The models suite: whole networks in each form and batch size, against a reference that is another runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from efflab import registry
+from efflab.config import parse_yaml
+from efflab.technique import Form
+from efflab.validation.pool import Opening, Outcome, Report, run_requests
+from efflab.validation.zoo import ZooModel
+
+LIMITS = Path(__file__).with_name("parity.yaml")
+BATCHES = ([1], [3], [128], [4, 1, 3, 128])  # the last on one session: dynamic shapes
+QUICK_BATCHES = ([3], [4, 1, 3])
+LIMIT_S = 300.0
+REFERENCE_BATCH = 8
+# runtimes that answer for others, the first that is not the one under test: eager PyTorch defines what a module means,
+# and an unoptimised graph what ONNX means
+REFERENCES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("torch", {}), ("onnxruntime", {"optimisation": "none"}), ("openvino", {}),
+)  # fmt: skip
+SIXTEEN = {"bf16": "bfloat16", "bfloat16": "bfloat16", "f16": "float16", "float16": "float16", "fp16": "float16"}
+
+
+class Planned(NamedTuple):
+    """A case: what is asked of the backend, or why it is skipped."""
+
+    name: str
+    numbers: str
+    request: dict[str, Any] | None
+    skipped: str = ""
+
+
+def run_models(
+    opening: Opening, zoo: Sequence[ZooModel], root: Path, quick: bool = False,
+    report: Report = lambda done, total, note: None,
+) -> list[tuple[Planned, Outcome]]:  # fmt: skip
+    """Return each case with its outcome; the references' outputs are written to `root`."""
+    takes: Form = registry.load("backends", opening.backend).takes
+    planned: list[Planned] = []
+    for model in zoo:
+        if takes not in model.folders:
+            planned.append(Planned(model.name, model.numbers, None, f"there is no such model in the form {takes!r}"))
+            continue
+        reference = _reference(opening, model, root)
+        if isinstance(reference, str):
+            planned.append(Planned(model.name, model.numbers, None, reference))
+            continue
+        for batches in [[model.fixed_batch]] if model.fixed_batch else QUICK_BATCHES if quick else BATCHES:
+            told = (
+                f"batch {batches[0]}" if len(batches) == 1 else "one session, batches " + ", ".join(map(str, batches))
+            )
+            request = {
+                "suite": "models", "name": f"{model.name}, {told}", "folder": model.folders[takes], "form": takes,
+                "inputs": model.inputs, "reference": str(reference), "batches": batches,
+                **_limits(_numbers(opening, model)),
+            }  # fmt: skip
+            planned.append(Planned(f"{model.name}, {told}", _numbers(opening, model), request))
+    outcomes = iter(run_requests(opening, [one.request for one in planned if one.request], 1, LIMIT_S, report))
+    return [(one, next(outcomes) if one.request else Outcome("skipped", one.skipped, 0.0, {})) for one in planned]
+
+
+def _numbers(opening: Opening, model: ZooModel) -> str:
+    """Return the kind of numbers that an answer has: the model's, or those of a backend set to 16 bits."""
+    asked = next((SIXTEEN[str(value)] for value in opening.settings.values() if str(value) in SIXTEEN), None)
+    return asked if asked and model.numbers == "float32" else model.numbers
+
+
+def _limits(numbers: str) -> dict[str, Any]:
+    found: dict[str, Any] = dict(parse_yaml(LIMITS.read_text(encoding="utf-8"), LIMITS).data[numbers])
+    return {"min_sqnr_db": found["min_sqnr_db"], "min_agreement": found["min_agreement"], "why": found["reason"]}
+
+
+def _reference(opening: Opening, model: ZooModel, root: Path) -> Path | str:
+    """Return the file of a reference's outputs, or in words why there is none."""
+    tried = []
+    for name, settings in REFERENCES:
+        backend = registry.load("backends", name)
+        if name == opening.backend or backend.takes not in model.folders or backend.available():
+            continue
+        out = root / f"{model.name}.{name}.npz"
+        if out.exists():
+            return out
+        batch = model.fixed_batch or REFERENCE_BATCH
+        request = {
+            "suite": "models", "name": model.name, "folder": model.folders[backend.takes], "form": backend.takes,
+            "inputs": model.inputs, "out": str(out), "batches": [batch],
+        }  # fmt: skip
+        (outcome,) = run_requests(Opening(name, settings, opening.threads, []), [request], 1, LIMIT_S)
+        if outcome.verdict == "pass":
+            return out
+        tried.append(f"{name}: {outcome.reason}")
+    return "; ".join(["no other runtime here gives a reference", *tried])

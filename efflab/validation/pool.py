@@ -1,0 +1,105 @@
+"""Runs cases in several worker processes; a death or silence is the verdict on its case, and a fresh process goes on."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from efflab.child import Child, Failure
+from efflab.errors import RequestError
+from efflab.validation.verdict import Verdict
+
+WORKER = "efflab.validation.case_worker"
+OPENING_S = 120.0  # to import a runtime
+
+Report = Callable[[int, int, str], None]
+
+
+class Opening(NamedTuple):
+    """What every worker is told first: the backend, its settings as given, processor threads, and files of tolerances."""
+
+    backend: str
+    settings: dict[str, Any]
+    threads: int
+    tolerances: list[str]
+
+
+class Outcome(NamedTuple):
+    """The verdict on one request."""
+
+    verdict: Verdict
+    reason: str
+    seconds: float
+    numbers: dict[str, Any]
+
+
+def run_requests(
+    opening: Opening, requests: Sequence[dict[str, Any]], workers: int, limit_s: float,
+    report: Report = lambda done, total, note: None,
+) -> list[Outcome]:  # fmt: skip
+    """Return the outcome of each request, in order. A request has a `name`, a `suite`, and what that suite asks for.
+
+    One after which a process died or fell silent is tried once more, alone in a fresh process: what others left behind
+    must not be laid at its door. Raises RequestError if the backend cannot even be opened.
+    """
+    outcomes: dict[int, Outcome] = {}
+    waiting, lock = itertools.count(), threading.Lock()
+
+    def work() -> None:
+        child: Child | None = None
+        try:
+            while (index := next(waiting)) < len(requests):
+                alone = child is None
+                child = child or _opened(opening)
+                outcome = _ask(child, requests[index], limit_s)
+                if child.failure and not alone:
+                    child.end()
+                    child = _opened(opening)
+                    outcome = _again(_ask(child, requests[index], limit_s), outcome)
+                if child.failure:
+                    child.end()
+                    child = None
+                with lock:
+                    outcomes[index] = outcome
+                    report(len(outcomes), len(requests), requests[index]["name"])
+        finally:
+            if child:
+                child.end()
+
+    if requests:
+        with ThreadPoolExecutor(min(workers, len(requests))) as pool:
+            # a child lives as long as the thread that started it, and each thread works its own off
+            for done in [pool.submit(work) for _ in range(min(workers, len(requests)))]:
+                done.result()
+    return [outcomes[index] for index in range(len(requests))]
+
+
+def _opened(opening: Opening) -> Child:
+    child = Child(WORKER, opening.threads)
+    child.ask(opening._asdict(), OPENING_S, "opening the backend")
+    if child.failure:
+        reason = str(child.failure)
+        child.end()
+        raise RequestError(f"backend {opening.backend} cannot be opened: {reason}")
+    return child
+
+
+def _ask(child: Child, request: dict[str, Any], limit_s: float) -> Outcome:
+    started = time.monotonic()
+    answer = child.ask(request, float(request.get("limit_s", limit_s)), "running it")
+    seconds = time.monotonic() - started
+    if isinstance(child.failure, Failure):
+        verdicts: dict[str, Verdict] = {"crash": "crash", "hang": "hang", "raised": "error"}
+        return Outcome(verdicts[child.failure.kind], str(child.failure), seconds, {})
+    return Outcome(answer["verdict"], answer["reason"], answer.get("seconds", seconds), answer["numbers"])
+
+
+def _again(second: Outcome, first: Outcome) -> Outcome:
+    if second.verdict in ("crash", "hang"):
+        return second
+    told = f"alone; after other cases in one process: {first.reason}"
+    return second._replace(reason="; ".join(part for part in (second.reason, told) if part))

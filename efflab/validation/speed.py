@@ -1,0 +1,68 @@
+"""The speed suite: latency of models on a backend over that of a reference backend, timed side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from efflab import registry
+from efflab.child import Failure
+from efflab.profiling.latency import Budget, Job, measure_group
+from efflab.profiling.statistics import Interval, ratio_of_medians, speed_verdict
+from efflab.validation.pool import Opening, Report
+from efflab.validation.zoo import ZooModel
+
+BATCHES = (1, 64)
+BUDGET = Budget(min_runs=60, min_seconds=0.3, max_seconds=1.0, rounds=10)
+
+
+class Speed(NamedTuple):
+    """One model at one batch size: milliseconds of both backends, and reference over backend with its interval."""
+
+    model: str
+    batch: int
+    latency_ms_p50: float | None
+    reference_ms_p50: float | None
+    ratio: Interval | None
+    verdict: str  # faster, slower, no difference, or why there is none
+    throughput_per_s: float | None
+
+
+def run_speed(
+    opening: Opening, reference: Opening, zoo: Sequence[ZooModel], root: Path,
+    report: Report = lambda done, total, note: None,
+) -> list[Speed]:  # fmt: skip
+    """Return the speed of every model that both backends take."""
+    forms = {one.backend: registry.load("backends", one.backend).takes for one in (opening, reference)}
+    chosen = [model for model in zoo if all(form in model.folders for form in forms.values())]
+    found: list[Speed] = []
+    total = sum(len(_batches(model)) for model in chosen)
+    for model in chosen:
+        for batch in _batches(model):
+            report(len(found), total, f"{model.name}, batch {batch}")
+            inputs = root / f"{model.name}.{batch}.npz"
+            with np.load(model.inputs, allow_pickle=False) as file:
+                np.savez(inputs, *(file[name][np.arange(batch) % len(file[name])] for name in file.files))
+            jobs = [
+                Job(label, Path(model.folders[forms[one.backend]]), one.backend, one.settings, inputs)
+                for label, one in (("backend", opening), ("reference", reference))
+            ]
+            found.append(_speed(model.name, batch, measure_group(jobs, BUDGET, opening.threads)))
+    return found
+
+
+def _batches(model: ZooModel) -> tuple[int, ...]:
+    return (model.fixed_batch,) if model.fixed_batch else BATCHES
+
+
+def _speed(model: str, batch: int, timed: dict[str, Any]) -> Speed:
+    mine, theirs = timed["backend"], timed["reference"]
+    lost = next((f"{name}: {one}" for name, one in timed.items() if isinstance(one, Failure)), None)
+    if lost:
+        return Speed(model, batch, None, None, None, lost, None)
+    ratio = ratio_of_medians(theirs["rounds_ms"], mine["rounds_ms"])
+    middles = [float(np.median(np.concatenate(one["rounds_ms"]))) for one in (mine, theirs)]
+    return Speed(model, batch, middles[0], middles[1], ratio, speed_verdict(ratio), mine["throughput_per_s"])

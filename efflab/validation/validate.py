@@ -1,0 +1,232 @@
+"""Validates a backend with all suites, and gives one plain record: what was asked, and the verdict on every case."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict
+
+from efflab import environment, registry
+from efflab.errors import Problem, RequestError
+from efflab.validation import behaviour, operators
+from efflab.validation.localise import localise
+from efflab.validation.models import run_models
+from efflab.validation.pool import Opening, Outcome, run_requests
+from efflab.validation.speed import run_speed
+from efflab.validation.verdict import Result
+from efflab.validation.zoo import MADE, QUICK, ZooModel, make_classics, make_zoo
+
+SCHEMA = 1
+SUITES = ("operators", "models", "behaviour", "speed")
+CASE_LIMIT_S = 20.0
+Report = Callable[[str, int, int, str], None]  # suite, done, total, note
+
+
+class SpeedRow(TypedDict):
+    """A line of the speed suite; ratio is the reference's time over the backend's."""
+
+    model: str
+    batch: int
+    latency_ms_p50: float | None
+    reference_ms_p50: float | None
+    ratio: dict[str, float] | None
+    verdict: str
+    throughput_per_s: float | None
+
+
+class Validation(TypedDict):
+    """All that one validation found."""
+
+    schema: int
+    backend: str
+    settings: dict[str, Any]
+    reference: str
+    suites: list[str]
+    quick: bool
+    machine: dict[str, Any]
+    results: list[Result]
+    speed: list[SpeedRow]
+    located: list[dict[str, Any]]  # what --localise found: model, and the words or the reason
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be validated, and how."""
+
+    opening: Opening
+    suites: Sequence[str] = SUITES
+    quick: bool = False
+    workers: int = 2
+    only: str = ""  # operators: cases whose name or operator holds this
+    models: Sequence[Path] = field(default=())  # ONNX files of the user's own
+    localise: Path | None = None  # folder for reproducers
+    reference: str = "onnxruntime"  # of the speed suite
+
+
+def validate(asked: Asked, report: Report = lambda suite, done, total, note: None) -> Validation:
+    """Run the suites asked for; raise RequestError if the backend cannot be opened or a request makes no sense."""
+    backend = registry.load("backends", asked.opening.backend)
+    reason = backend.available()
+    if reason:
+        raise RequestError(f"backend {asked.opening.backend}: {reason}")
+    backend(**asked.opening.settings)
+    results: list[Result] = []
+    speed: list[SpeedRow] = []
+    located: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="efflab-validate-") as temporary:
+        root = Path(temporary)
+        if "operators" in asked.suites:
+            results += _operators(asked, backend.takes, report)
+        zoo = _zoo(asked, root, report) if {"models", "behaviour", "speed"} & {*asked.suites} else []
+        if "models" in asked.suites:
+            found = run_models(asked.opening, zoo, root, asked.quick, lambda *told: report("models", *told))
+            results += [_result("models", case.name, outcome, dtype=case.numbers) for case, outcome in found]
+            if asked.localise:
+                located = _located(asked, found, root)
+        if "behaviour" in asked.suites:
+            results += _behaviour(asked, zoo[0], backend.takes, report)
+        if "speed" in asked.suites:
+            speed = _speed(asked, zoo, root, report)
+    return {
+        "schema": SCHEMA, "backend": asked.opening.backend, "settings": asked.opening.settings,
+        "reference": asked.reference, "suites": [*asked.suites], "quick": asked.quick,
+        "machine": environment.fingerprint(), "results": results, "speed": speed, "located": located,
+    }  # fmt: skip
+
+
+def _result(
+    suite: str, name: str, outcome: Outcome, operator: str = "", dtype: str = "", opset: int | None = None
+) -> Result:
+    return {
+        "suite": suite, "name": name, "operator": operator, "dtype": dtype, "opset": opset, "verdict": outcome.verdict,
+        "reason": outcome.reason, "seconds": round(outcome.seconds, 4), "numbers": outcome.numbers,
+    }  # fmt: skip
+
+
+def _operators(asked: Asked, takes: str, report: Report) -> list[Result]:
+    if takes != "onnx":
+        told = "the backend takes modules, and ONNX's conformance cases are graphs"
+        return [_result("operators", "all", Outcome("skipped", told, 0.0, {}))]
+    cases = operators.operator_cases(lambda *told: report("operators", *told))
+    if asked.only:
+        cases = [case for case in cases if asked.only in (case.operator, case.name) or asked.only in case.name]
+        if not cases:
+            raise RequestError(f"no conformance case has {asked.only!r} in its name")
+    elif asked.quick:
+        cases = operators.few(cases)
+    requests = [
+        {"suite": "operators", "name": case.name, "folder": case.folder, "operator": case.operator} for case in cases
+    ]
+    outcomes = run_requests(
+        asked.opening, requests, asked.workers, CASE_LIMIT_S, lambda *told: report("operators", *told)
+    )
+    return [
+        _result("operators", case.name, outcome, case.operator, case.dtype, case.opset)
+        for case, outcome in zip(cases, outcomes, strict=True)
+    ]
+
+
+def _zoo(asked: Asked, root: Path, report: Report) -> list[ZooModel]:
+    report("models", 0, 1, "making models")
+    zoo = make_zoo(root / "zoo", QUICK if asked.quick else MADE)
+    if not asked.quick and "models" in asked.suites:
+        zoo += make_classics(root / "classics", lambda *told: report("models", *told))
+    return zoo + [_own(path, root) for path in asked.models]
+
+
+def _own(path: Path, root: Path) -> ZooModel:
+    """Return a user's ONNX file as a model, with random inputs of its declared shapes; free axes are 1."""
+    import shutil
+
+    import numpy as np
+    import onnx
+
+    from efflab.artefact import GRAPH, write_structure
+    from efflab.validation.exchange import inputs_of
+
+    if not path.is_file():
+        raise RequestError(Problem(str(path), "there is no such file"))
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:
+        raise RequestError(Problem(str(path), f"not an ONNX file ({type(error).__name__})")) from error
+    folder = root / "own" / path.stem
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, folder / GRAPH)
+    write_structure(folder, "onnx")
+    generator, arrays = np.random.default_rng(0), []
+    for one in inputs_of(model):
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(one.type.tensor_type.elem_type)
+        shape = [dim.dim_value or 1 for dim in one.type.tensor_type.shape.dim]
+        arrays.append(generator.normal(0, 1, shape).astype(dtype) if dtype.kind == "f" else np.zeros(shape, dtype))
+    np.savez(folder / "inputs.npz", *arrays)
+    return ZooModel(path.stem, "float32", {"onnx": str(folder)}, str(folder / "inputs.npz"), fixed_batch=len(arrays[0]))
+
+
+def _behaviour(asked: Asked, model: ZooModel, takes: str, report: Report) -> list[Result]:
+    folder = next((path for form, path in model.folders.items() if form == takes), None)
+    names = behaviour.QUICK if asked.quick else tuple(behaviour.CHECKS)
+    requests = [
+        {"suite": "behaviour", "name": name, "folder": folder, "form": takes, "inputs": model.inputs,
+         "limit_s": behaviour.LIMIT_S.get(name, 120.0)}
+        for name in names
+    ]  # fmt: skip
+    # one at a time: two that run at once would disturb what is timed, and each in a fresh process after a crash
+    outcomes = run_requests(asked.opening, requests, 1, 120.0, lambda *told: report("behaviour", *told))
+    return [_result("behaviour", name, outcome) for name, outcome in zip(names, outcomes, strict=True)]
+
+
+def _speed(asked: Asked, zoo: list[ZooModel], root: Path, report: Report) -> list[SpeedRow]:
+    reference = asked.reference if asked.reference != asked.opening.backend else "torch"
+    found = run_speed(
+        asked.opening, Opening(reference, {}, asked.opening.threads, []), zoo[: 2 if asked.quick else None], root,
+        lambda *told: report("speed", *told),
+    )  # fmt: skip
+    return [
+        {"model": one.model, "batch": one.batch, "latency_ms_p50": one.latency_ms_p50,
+         "reference_ms_p50": one.reference_ms_p50, "verdict": one.verdict, "throughput_per_s": one.throughput_per_s,
+         "ratio": {"value": one.ratio.value, "low": one.ratio.low, "high": one.ratio.high} if one.ratio else None}
+        for one in found
+    ]  # fmt: skip
+
+
+def _located(asked: Asked, found: list[Any], root: Path) -> list[dict[str, Any]]:
+    """Localise the fault of every model that is wrong, once a model."""
+    located: dict[str, dict[str, Any]] = {}
+    for case, outcome in found:
+        if outcome.verdict != "wrong" or case.request is None or case.request["form"] != "onnx":
+            continue
+        folder = Path(case.request["folder"])
+        if folder.name in located or asked.localise is None:
+            continue
+        target = asked.localise / folder.name
+        where = localise(
+            asked.opening, folder / "model.onnx", Path(case.request["inputs"]), target, case.request["min_sqnr_db"]
+        )
+        told = where if isinstance(where, str) else where.words()
+        located[folder.name] = {"model": folder.name, "words": told} | (
+            {} if isinstance(where, str) else where._asdict()
+        )
+    return list(located.values())
+
+
+def load_validation(path: Path) -> Validation:
+    """Read a validation.json; raise RequestError where it is none, or of a newer schema."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RequestError(Problem(str(path), "there is no such file; `efflab validate` writes one")) from error
+    except (OSError, ValueError) as error:
+        raise RequestError(Problem(str(path), f"not a validation ({type(error).__name__})")) from error
+    if (
+        not isinstance(found, dict)
+        or type(found.get("schema")) is not int
+        or not isinstance(found.get("results"), list)
+    ):
+        raise RequestError(Problem(str(path), "not a validation (it has no `schema` and `results`)"))
+    if found["schema"] > SCHEMA:
+        raise RequestError(Problem(str(path), f"written by a newer efflab (schema {found['schema']})"))
+    return found  # type: ignore[return-value]
