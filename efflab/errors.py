@@ -37,6 +37,10 @@ class Unavailable(Exception):  # noqa: N818 (a state of the machine more than an
     """Something optional is not installed or not supported here; the text is the reason and the way out."""
 
 
+class Died(Exception):  # noqa: N818 (a state of another process more than an error)
+    """Another process that does the work died; the text says how."""
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return a hint naming the nearest right spelling of `word`, and the full list of `choices`."""
     names = sorted(choices)

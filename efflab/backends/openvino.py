@@ -61,27 +61,32 @@ class OpenvinoSession(Session):
 
     def __init__(self, core: Any, path: Path, target: str, config: dict[str, Any]):
         self.core, self.path, self.target, self.config = core, path, target, config
-        self.requests: dict[tuple[tuple[int, ...], ...], Any] = {}
+        self.requests: dict[tuple[tuple[int, ...], ...], tuple[Any, list[int]]] = {}
 
     def load(self, inputs: Arrays) -> Any:
         """Return a request for these shapes with the arrays as its input tensors."""
         import numpy as np
         import openvino
 
+        if not all(isinstance(array, np.ndarray) for array in inputs):
+            raise Unavailable("this backend takes arrays, not sequences or optional values")
         shapes = tuple(array.shape for array in inputs)
         if shapes not in self.requests:
             model = self.core.read_model(str(self.path))
+            used = _used(model.inputs, self.path, len(inputs))
             # fixed shapes let OpenVINO choose its kernels and memory once
-            model.reshape({port: list(shape) for port, shape in zip(model.inputs, shapes, strict=True)})
-            self.requests[shapes] = self.core.compile_model(model, self.target, self.config).create_infer_request()
-        request = self.requests[shapes]
-        tensors = [openvino.Tensor(np.ascontiguousarray(array), shared_memory=True) for array in inputs]
+            model.reshape({port: list(shapes[index]) for port, index in zip(model.inputs, used, strict=True)})
+            compiled = self.core.compile_model(model, self.target, self.config)
+            self.requests[shapes] = compiled.create_infer_request(), used
+        request, used = self.requests[shapes]
+        tensors = [openvino.Tensor(np.ascontiguousarray(inputs[index]), shared_memory=True) for index in used]
         return request, tensors
 
     def run(self, loaded: Any) -> Any:
         """Run the request."""
         request, tensors = loaded
-        request.set_input_tensors(tensors) if len(tensors) > 1 else request.set_input_tensor(tensors[0])
+        for index, tensor in enumerate(tensors):
+            request.set_input_tensor(index, tensor)
         request.infer(share_outputs=True)
         return request
 
@@ -91,3 +96,15 @@ class OpenvinoSession(Session):
 
         arrays = tuple(np.array(tensor.data) for tensor in outputs.output_tensors)
         return arrays[0] if len(arrays) == 1 else arrays
+
+
+def _used(ports: Any, path: Path, count: int) -> list[int]:
+    """Return which of the graph's inputs each port takes: OpenVINO drops those that shape nothing but constants."""
+    if len(ports) == count:
+        return list(range(count))
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    weights = {one.name for one in graph.initializer}
+    names = [one.name for one in graph.input if one.name not in weights]
+    return [next(index for index, name in enumerate(names) if name in port.get_names()) for port in ports]

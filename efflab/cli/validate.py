@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         suites=[suite for suite in SUITES if suite in suites],
         quick=args.quick, workers=args.workers or os.cpu_count() or 1, only=args.operator,
         models=[Path(path) for path in args.model], localise=folder / "localised" if args.localise else None,
-        reference=args.reference,
+        speed_reference=args.reference,
     )  # fmt: skip
     with steps() as report:
         found = validate(asked, report)

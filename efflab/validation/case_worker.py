@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from efflab.child_worker import serve
+from efflab.errors import Died
 from efflab.validation.bench import Bench
 from efflab.validation.verdict import Verdict, is_refusal
 
@@ -52,6 +53,8 @@ def main() -> None:
             return {}
         try:
             return suites[request["suite"]](bench, request)
+        except Died as died:
+            return answer("crash", str(died))
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())[:400]
             return answer("unsupported" if is_refusal(error) else "error", text)

@@ -80,7 +80,9 @@ def from_bytes(data: bytes, declared: Any) -> Any:
         return numpy_helper.to_list(SequenceProto.FromString(data))
     if kind == "optional_type":
         return numpy_helper.to_optional(OptionalProto.FromString(data))
-    return numpy_helper.to_array(TensorProto.FromString(data))
+    return numpy_helper.to_array(
+        TensorProto.FromString(data)
+    ).copy()  # runtimes that share memory want to be able to write
 
 
 def dtype_name(declared: Any) -> str:

@@ -63,7 +63,12 @@ class Asked:
     only: str = ""  # operators: cases whose name or operator holds this
     models: Sequence[Path] = field(default=())  # ONNX files of the user's own
     localise: Path | None = None  # folder for reproducers
-    reference: str = "onnxruntime"  # of the speed suite
+    speed_reference: str = "onnxruntime"
+
+    @property
+    def reference(self) -> str:
+        """The backend that speed is held against: eager PyTorch where the one asked for is the one under test."""
+        return self.speed_reference if self.speed_reference != self.opening.backend else "torch"
 
 
 def validate(asked: Asked, report: Report = lambda suite, done, total, note: None) -> Validation:
@@ -180,9 +185,8 @@ def _behaviour(asked: Asked, model: ZooModel, takes: str, report: Report) -> lis
 
 
 def _speed(asked: Asked, zoo: list[ZooModel], root: Path, report: Report) -> list[SpeedRow]:
-    reference = asked.reference if asked.reference != asked.opening.backend else "torch"
     found = run_speed(
-        asked.opening, Opening(reference, {}, asked.opening.threads, []), zoo[: 2 if asked.quick else None], root,
+        asked.opening, Opening(asked.reference, {}, asked.opening.threads, []), zoo[: 2 if asked.quick else None], root,
         lambda *told: report("speed", *told),
     )  # fmt: skip
     return [

@@ -24,7 +24,7 @@ REFUSALS = (
     r"not (?:yet |currently )?(?:been )?(?:implemented|supported|registered)", r"un(?:supported|implemented)",
     r"not_implemented", r"notimplemented", r"does(?: not|n't) support",
     r"no (?:kernel|implementation|conversion|corresponding|op )",
-    r"can't be converted",
+    r"can't be converted", r"wasn't fully converted",
     r"not a registered (?:function|op)", r"cannot (?:be )?(?:convert|pass)", r"no (?:viable|known) (?:overload|conversion)",
     r"unknown (?:op|operator|type|data ?type)", r"is under development",
 )  # fmt: skip

@@ -3,7 +3,7 @@
 import pytest
 from faults import FAULTS, write_backend
 
-from efflab.validation.behaviour import LIMIT_S
+from efflab.validation.behaviour import CHECKS, LIMIT_S
 from efflab.validation.localise import localise
 from efflab.validation.models import run_models
 from efflab.validation.pool import Opening, run_requests
@@ -56,11 +56,7 @@ def test_a_fault_of_behaviour_has_its_verdict(fault, check, verdict, said, zoo, 
     assert (outcome.verdict, said in outcome.reason) == (verdict, True), outcome
 
 
-@pytest.mark.parametrize(
-    "check",
-    ["repeatable", "inputs_untouched", "outputs_are_kept", "waiting_waits", "rows_are_apart", "nan_is_carried", "empty_batch",
-     "corrupt_file", "unknown_operator", "runs_where_it_says", "threads_obeyed", "sessions_side_by_side", "huge_batch", "loads_without_growth"],
-)  # fmt: skip
+@pytest.mark.parametrize("check", CHECKS)
 def test_the_sound_backend_passes(check, zoo, broken):
     outcome = behaviour(broken("sound"), zoo[0], check)
     assert outcome.verdict == "pass", outcome
