@@ -48,9 +48,11 @@ class Onnxruntime(Backend):
         options.graph_optimization_level = getattr(
             onnxruntime.GraphOptimizationLevel, f"ORT_{LEVELS[self.optimisation]}"
         )
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         providers = [(self.provider, self.provider_options)]
-        # an absent fallback would hide that nodes run on the processor; ONNX Runtime adds that one by itself
-        session = OnnxruntimeSession(onnxruntime.InferenceSession(str(artefact.onnx), options, providers=providers))
+        # ONNX Runtime adds its processor provider by itself: `fallbacks` tells what it took
+        runtime = onnxruntime.InferenceSession(str(artefact.onnx), options, providers=providers)
+        session = OnnxruntimeSession(runtime, self.provider)
         session(example)
         return session
 
@@ -58,8 +60,8 @@ class Onnxruntime(Backend):
 class OnnxruntimeSession(Session):
     """One graph in one ONNX Runtime session."""
 
-    def __init__(self, runtime: Any):
-        self.runtime = runtime
+    def __init__(self, runtime: Any, provider: str):
+        self.runtime, self.provider = runtime, provider
         self.inputs = [value.name for value in runtime.get_inputs()]
         self.call = runtime.run
 
@@ -74,3 +76,12 @@ class OnnxruntimeSession(Session):
     def fetch(self, outputs: Any) -> Any:
         """Return the array, or a tuple of several."""
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def fallbacks(self) -> dict[str, str]:
+        """Return the operators that another execution provider took."""
+        if self.provider == "CPUExecutionProvider" or not hasattr(self.runtime, "get_provider_graph_assignment_info"):
+            return {}
+        parts = self.runtime.get_provider_graph_assignment_info()
+        return {
+            node.op_type: part.ep_name for part in parts if part.ep_name != self.provider for node in part.get_nodes()
+        }

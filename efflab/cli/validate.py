@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--suite",
         action="append",
         metavar="SUITE",
-        help="operators, models, behaviour or speed (repeatable; default: all)",
+        help="operators, models, behaviour, speed or portability (repeatable; default: all)",
     )
     add("--quick", action="store_true", help="one case for each operator and element type, two models, no long checks")
     add(
@@ -73,9 +73,10 @@ def run(args: argparse.Namespace) -> int:
     from efflab.validation.junit import junit
     from efflab.validation.page import page
     from efflab.validation.pool import Opening
+    from efflab.validation.record import load_validation
     from efflab.validation.summary import failed, lines
     from efflab.validation.tolerance import rules_of
-    from efflab.validation.validate import SUITES, Asked, load_validation, validate
+    from efflab.validation.validate import SUITES, Asked, validate
 
     suites = args.suite or list(SUITES)
     _check_suites(suites, args)

@@ -17,11 +17,11 @@ from efflab.artefact import Artefact
 from efflab.profiling import memory
 from efflab.profiling.quality import leaves
 from efflab.validation.bench import Bench, fallbacks_in_words
-from efflab.validation.verdict import Verdict, is_refusal
+from efflab.validation.observe import apart, gap, processors_wanted, refusal_words, run
+from efflab.validation.verdict import Verdict
 
 LOADS, FEWEST_LOADS, LOADING_S = 200, 20, 90.0
 GROWTH_BYTES = 32 << 20  # over the loads after the first ten; allocators keep some memory for themselves
-CLOSE = 1e-4  # of the largest output: sums of another batch size may run in another order
 MORE_THAN_ONE = 1.3  # processors that a single thread, or one that waits, can never want
 LAZY = 3.0  # fetching an output takes longer than so many times all the work before it: that was no work
 
@@ -55,11 +55,11 @@ def repeatable(subject: Subject) -> Found:
     """The same input gives the same output, bit for bit, ten times."""
     rows = subject.rows(0, 16)
     session = subject.bench.prepare(subject.artefact, rows)
-    first = _run(session, rows)
+    first = run(session, rows)
     for time_ in range(2, 11):
-        gap = _gap(_run(session, rows), first)
-        if gap:
-            return "wrong", f"call {time_} with the same input differs from the first by up to {gap:.3g}"
+        difference = gap(run(session, rows), first)
+        if difference:
+            return "wrong", f"call {time_} with the same input differs from the first by up to {difference:.3g}"
     return PASS
 
 
@@ -68,7 +68,7 @@ def inputs_untouched(subject: Subject) -> Found:
     rows = subject.rows(0, 16)
     kept = tuple(array.copy() for array in rows)
     session = subject.bench.prepare(subject.artefact, rows)
-    _run(session, rows)
+    run(session, rows)
     same = all(np.array_equal(a, b) for a, b in zip(rows, kept, strict=True))
     return PASS if same else ("wrong", "the caller's input arrays were changed")
 
@@ -80,10 +80,10 @@ def outputs_are_kept(subject: Subject) -> Found:
     first = session(one)
     kept = [leaf.copy() for leaf in leaves(first)]
     second = [leaf.copy() for leaf in leaves(session(two))]
-    if _gap([*leaves(first)], kept):
+    if gap([*leaves(first)], kept):
         return "wrong", "fetched outputs changed when the next call ran: they are the runtime's own buffer"
-    alone = _run(subject.bench.prepare(subject.artefact, two), two)
-    if _apart(second, alone):
+    alone = run(subject.bench.prepare(subject.artefact, two), two)
+    if apart(second, alone):
         return "wrong", "a second call with other input gives an output that is not that input's: a stale buffer"
     return PASS
 
@@ -92,7 +92,7 @@ def waiting_waits(subject: Subject) -> Found:
     """After `run` and `wait` the work is done: outputs are right at once, and fetching them is no work."""
     rows = subject.rows(0, 128)
     session = subject.bench.prepare(subject.artefact, rows)
-    right = _run(session, rows)
+    right = run(session, rows)
     loaded = session.load(rows)
     work, fetch = [], []
     for _ in range(5):
@@ -103,7 +103,7 @@ def waiting_waits(subject: Subject) -> Found:
         found = session.fetch(outputs)
         fetch.append(time.perf_counter() - done)
         work.append(done - started)
-        if _apart([*leaves(found)], right):
+        if apart([*leaves(found)], right):
             return "wrong", "outputs fetched right after `wait` are not those of this input: `wait` does not wait"
     if min(fetch) > LAZY * min(work) and min(fetch) > 2e-3:
         return "wrong", (
@@ -119,7 +119,7 @@ def threads_obeyed(subject: Subject) -> Found:
         return "skipped", f"the backend's device is {type(subject.bench.backend).device}"
     rows = subject.rows(0, 128)
     session = subject.bench.backend.prepare(subject.artefact, rows, 1)
-    share = _processors_wanted(session, rows)
+    share = processors_wanted(session, rows)
     return (
         PASS
         if share < MORE_THAN_ONE
@@ -133,16 +133,16 @@ def sessions_side_by_side(subject: Subject) -> Found:
     alone = []
     for part in parts:
         session = subject.bench.prepare(subject.artefact, part)
-        alone.append(_run(session, part))
+        alone.append(run(session, part))
         del session
     sessions = [subject.bench.prepare(subject.artefact, part) for part in parts]
     for _ in range(3):
         for session, part, right in zip(sessions, parts, alone, strict=True):
-            if _apart(_run(session, part), right):
+            if apart(run(session, part), right):
                 return "wrong", "used in turn, sessions give other outputs than alone"
     with ThreadPoolExecutor(4) as pool:
-        for found, right in zip(pool.map(_run, sessions, parts), alone, strict=True):
-            if _apart(found, right):
+        for found, right in zip(pool.map(run, sessions, parts), alone, strict=True):
+            if apart(found, right):
                 return "wrong", "used from several threads at once, sessions give other outputs than alone"
     return PASS
 
@@ -151,18 +151,18 @@ def rows_are_apart(subject: Subject) -> Found:
     """An odd batch gives each row what it gives alone, and NaN or infinity in one row stays in that row."""
     rows = subject.rows(0, 7)
     session = subject.bench.prepare(subject.artefact, rows)
-    clean = _run(session, rows)
+    clean = run(session, rows)
     singles = subject.bench.prepare(subject.artefact, subject.rows(0, 1))
-    alone = [_run(singles, subject.rows(row, row + 1)) for row in range(7)]
+    alone = [run(singles, subject.rows(row, row + 1)) for row in range(7)]
     stacked = [np.concatenate([one[leaf] for one in alone]) for leaf in range(len(clean))]
-    if _apart(clean, stacked):
+    if apart(clean, stacked):
         return "wrong", "rows of a batch of 7 differ from the same rows one by one"
     for value in (np.nan, np.inf):
         spoilt = tuple(array.copy() for array in rows)
         spoilt[0][3] = value
-        found = _run(session, spoilt)
+        found = run(session, spoilt)
         others = [np.delete(leaf, 3, axis=0) for leaf in found]
-        if _apart(others, [np.delete(leaf, 3, axis=0) for leaf in clean]):
+        if apart(others, [np.delete(leaf, 3, axis=0) for leaf in clean]):
             return "wrong", f"{value} in one row changes other rows"
     return PASS
 
@@ -172,7 +172,7 @@ def nan_is_carried(subject: Subject) -> Found:
     rows = subject.rows(0, 4)
     session = subject.bench.prepare(subject.artefact, rows)
     rows[0][1] = np.nan
-    found = _run(session, rows)
+    found = run(session, rows)
     carried = any(np.isnan(leaf[1]).any() for leaf in found)
     return PASS if carried else ("wrong", "a row of NaN gives finite outputs: a broken input would go unseen")
 
@@ -181,9 +181,9 @@ def empty_batch(subject: Subject) -> Found:
     """A batch of no rows gives no rows, or is refused in words."""
     session = subject.bench.prepare(subject.artefact, subject.rows(0, 4))
     try:
-        found = _run(session, subject.rows(0, 0))
+        found = run(session, subject.rows(0, 0))
     except Exception as error:
-        return "unsupported", f"refused: {_words(error)}"
+        return "unsupported", f"refused: {refusal_words(error)}"
     return PASS if all(len(leaf) == 0 for leaf in found) else ("wrong", f"no rows in, {len(found[0])} rows out")
 
 
@@ -192,12 +192,12 @@ def huge_batch(subject: Subject) -> Found:
     size = 4096
     rows = subject.rows(0, size)
     try:
-        found = _run(subject.bench.prepare(subject.artefact, rows), rows)
+        found = run(subject.bench.prepare(subject.artefact, rows), rows)
     except MemoryError as error:
-        return "unsupported", f"refused: {_words(error)}"
+        return "unsupported", f"refused: {refusal_words(error)}"
     small = subject.rows(size - 16, size)
-    right = _run(subject.bench.prepare(subject.artefact, small), small)
-    return PASS if not _apart([leaf[-16:] for leaf in found], right) else ("wrong", "the last rows of 4,096 are wrong")
+    right = run(subject.bench.prepare(subject.artefact, small), small)
+    return PASS if not apart([leaf[-16:] for leaf in found], right) else ("wrong", "the last rows of 4,096 are wrong")
 
 
 def loads_without_growth(subject: Subject) -> Found:
@@ -207,7 +207,7 @@ def loads_without_growth(subject: Subject) -> Found:
     began, turn = time.monotonic(), 0
     while turn < LOADS and (turn < FEWEST_LOADS or time.monotonic() - began < LOADING_S):
         session = subject.bench.prepare(subject.artefact, rows)
-        _run(session, rows)
+        run(session, rows)
         del session
         turn += 1
         if turn == FEWEST_LOADS // 2:
@@ -234,7 +234,7 @@ def corrupt_file(subject: Subject) -> Found:
                     file.write_bytes(spoil(file.read_bytes()))
             rows = subject.rows(0, 2)
             try:
-                found = _run(subject.bench.prepare(Artefact(broken, subject.artefact.form), rows), rows)
+                found = run(subject.bench.prepare(Artefact(broken, subject.artefact.form), rows), rows)
             except Exception:  # any is an answer; a crash is not
                 continue
             return "wrong", f"a model file that is {name} is run all the same, giving {len(found)} outputs"
@@ -255,7 +255,7 @@ def unknown_operator(subject: Subject) -> Found:
     with tempfile.TemporaryDirectory() as folder:
         save(helper.make_model(graph, opset_imports=opsets, ir_version=10), Path(folder) / "model.onnx")
         try:
-            _run(subject.bench.prepare(Artefact(Path(folder), "onnx"), rows), rows)
+            run(subject.bench.prepare(Artefact(Path(folder), "onnx"), rows), rows)
         except Exception:
             return PASS
     return "wrong", "a graph with an unknown operator is run all the same"
@@ -266,7 +266,7 @@ def runs_where_it_says(subject: Subject) -> Found:
     device = type(subject.bench.backend).device
     rows = subject.rows(0, 128)
     session = subject.bench.prepare(subject.artefact, rows)
-    _run(session, rows)
+    run(session, rows)
     told = fallbacks_in_words(session)
     if told:
         return "fell back", told
@@ -274,7 +274,7 @@ def runs_where_it_says(subject: Subject) -> Found:
         return PASS
     if subject.bench.threads < 2:
         return "skipped", "the session tells of none, and with one thread, waiting for a device looks like work"
-    share = _processors_wanted(session, rows)
+    share = processors_wanted(session, rows)
     if share < MORE_THAN_ONE:
         return PASS
     return "fell back", (
@@ -298,47 +298,3 @@ _SPOILS: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda data: b"",
     "noise": lambda data: np.random.default_rng(0).bytes(len(data)),
 }
-
-
-def _run(session: Any, rows: tuple[np.ndarray, ...]) -> list[np.ndarray]:
-    return [np.array(leaf) for leaf in leaves(session(rows))]
-
-
-def _gap(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
-    """Return the largest difference of two lists of outputs; infinite where shapes or NaN differ."""
-    worst = 0.0
-    for a, b in zip(found, wanted, strict=True):
-        if a.shape != b.shape or not np.array_equal(np.isnan(a), np.isnan(b)):
-            return float("inf")
-        with np.errstate(invalid="ignore"):
-            worst = max(worst, float(np.nan_to_num(np.abs(a.astype(float) - b), nan=0.0).max(initial=0.0)))
-    return worst
-
-
-def _apart(found: list[np.ndarray], wanted: list[np.ndarray]) -> bool:
-    """Say whether outputs differ by more than another order of sums explains."""
-    size = max((float(np.nan_to_num(np.abs(one)).max(initial=0.0)) for one in wanted), default=1.0)
-    return _gap(found, wanted) > CLOSE * max(size, 1e-6)
-
-
-def _processors_wanted(session: Any, rows: tuple[np.ndarray, ...]) -> float:
-    """Return how many processors the threads of this process want while calls run, whether or not they get them."""
-    loaded = session.load(rows)
-    session.run(loaded)
-    session.wait()
-    wall, wanted = time.perf_counter(), _wanted_seconds()
-    while time.perf_counter() - wall < 0.5:
-        session.run(loaded)
-        session.wait()
-    return (_wanted_seconds() - wanted) / (time.perf_counter() - wall)
-
-
-def _wanted_seconds(proc: Path = Path("/proc/self/task")) -> float:
-    """Return the seconds that the threads of this process ran or were ready to run; where unknown, those that they ran."""
-    told = [file.read_text().split() for file in proc.glob("*/schedstat")]
-    return sum(int(ran) + int(ready) for ran, ready, _ in told) / 1e9 if told else time.process_time()
-
-
-def _words(error: Exception) -> str:
-    kind = "" if is_refusal(error) else f"{type(error).__name__}: "
-    return (kind + " ".join(str(error).split()))[:200]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from efflab.validation.validate import Validation
+from efflab.validation.record import Validation
 from efflab.validation.verdict import BAD
 
 ILLEGAL = {code: None for code in range(32) if code not in (9, 10, 13)}  # control characters that XML cannot hold

@@ -6,8 +6,8 @@ import html
 from collections.abc import Iterable, Mapping
 
 from efflab.reporting.page import STYLE, table
+from efflab.validation.record import Validation
 from efflab.validation.summary import change_lines, counts, matrix, one_line, speed_words
-from efflab.validation.validate import Validation
 from efflab.validation.verdict import BAD, MEANING, Result, Verdict
 
 COLOURS = {"pass": "#0072B2", "unsupported": "#8A8A8A", "skipped": "#BBBBBB"}  # everything else is bad: vermilion
@@ -32,6 +32,8 @@ def page(validation: Validation, before: Validation | None = None) -> str:
         *(_bad(suite, [one for one in results if one["suite"] == suite]) for suite in validation["suites"]),
         _listed("Where it is wrong", [f"{one['model']}: {one['words']}" for one in validation["located"]]),
         _listed(f"Speed against {validation['reference']}", map(speed_words, validation["speed"])),
+        _listed("Portability: processors that add pairs of int8 products in 16 bits (x86 without VNNI), by emulation",
+                [f"{row['model']}: {row['words']}" for row in validation["forecasts"]]),
         _matrix(results),
         *(_cases(suite, [one for one in results if one["suite"] == suite]) for suite in ("models", "behaviour")),
         _refused([one for one in results if one["suite"] == "operators"]),

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from efflab.validation.validate import SpeedRow, Validation
+from efflab.validation.record import SpeedRow, Validation
 from efflab.validation.verdict import BAD, MEANING, Result, Verdict
 
 RANK: dict[Verdict, int] = {
@@ -39,6 +39,8 @@ def counts(results: Iterable[Result]) -> dict[Verdict, int]:
 def one_line(validation: Validation) -> str:
     """Return the verdict as a badge: `openvino: 1,532 of 1,888 pass, 12 wrong, 344 unsupported`."""
     results = validation["results"]
+    if not results:
+        return f"{validation['backend']}: no cases were asked for"
     found = counts(results)
     rest = ", ".join(f"{count:,} {verdict}" for verdict, count in found.items() if verdict != "pass")
     return f"{validation['backend']}: {found.get('pass', 0):,} of {len(results):,} pass{', ' if rest else ''}{rest}"
@@ -103,6 +105,11 @@ def lines(validation: Validation, before: Validation | None = None) -> list[str]
     if validation["speed"]:
         told.append(f"speed against {validation['reference']}:")
         told += [f"  {speed_words(row)}" for row in validation["speed"]]
+    if validation["forecasts"]:
+        told.append(
+            "portability, on processors that add pairs of int8 products in 16 bits (x86 without VNNI), by emulation:"
+        )
+        told += [f"  {row['model']}: {row['words']}" for row in validation["forecasts"]]
     return told + (["", *change_lines(validation, before)] if before is not None else [])
 
 

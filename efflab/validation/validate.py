@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from efflab import environment, registry
 from efflab.errors import Problem, RequestError
@@ -15,41 +14,15 @@ from efflab.validation import behaviour, operators
 from efflab.validation.localise import localise
 from efflab.validation.models import run_models
 from efflab.validation.pool import Opening, Outcome, run_requests
+from efflab.validation.portability import run_portability
+from efflab.validation.record import SCHEMA, ForecastRow, SpeedRow, Validation
 from efflab.validation.speed import run_speed
 from efflab.validation.verdict import Result
 from efflab.validation.zoo import MADE, QUICK, ZooModel, make_classics, make_zoo
 
-SCHEMA = 1
-SUITES = ("operators", "models", "behaviour", "speed")
+SUITES = ("operators", "models", "behaviour", "speed", "portability")
 CASE_LIMIT_S = 20.0
 Report = Callable[[str, int, int, str], None]  # suite, done, total, note
-
-
-class SpeedRow(TypedDict):
-    """A line of the speed suite; ratio is the reference's time over the backend's."""
-
-    model: str
-    batch: int
-    latency_ms_p50: float | None
-    reference_ms_p50: float | None
-    ratio: dict[str, float] | None
-    verdict: str
-    throughput_per_s: float | None
-
-
-class Validation(TypedDict):
-    """All that one validation found."""
-
-    schema: int
-    backend: str
-    settings: dict[str, Any]
-    reference: str
-    suites: list[str]
-    quick: bool
-    machine: dict[str, Any]
-    results: list[Result]
-    speed: list[SpeedRow]
-    located: list[dict[str, Any]]  # what --localise found: model, and the words or the reason
 
 
 @dataclass(frozen=True)
@@ -80,12 +53,13 @@ def validate(asked: Asked, report: Report = lambda suite, done, total, note: Non
     backend(**asked.opening.settings)
     results: list[Result] = []
     speed: list[SpeedRow] = []
+    forecasts: list[ForecastRow] = []
     located: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="efflab-validate-") as temporary:
         root = Path(temporary)
         if "operators" in asked.suites:
             results += _operators(asked, backend.takes, report)
-        zoo = _zoo(asked, root, report) if {"models", "behaviour", "speed"} & {*asked.suites} else []
+        zoo = _zoo(asked, root, report) if {*SUITES[1:]} & {*asked.suites} else []
         if "models" in asked.suites:
             found = run_models(asked.opening, zoo, root, asked.quick, lambda *told: report("models", *told))
             results += [_result("models", case.name, outcome, dtype=case.numbers) for case, outcome in found]
@@ -95,10 +69,12 @@ def validate(asked: Asked, report: Report = lambda suite, done, total, note: Non
             results += _behaviour(asked, zoo[0], backend.takes, report)
         if "speed" in asked.suites:
             speed = _speed(asked, zoo, root, report)
+        if "portability" in asked.suites:
+            forecasts = run_portability(zoo, lambda *told: report("portability", *told))
     return {
         "schema": SCHEMA, "backend": asked.opening.backend, "settings": asked.opening.settings,
         "reference": asked.reference, "suites": [*asked.suites], "quick": asked.quick,
-        "machine": environment.fingerprint(), "results": results, "speed": speed, "located": located,
+        "machine": environment.fingerprint(), "results": results, "speed": speed, "forecasts": forecasts, "located": located,
     }  # fmt: skip
 
 
@@ -155,9 +131,11 @@ def _own(path: Path, root: Path) -> ZooModel:
     if not path.is_file():
         raise RequestError(Problem(str(path), "there is no such file"))
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load(path, format="protobuf", load_external_data=False)
     except Exception as error:
         raise RequestError(Problem(str(path), f"not an ONNX file ({type(error).__name__})")) from error
+    if not inputs_of(model) or any(one.type.WhichOneof("value") != "tensor_type" for one in inputs_of(model)):
+        raise RequestError(Problem(str(path), "not an ONNX file of a model that takes tensors"))
     folder = root / "own" / path.stem
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, folder / GRAPH)
@@ -168,7 +146,9 @@ def _own(path: Path, root: Path) -> ZooModel:
         shape = [dim.dim_value or 1 for dim in one.type.tensor_type.shape.dim]
         arrays.append(generator.normal(0, 1, shape).astype(dtype) if dtype.kind == "f" else np.zeros(shape, dtype))
     np.savez(folder / "inputs.npz", *arrays)
-    return ZooModel(path.stem, "float32", {"onnx": str(folder)}, str(folder / "inputs.npz"), fixed_batch=len(arrays[0]))
+    return ZooModel(
+        path.stem, "float32", {"onnx": str(folder)}, str(folder / "inputs.npz"), fixed_batch=len(arrays[0]), own=True
+    )
 
 
 def _behaviour(asked: Asked, model: ZooModel, takes: str, report: Report) -> list[Result]:
@@ -215,22 +195,3 @@ def _located(asked: Asked, found: list[Any], root: Path) -> list[dict[str, Any]]
             {} if isinstance(where, str) else where._asdict()
         )
     return list(located.values())
-
-
-def load_validation(path: Path) -> Validation:
-    """Read a validation.json; raise RequestError where it is none, or of a newer schema."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RequestError(Problem(str(path), "there is no such file; `efflab validate` writes one")) from error
-    except (OSError, ValueError) as error:
-        raise RequestError(Problem(str(path), f"not a validation ({type(error).__name__})")) from error
-    if (
-        not isinstance(found, dict)
-        or type(found.get("schema")) is not int
-        or not isinstance(found.get("results"), list)
-    ):
-        raise RequestError(Problem(str(path), "not a validation (it has no `schema` and `results`)"))
-    if found["schema"] > SCHEMA:
-        raise RequestError(Problem(str(path), f"written by a newer efflab (schema {found['schema']})"))
-    return found  # type: ignore[return-value]

@@ -49,6 +49,7 @@ class ZooModel(NamedTuple):
     inputs: str  # .npz of arr_0, ...
     fixed_batch: int | None = None
     trained: bool = False
+    own: bool = False  # a file of the user's
 
 
 def zoo_task() -> Task:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from efflab import registry
 from efflab.artefact import Artefact, save_module, write_structure
 from efflab.backend import Backend
-from efflab.errors import Unavailable
+from efflab.errors import Died, Unavailable
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.profiling.quality import parity
 from efflab.techniques.cast import cast
@@ -22,6 +24,15 @@ GENERATOR = np.random.default_rng(0)
 INPUTS = GENERATOR.standard_normal((64, 1, 24, 24)).astype(np.float32)
 AVAILABLE = [name for name in registry.names("backends") if registry.load("backends", name).available() is None]
 QUICK = [name for name in AVAILABLE if name != "torch_compile"]  # compiling takes long; one test of its own below
+
+
+RUNNER = Path(__file__).parents[1] / "validation" / "runner.py"
+SETTINGS: dict[str, dict[str, Any]] = {"command": {"command": [sys.executable, str(RUNNER)]}}
+
+
+def made(name: str) -> Backend:
+    backend: Backend = registry.load("backends", name)(**SETTINGS.get(name, {}))
+    return backend
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,7 +83,7 @@ def prepare(backend: Backend, artefacts: dict[str, Artefact], inputs: np.ndarray
 @pytest.mark.parametrize("name", QUICK)
 def test_gives_the_reference_answers_and_leaves_inputs_alone(name, batch, artefacts):
     inputs = INPUTS[:batch].copy()
-    session = prepare(registry.load("backends", name)(), artefacts, inputs)
+    session = prepare(made(name), artefacts, inputs)
     outputs = session((inputs,))
     assert (outputs.dtype, outputs.shape) == (np.float32, (batch, 10))
     assert sqnr_db(outputs, inputs) > 80
@@ -86,7 +97,7 @@ def test_gives_the_reference_answers_and_leaves_inputs_alone(name, batch, artefa
 
 @pytest.mark.parametrize("name", QUICK)
 def test_sessions_share_no_buffers(name, artefacts):
-    backend = registry.load("backends", name)()
+    backend = made(name)
     one, two = (prepare(backend, artefacts, INPUTS[:4]) for _ in range(2))
     first = one((INPUTS[:4],))
     kept = first.copy()
@@ -99,13 +110,13 @@ def test_sessions_share_no_buffers(name, artefacts):
 
 @pytest.mark.parametrize("name", QUICK)
 def test_takes_another_batch_size_than_the_example(name, artefacts):
-    session = prepare(registry.load("backends", name)(), artefacts, INPUTS[:4])
+    session = prepare(made(name), artefacts, INPUTS[:4])
     assert sqnr_db(session((INPUTS[:7],)), INPUTS[:7]) > 80
 
 
 @pytest.mark.parametrize("name", ["torch", "fake"])
 def test_runs_16_bit_modules_from_float32_arrays(name, artefacts):
-    session = registry.load("backends", name)().prepare(artefacts["bf16"], (INPUTS[:4],), 1)
+    session = made(name).prepare(artefacts["bf16"], (INPUTS[:4],), 1)
     outputs = session((INPUTS[:4],))
     assert outputs.dtype == np.float32
     assert 20 < sqnr_db(outputs, INPUTS[:4]) < 80
@@ -190,6 +201,27 @@ def test_the_fake_clock_is_scripted(artefacts):
         session.run(loaded)
         times.append(session.clock() - started)
     assert times == [6_000_000] * 3
+
+
+@pytest.mark.parametrize(("fault", "error", "said"), [
+    ("dies", Died, "the program ended with exit code -6 at 'run'"),
+    ("no_time", RuntimeError, "without its nanoseconds"),
+    ("chatty", RuntimeError, "no JSON object"),
+])  # fmt: skip
+def test_a_program_that_breaks_the_exchange_is_told_in_words(fault, error, said, artefacts):
+    backend = registry.load("backends", "command")(command=[sys.executable, str(RUNNER), fault])
+    with pytest.raises(error, match=said):
+        prepare(backend, artefacts, INPUTS[:2])
+
+
+def test_the_clock_of_a_program_is_its_own(artefacts):
+    session = prepare(made("command"), artefacts, INPUTS[:2])
+    loaded, started = session.load((INPUTS[:2],)), session.clock()
+    session.run(loaded)
+    assert 0 < session.clock() - started < 60e9
+    assert session.fallbacks() == {}
+    with pytest.raises(Unavailable, match="there is no program 'nothing-here'"):
+        prepare(registry.load("backends", "command")(command=["nothing-here"]), artefacts, INPUTS[:2])
 
 
 def test_the_fake_computes_a_batch_once_and_another_batch_afresh(artefacts):

@@ -1,0 +1,70 @@
+"""The record of a validation, as plain data that its page, its JUnit XML and the next validation read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypedDict
+
+from efflab.errors import Problem, RequestError
+from efflab.validation.verdict import Result
+
+SCHEMA = 1
+
+
+class SpeedRow(TypedDict):
+    """A line of the speed suite; ratio is the reference's time over the backend's."""
+
+    model: str
+    batch: int
+    latency_ms_p50: float | None
+    reference_ms_p50: float | None
+    ratio: dict[str, float] | None
+    verdict: str
+    throughput_per_s: float | None
+
+
+class ForecastRow(TypedDict):
+    """What an int8 model loses where pairs of products are added in 16 bits; quality only where a task is known."""
+
+    model: str
+    words: str
+    layers: list[dict[str, Any]]
+    agreement: float  # share of rows with the same class
+    quality: float | None
+    difference: dict[str, float] | None  # of quality, with its paired interval
+
+
+class Validation(TypedDict):
+    """All that one validation found."""
+
+    schema: int
+    backend: str
+    settings: dict[str, Any]
+    reference: str
+    suites: list[str]
+    quick: bool
+    machine: dict[str, Any]
+    results: list[Result]
+    speed: list[SpeedRow]
+    forecasts: list[ForecastRow]
+    located: list[dict[str, Any]]  # what --localise found: model, and the words or the reason
+
+
+def load_validation(path: Path) -> Validation:
+    """Read a validation.json; raise RequestError where it is none, or of a newer schema."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RequestError(Problem(str(path), "there is no such file; `efflab validate` writes one")) from error
+    except (OSError, ValueError) as error:
+        raise RequestError(Problem(str(path), f"not a validation ({type(error).__name__})")) from error
+    if (
+        not isinstance(found, dict)
+        or type(found.get("schema")) is not int
+        or not isinstance(found.get("results"), list)
+    ):
+        raise RequestError(Problem(str(path), "not a validation (it has no `schema` and `results`)"))
+    if found["schema"] > SCHEMA:
+        raise RequestError(Problem(str(path), f"written by a newer efflab (schema {found['schema']})"))
+    return found  # type: ignore[return-value]

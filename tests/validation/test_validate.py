@@ -1,0 +1,171 @@
+"""The command line: a backend from outside is installed, validated, spoilt on purpose and caught."""
+
+import json
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from faults import write_backend
+from worlds import efflab
+
+from efflab.validation.junit import junit
+from efflab.validation.operators import few, operator_cases
+from efflab.validation.page import page
+from efflab.validation.record import SCHEMA
+from efflab.validation.summary import changes, failed, lines, matrix, one_line
+
+RUNNER = Path(__file__).with_name("runner.py")
+
+
+def case(name, verdict, suite="operators", operator="Relu", reason=""):
+    return {
+        "suite": suite, "name": name, "operator": operator, "dtype": "float32", "opset": 20, "verdict": verdict,
+        "reason": reason, "seconds": 0.5, "numbers": {},
+    }  # fmt: skip
+
+
+def validation(*cases, speed=()):
+    return {
+        "schema": SCHEMA, "backend": "mychip", "settings": {}, "reference": "torch", "suites": ["operators", "behaviour"],
+        "quick": False, "machine": {"cpu": "x"}, "results": list(cases), "speed": list(speed), "forecasts": [], "located": [],
+    }  # fmt: skip
+
+
+def speed(low, value, high):
+    ratio = {"low": low, "value": value, "high": high}
+    return {"model": "net", "batch": 1, "latency_ms_p50": 1.0, "reference_ms_p50": 1.0, "ratio": ratio, "verdict": "faster",
+            "throughput_per_s": 1.0}  # fmt: skip
+
+
+BEFORE = validation(
+    case("a", "pass"), case("b", "wrong"), case("c", "pass"), case("gone", "pass"), speed=[speed(1.9, 2.0, 2.1)]
+)
+NOW = validation(
+    case("a", "crash", reason="killed by SIGSEGV \x1b"), case("b", "unsupported"), case("c", "pass"), case("new", "wrong"),
+    case("repeatable", "pass", "behaviour", ""), speed=[speed(1.5, 1.6, 1.7)],
+)  # fmt: skip
+
+
+def test_what_got_worse_and_better():
+    assert [(one.name, one.before, one.now, one.worse) for one in changes(NOW, BEFORE)] == [
+        ("a", "pass", "crash", True), ("b", "wrong", "unsupported", False),
+    ]  # fmt: skip
+    told = "\n".join(lines(NOW, BEFORE))
+    assert "1 worse, 1 better" in told
+    assert "slower: net, batch 1: 1.60x the reference's speed, was 2.00x" in told
+    assert failed(NOW, BEFORE)
+    assert not failed(BEFORE, BEFORE)
+    assert failed(BEFORE, None)  # by itself it has a wrong case
+
+
+def test_the_badge_and_the_matrix():
+    assert one_line(NOW) == "mychip: 2 of 5 pass, 1 wrong, 1 crash, 1 unsupported"
+    assert matrix(NOW["results"]) == [("Relu", "float32", "20", {"pass": 1, "wrong": 1, "crash": 1, "unsupported": 1})]
+
+
+def test_junit_is_read_by_others():
+    root = ElementTree.fromstring(junit(NOW))
+    operators, behaviour = root.findall("testsuite")
+    assert (operators.get("tests"), operators.get("errors"), operators.get("failures"), operators.get("skipped")) == (
+        "4",
+        "1",
+        "1",
+        "1",
+    )
+    assert behaviour.get("tests") == "1"
+    assert operators.find("testcase/error").get("message") == "crash: killed by SIGSEGV "
+
+
+def test_the_page_loads_nothing_and_names_what_is_bad():
+    told = page(NOW, BEFORE)
+    assert "killed by SIGSEGV" in told
+    assert "src=" not in told
+    assert "https:" not in told
+    assert "worse: a: pass -&gt; crash" in told
+
+
+def test_the_cases_of_onnx_are_all_there():
+    cases = operator_cases()
+    assert len(cases) > 1900
+    assert len({case.name for case in cases}) == len(cases)
+    by_name = {case.name: case for case in cases}
+    assert (by_name["test_relu"].operator, by_name["test_relu"].dtype) == ("Relu", "float32")
+    assert by_name["test_gelu_default_1_expanded"].operator == "Gelu"  # what its operators are an expansion of
+    quick = few(cases)
+    assert {case.operator for case in quick} == {case.operator for case in cases}
+    assert len(quick) < len(cases) / 3
+
+
+def validate(folder, *words, code=0, **environment):
+    done = efflab("validate", *words, cwd=folder, **environment)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_a_backend_from_outside_is_validated_spoilt_and_caught(tmp_path):
+    plugins = {"EFFLAB_PLUGINS": str(tmp_path / "plugins")}
+    name = write_backend(tmp_path / "plugins", "sound")
+    words = (name, "--suite", "operators", "--operator", "Conv", "--suite", "behaviour", "--quick", "--out", "good")
+    done = validate(tmp_path, *words, **plugins)
+    assert "behaviour: 12 pass" in done.stdout
+    assert {path.name for path in (tmp_path / "good").iterdir()} == {"index.html", "validation.json", "junit.xml"}
+    source = tmp_path / "plugins" / "backends" / "sound.py"
+    source.write_text(
+        source.read_text()
+        + "\n    def run(self, loaded):\n        return [1.01 * one for one in self.runtime.run(None, loaded)]\n"
+    )
+    done = validate(tmp_path, *words[:-1], "bad", "--against", "good/validation.json", code=1, **plugins)
+    assert "worse: test_basic_conv_with_padding: pass -> wrong" in done.stdout
+    assert "0 better" in done.stdout
+
+
+def test_a_skeleton_is_red_and_says_what_to_fill_in(tmp_path):
+    done = efflab("new", "backend", "mychip", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    words = ("mychip", "--suite", "operators", "--operator", "test_relu")
+    done = validate(tmp_path, *words, EFFLAB_PLUGINS=str(tmp_path / "plugins"))
+    assert "0 of 2 pass, 2 unsupported" in done.stdout
+    record = json.loads((tmp_path / ".efflab/validation/mychip/validation.json").read_text())
+    assert "fill in plugins/backends/mychip.py" in record["results"][0]["reason"]
+    again = efflab("new", "backend", "mychip", cwd=tmp_path)
+    assert (again.returncode, "is there already" in again.stderr) == (2, True)
+    for wrong, said in (("My-Chip", "lower-case"), ("torch", "there is a backend 'torch' already")):
+        done = efflab("new", "backend", wrong, cwd=tmp_path)
+        assert (done.returncode, said in done.stderr) == (2, True)
+
+
+def test_a_program_behind_a_pipe(tmp_path):
+    command = f"command=[{sys.executable}, {RUNNER}]"
+    done = validate(tmp_path, "command", "--set", command, "--suite", "models", "--quick")
+    assert "models: 4 pass" in done.stdout
+    done = validate(tmp_path, "command", "--set", f"{command[:-1]}, dies]", "--suite", "models", "--quick", code=1)
+    assert "4 crash" in done.stdout
+    done = validate(
+        tmp_path, "command", "--set", f"{command[:-1]}, falls_back]", "--suite", "models", "--quick", code=1
+    )
+    assert "fell back: resnet, batch 3: Conv on host" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nothing"], "unknown backend 'nothing'"),
+        (["onnxruntime", "--suite", "modls"], "did you mean 'models'?"),
+        (["onnxruntime", "--set", "provider"], "--set takes KEY=VALUE (found 'provider')"),
+        (["onnxruntime", "--set", "providr=x"], "did you mean 'provider'"),
+        (["onnxruntime", "--suite", "operators", "--operator", "Nonsense"], "no conformance case has 'Nonsense'"),
+        (["onnxruntime", "--against", "none.json"], "none.json: there is no such file"),
+        (["onnxruntime", "--against", "list.json"], "list.json: not a validation"),
+        (["onnxruntime", "--tolerances", "none.yaml"], "none.yaml"),
+        (["onnxruntime", "--suite", "models", "--quick", "--model", "list.json"], "list.json: not an ONNX file"),
+        (["command", "--suite", "models"], "command"),
+        (["onnxruntime", "--workers", "-1"], "--workers"),
+        (["onnxruntime", "--reference", "torchh"], "did you mean 'torch'?"),
+    ],
+)
+def test_wrong_requests_are_one_clear_line(words, said, tmp_path):
+    (tmp_path / "list.json").write_text("[]")
+    done = validate(tmp_path, *words, code=2)
+    assert said in done.stderr
