@@ -36,9 +36,15 @@ def _open(request: dict[str, Any]) -> Bench:
 def _suites() -> dict[str, Callable[[Bench, dict[str, Any]], dict[str, Any]]]:
     from efflab.validation.behaviour import run_behaviour
     from efflab.validation.conformance import run_operator, run_tensors
-    from efflab.validation.parity import run_model
+    from efflab.validation.parity import run_model, run_quality
 
-    return {"operators": run_operator, "models": run_model, "tensors": run_tensors, "behaviour": run_behaviour}
+    return {
+        "operators": run_operator,
+        "models": run_model,
+        "quality": run_quality,
+        "tensors": run_tensors,
+        "behaviour": run_behaviour,
+    }
 
 
 def main() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 
 def tensors_of(model: Any) -> list[tuple[str, Any]]:
     """Return (first output, node) of every node that computes, in the order of the graph."""
@@ -37,10 +39,8 @@ def leading_to(model: Any, name: str) -> Any:
     return _kept(shown(model, [name], alone=True), wanted)
 
 
-def nodes_alone(model: Any, indices: Sequence[int], types: Mapping[str, int]) -> Any:
-    """Return a model of some nodes; what they read and do not make is its input, of the element types given."""
-    import onnx
-
+def nodes_alone(model: Any, indices: Sequence[int], values: Mapping[str, np.ndarray]) -> Any:
+    """Return a model of some nodes; what they read and do not make is its input, typed as its value in `values`."""
     nodes = [model.graph.node[index] for index in sorted(indices)]
     made = {output for node in nodes for output in node.output}
     weights = {one.name for one in model.graph.initializer}
@@ -51,8 +51,16 @@ def nodes_alone(model: Any, indices: Sequence[int], types: Mapping[str, int]) ->
     del part.graph.input[:]
     for name in read:
         if name not in constants:
-            part.graph.input.append(onnx.helper.make_tensor_value_info(name, types[name], None))
+            part.graph.input.append(_info(name, values[name]))
+    del part.graph.output[:]
+    part.graph.output.append(_info(nodes[-1].output[0], values[nodes[-1].output[0]]))
     return part
+
+
+def _info(name: str, value: np.ndarray) -> Any:
+    from onnx import helper
+
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
 
 
 def makers_of(model: Any, indices: Iterable[int]) -> set[int]:

@@ -86,12 +86,9 @@ def localise(opening: Opening, model_file: Path, inputs: Path, root: Path, min_s
 
 def _smallest(model: Any, node: Any, right: dict[str, np.ndarray], is_wrong: Any) -> tuple[Any, tuple[str, ...]]:
     """Return the smallest part ending in `node` that is wrong on right inputs: itself, or with operators before it."""
-    import onnx
-
-    types = {name: onnx.helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in right.items()}
     chosen = {list(model.graph.node).index(node)}
     for _ in range(MOST_LEVELS):
-        part = graphs.nodes_alone(model, sorted(chosen), types)
+        part = graphs.nodes_alone(model, sorted(chosen), right)
         if is_wrong(part, {one.name: right[one.name] for one in part.graph.input}):
             return part, tuple(model.graph.node[index].op_type for index in sorted(chosen))
         wider = chosen | graphs.makers_of(model, chosen)

@@ -8,14 +8,18 @@ from typing import Any, NamedTuple
 
 from efflab import registry
 from efflab.config import parse_yaml
+from efflab.profiling.statistics import paired_difference
+from efflab.study import unpack_scores
 from efflab.technique import Form
 from efflab.validation.pool import Opening, Outcome, Report, run_requests
+from efflab.validation.verdict import Verdict
 from efflab.validation.zoo import ZooModel
 
 LIMITS = Path(__file__).with_name("parity.yaml")
 BATCHES = ([1], [3], [128], [4, 1, 3, 128])  # the last on one session: dynamic shapes
 QUICK_BATCHES = ([3], [4, 1, 3])
 LIMIT_S = 300.0
+MOST_LOST = 0.01  # of accuracy, that the interval of the difference to a reference must exclude
 REFERENCE_BATCH = 8
 # runtimes that answer for others, the first that is not the one under test: eager PyTorch defines what a module means,
 # and an unoptimised graph what ONNX means
@@ -60,7 +64,43 @@ def run_models(
             }  # fmt: skip
             planned.append(Planned(f"{model.name}, {told}", _numbers(opening, model), request))
     outcomes = iter(run_requests(opening, [one.request for one in planned if one.request], 1, LIMIT_S, report))
-    return [(one, next(outcomes) if one.request else Outcome("skipped", one.skipped, 0.0, {})) for one in planned]
+    found = [(one, next(outcomes) if one.request else Outcome("skipped", one.skipped, 0.0, {})) for one in planned]
+    trained = [model for model in zoo if model.trained and takes in model.folders]
+    return found + [_quality(opening, model, takes) for model in trained]
+
+
+def _quality(opening: Opening, model: ZooModel, takes: Form) -> tuple[Planned, Outcome]:
+    """Hold a trained model's accuracy on this backend against that on a reference, image by image."""
+    planned = Planned(f"{model.name}, accuracy", model.numbers, None)
+    scored: list[Outcome] = []
+    for name, settings in [(opening.backend, opening.settings), *REFERENCES]:
+        backend = registry.load("backends", name)
+        if scored and (name == opening.backend or backend.takes not in model.folders or backend.available()):
+            continue
+        form = backend.takes
+        request = {"suite": "quality", "name": planned.name, "folder": model.folders[form], "form": form}
+        one = opening if not scored else Opening(name, settings, opening.threads, [])
+        (outcome,) = run_requests(one, [request], 1, LIMIT_S)
+        if outcome.verdict != "pass":
+            return planned, outcome
+        scored.append(outcome)
+        if len(scored) == 2:
+            return planned, _compared(*scored)
+    return planned, Outcome("skipped", "no other runtime here gives a reference", scored[0].seconds, {})
+
+
+def _compared(mine: Outcome, reference: Outcome) -> Outcome:
+    scores = [unpack_scores(one.numbers["scores"]) for one in (reference, mine)]
+    gap = paired_difference(scores[0], scores[1])
+    numbers = {
+        "quality": mine.numbers["quality"],
+        "difference": gap.value,
+        "difference_low": gap.low,
+        "difference_high": gap.high,
+    }
+    told = f"{100 * gap.value:+.2f} [{100 * gap.low:+.2f}, {100 * gap.high:+.2f}] points against the reference"
+    verdict: Verdict = "pass" if gap.low > -MOST_LOST else "wrong"
+    return Outcome(verdict, told, mine.seconds, numbers)
 
 
 def _numbers(opening: Opening, model: ZooModel) -> str:

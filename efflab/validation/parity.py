@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 
 from efflab.artefact import Artefact
-from efflab.profiling.quality import leaves, parity, predict
+from efflab.profiling.quality import evaluate, leaves, parity, predict
+from efflab.study import pack_scores
 from efflab.validation.bench import Bench, fallbacks_in_words
+from efflab.validation.zoo import zoo_task
+
+QUALITY_BATCH = 250
 
 
 def run_model(bench: Bench, request: dict[str, Any]) -> dict[str, Any]:
@@ -41,6 +45,21 @@ def run_model(bench: Bench, request: dict[str, Any]) -> dict[str, Any]:
             return {"verdict": "wrong", "reason": wrong + at, "numbers": numbers}
     elsewhere = fallbacks_in_words(session)
     return {"verdict": "fell back" if elsewhere else "pass", "reason": elsewhere, "numbers": worst}
+
+
+def run_quality(bench: Bench, request: dict[str, Any]) -> dict[str, Any]:
+    """Score a trained model on the test images of the zoo's task; the scores of all images are told, packed."""
+    task = zoo_task()
+    split = task.split("test")
+    session = bench.prepare(
+        Artefact(Path(request["folder"]), request["form"]), tuple(a[:QUALITY_BATCH] for a in split.inputs)
+    )
+    scores = evaluate(session, task, split, QUALITY_BATCH)
+    return {
+        "verdict": "pass",
+        "reason": "",
+        "numbers": {"quality": task.quality(scores), "scores": pack_scores(scores)},
+    }
 
 
 def _numbers(found: list[np.ndarray], wanted: list[np.ndarray]) -> dict[str, Any]:

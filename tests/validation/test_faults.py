@@ -66,8 +66,11 @@ def test_the_sound_backend_passes(check, zoo, broken):
 def test_wrong_numbers_are_wrong_and_located(fault, zoo, broken, tmp_path):
     opening = broken(fault)
     found = run_models(opening, zoo, tmp_path, quick=True)
-    assert {outcome.verdict for _, outcome in found} == {"wrong"}
-    assert all("dB" in outcome.reason for _, outcome in found)
+    *parity, (_, accuracy) = found
+    assert {outcome.verdict for _, outcome in parity} == {"wrong"}
+    assert all("dB" in outcome.reason for _, outcome in parity)
+    assert "points against the reference" in accuracy.reason
+    assert accuracy.verdict == ("wrong" if fault == "transposed_weights" else "pass"), accuracy
     case = found[0][0].request
     where = localise(opening, tmp_path / case["folder"] / "model.onnx", zoo[0].inputs, tmp_path / "cuts", 80)
     assert not isinstance(where, str), where

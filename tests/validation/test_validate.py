@@ -1,6 +1,8 @@
 """The command line: a backend from outside is installed, validated, spoilt on purpose and caught."""
 
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -121,6 +123,22 @@ def test_a_backend_from_outside_is_validated_spoilt_and_caught(tmp_path):
     assert "0 better" in done.stdout
 
 
+def test_a_wrong_operator_is_found_and_shown_without_efflab(tmp_path):
+    name = write_backend(tmp_path / "plugins", "transposed_weights")
+    words = (name, "--suite", "models", "--quick", "--localise", "--out", "out")
+    done = validate(tmp_path, *words, code=1, EFFLAB_PLUGINS=str(tmp_path / "plugins"))
+    assert "Conv is the first operator out of tolerance" in done.stdout
+    assert "confirmed on the untouched model" in done.stdout
+    (located, *_) = json.loads((tmp_path / "out" / "validation.json").read_text())["located"]
+    script = Path(tmp_path / located["reproducer"] / "reproduce.py")
+    shown = subprocess.run(
+        [sys.executable, script.name], cwd=script.parent, capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 0, shown.stderr
+    error = float(re.search(r"largest error ([0-9.e-]+)", shown.stdout)[1])
+    assert error < 1e-4  # on a sound runtime the case is right
+
+
 def test_a_skeleton_is_red_and_says_what_to_fill_in(tmp_path):
     done = efflab("new", "backend", "mychip", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -139,9 +157,9 @@ def test_a_skeleton_is_red_and_says_what_to_fill_in(tmp_path):
 def test_a_program_behind_a_pipe(tmp_path):
     command = f"command=[{sys.executable}, {RUNNER}]"
     done = validate(tmp_path, "command", "--set", command, "--suite", "models", "--quick")
-    assert "models: 4 pass" in done.stdout
+    assert "models: 6 pass" in done.stdout
     done = validate(tmp_path, "command", "--set", f"{command[:-1]}, dies]", "--suite", "models", "--quick", code=1)
-    assert "4 crash" in done.stdout
+    assert "6 crash" in done.stdout
     done = validate(
         tmp_path, "command", "--set", f"{command[:-1]}, falls_back]", "--suite", "models", "--quick", code=1
     )
