@@ -32,7 +32,8 @@ def fit(
     """Train `module` in place on the training split and return the seconds it took, interrupted time included.
 
     With `checkpoint`, progress is saved after each epoch and an interrupted call goes on where it stopped, batch by
-    batch the same. Raises FloatingPointError if the loss stops being finite.
+    batch the same. Weights that are zero at the start stay zero: they were pruned. Raises FloatingPointError if the loss
+    stops being finite.
     """
     split = task.split("train")
     inputs, targets = torch.from_numpy(split.inputs[0]), torch.from_numpy(split.targets)
@@ -42,6 +43,7 @@ def fit(
     module.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(module, settings)
     done, spent = _resume(checkpoint, module, optimizer)
+    pruned = [(weight, weight != 0) for weight in module.parameters() if weight.ndim > 1 and bool((weight == 0).any())]
     started = time.perf_counter()
     mean_loss = math.nan
     while done < total:
@@ -61,6 +63,9 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            with torch.no_grad():
+                for weight, kept in pruned:
+                    weight.mul_(kept)
             done += 1
             if done % 20 == 0 or done == total:
                 mean_loss = float(value.detach())

@@ -33,11 +33,11 @@ button:focus-visible,a:focus-visible,input:focus-visible,select:focus-visible{ou
 @media print{nav,input,select,label{display:none}body{max-width:none;font-size:10pt}.scroll{overflow:visible}
 table{font-size:7.5pt}th{position:static}td,th{white-space:normal}h2{break-after:avoid}tr,svg{break-inside:avoid}}
 """
-# sorts by the raw value in data-value, numbers as numbers, empty cells last; filters by any text of a row
-SCRIPT = """
+# sorts by the raw value in data-value, numbers as numbers, empty cells last
+SORTING = """
 for (const table of document.querySelectorAll("table")) {
   const heads = table.querySelectorAll("th");
-  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
+  heads.forEach((head, column) => head.querySelector("button")?.addEventListener("click", () => {
     const body = table.tBodies[0], down = head.getAttribute("aria-sort") === "ascending";
     heads.forEach(other => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
@@ -50,6 +50,9 @@ for (const table of document.querySelectorAll("table")) {
     }).forEach(row => body.append(row));
   }));
 }
+"""
+# by any text of a row
+FILTERING = """
 document.getElementById("filter").addEventListener("input", event => {
   const wanted = event.target.value.toLowerCase();
   for (const row of document.querySelectorAll("#rows tbody tr"))
@@ -101,7 +104,7 @@ def page(
         *map(_section, sections),
         f"<h2 id=origin>Where the numbers come from</h2><ul>{_items(origin)}</ul>",
         f"<h2>Recipe</h2><pre>{html.escape(study['recipe'])}</pre></main>",
-        f'<script>{SCRIPT}</script><script type="application/json" id=views>{views}</script>',
+        f'<script>{SORTING}{FILTERING}</script><script type="application/json" id=views>{views}</script>',
         f"<script>{library}</script><script>{DRAWING}</script></body></html>",
     ]
     return "\n".join(parts) + "\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping
 
-from efflab.reporting.page import STYLE, table
+from efflab.reporting.page import SORTING, STYLE, table
 from efflab.validation.record import Validation
 from efflab.validation.summary import change_lines, counts, matrix, one_line, speed_words
 from efflab.validation.verdict import BAD, MEANING, Result, Verdict
@@ -37,7 +37,8 @@ def page(validation: Validation, before: Validation | None = None) -> str:
         _matrix(results),
         *(_cases(suite, [one for one in results if one["suite"] == suite]) for suite in ("models", "behaviour")),
         _refused([one for one in results if one["suite"] == "operators"]),
-        f"<h2>Where the numbers come from</h2><p class=quiet>{html.escape(machine)}</p></main></body></html>",
+        f"<h2>Where the numbers come from</h2><p class=quiet>{html.escape(machine)}</p></main>",
+        f"<script>{SORTING}</script></body></html>",
     ]  # fmt: skip
     return "\n".join(part for part in parts if part) + "\n"
 

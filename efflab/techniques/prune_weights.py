@@ -1,0 +1,115 @@
+"""Sets single weights to zero by magnitude (Han et al. 2015, arXiv 1506.02626), freely or two of every four (2:4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from efflab.errors import RequestError
+from efflab.technique import Context, Form, Result, Technique
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+class PruneWeights(Technique):
+    """Set the weights of least magnitude to zero (Han et al. 2015); `finetune` and `distill` keep what is zero at zero.
+
+    It lowers effective MACs only: a runtime that multiplies by zeros like by other numbers is not faster, and most do.
+    `2:4` keeps two of every four neighbouring inputs, which sparse tensor cores skip (Mishra et al. 2021).
+    """
+
+    takes: ClassVar[Form] = "module"
+    gives: ClassVar[Form] = "module"
+    claims: ClassVar[tuple[str, ...]] = ("effective_macs", "nonzero_params")
+    before: ClassVar[tuple[str, ...]] = ("prune_weights",)
+    tiny: ClassVar[dict[str, Any]] = {"sparsity": 0.5}
+
+    sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of the weights of layers; 2:4 is one half by itself
+    pattern: Literal["free", "2:4"] = "free"
+    scope: Literal["layer", "global"] = "global"  # rank within each layer, or over all of them
+    importance: Literal["magnitude", "random"] = "magnitude"
+    spare_ends: bool = True  # leave the first and the last layer alone, which hold little and matter most
+
+    def apply(self, model: Any, context: Context) -> Result:
+        """Prune; raise RequestError if no weight can be set to zero under these settings."""
+        prune_weights(model, self.sparsity, self.pattern, self.scope, self.importance, self.spare_ends, context.seed)
+        return Result(model)
+
+    def draws(self) -> bool:
+        """Return whether the weights are chosen by chance."""
+        return self.importance == "random"
+
+    def control(self) -> Technique | None:
+        """Return the same pruning of random weights."""
+        return None if self.importance == "random" else self.model_copy(update={"importance": "random"})
+
+
+def prune_weights(
+    module: nn.Module,
+    sparsity: float = 0.5,
+    pattern: Literal["free", "2:4"] = "free",
+    scope: Literal["layer", "global"] = "global",
+    importance: Literal["magnitude", "random"] = "magnitude",
+    spare_ends: bool = True,
+    seed: int = 0,
+) -> float:
+    """Set weights of convolutions and linear layers to zero in place, and return the share of theirs that is zero.
+
+    Raises RequestError if no layer can be pruned so.
+    """
+    import torch
+
+    weights: list[Any] = [layer.weight for layer in module.modules() if _prunable(layer)]
+    weights = weights[1:-1] if spare_ends else weights
+    generator = torch.Generator().manual_seed(seed)
+    drawn = importance == "random"
+    scores = [torch.rand(one.shape, generator=generator) if drawn else one.detach().abs().float() for one in weights]
+    if pattern == "2:4":
+        pairs = [(one, _two_of_four(score)) for one, score in zip(weights, scores, strict=True) if _fours(score)]
+    elif weights:
+        pairs = list(zip(weights, _freely(scores, sparsity, scope), strict=True))
+    else:
+        pairs = []
+    if not any(bool((~mask & (one != 0)).any()) for one, mask in pairs):
+        raise RequestError("prune_weights: no weight can be set to zero under these settings")
+    with torch.no_grad():
+        for one, mask in pairs:
+            one.mul_(mask)
+    return sum(int((one == 0).sum()) for one in weights) / max(1, sum(one.numel() for one in weights))
+
+
+def _prunable(layer: nn.Module) -> bool:
+    from torch import nn
+
+    return isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
+
+
+def _freely(scores: list[Tensor], sparsity: float, scope: str) -> list[torch.Tensor]:
+    """Return which weights stay: all but the least, in each layer or over all; ties go by place, so the share is exact."""
+    import torch
+
+    groups = [scores] if scope == "global" else [[score] for score in scores]
+    masks: list[torch.Tensor] = []
+    for group in groups:
+        flat = torch.cat([score.flatten() for score in group])
+        mask = torch.ones(len(flat), dtype=torch.bool)
+        mask[flat.argsort(stable=True)[: round(sparsity * len(flat))]] = False
+        parts = torch.split(mask, [score.numel() for score in group])
+        masks += [part.reshape(score.shape) for part, score in zip(parts, group, strict=True)]
+    return masks
+
+
+def _fours(score: Tensor) -> bool:
+    return score.shape[1] % 4 == 0
+
+
+def _two_of_four(score: Tensor) -> torch.Tensor:
+    """Return which weights stay: the two largest of every four neighbouring inputs."""
+    import torch
+
+    rows = score.movedim(1, -1).reshape(-1, 4)
+    mask = torch.zeros(rows.shape, dtype=torch.bool).scatter_(1, rows.topk(2, dim=1).indices, True)
+    return mask.reshape(score.movedim(1, -1).shape).movedim(-1, 1)

@@ -1,0 +1,65 @@
+"""Measures the statistics of batch norms anew (Li et al. 2020, "EagleEye", arXiv 2007.02491, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from efflab.errors import RequestError
+from efflab.technique import Context, Form, Result, Technique
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+
+class ReestimateNorms(Technique):
+    """Measure means and variances of batch norms anew on training examples: recovery without training (Li et al. 2020).
+
+    It helps right after pruning or low rank, before `export_onnx` folds the norms; it takes seconds and no labels.
+    """
+
+    takes: ClassVar[Form] = "module"
+    gives: ClassVar[Form] = "module"
+    tiny: ClassVar[dict[str, Any]] = {"examples": 128}
+
+    examples: Annotated[int, Field(ge=8, le=1_000_000)] = 2048  # of the training split, as they are
+    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
+
+    def apply(self, model: Any, context: Context) -> Result:
+        """Measure; raise RequestError if the model has no batch norm with statistics."""
+        from efflab.calibration import calibration_batches
+
+        reestimate_norms(model, calibration_batches(context.task, self.examples, self.batch_size))
+        return Result(model)
+
+
+def reestimate_norms(module: nn.Module, batches: Iterable[tuple[np.ndarray, ...]]) -> None:
+    """Set the running statistics of all batch norms of `module` in place to their means over the batches.
+
+    Only norms are put in training mode, so dropout stays off. Raises RequestError if there are none.
+    """
+    import torch
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    from efflab.calibration import like_parameters
+
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.running_mean is not None]
+    if not norms:
+        raise RequestError("reestimate_norms: the model has no batch norm with running statistics")
+    module.eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over all batches
+        norm.train()
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                module(*(like_parameters(torch.from_numpy(array.copy()), module) for array in batch))
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
