@@ -78,7 +78,7 @@ def prune_weights(
     with torch.no_grad():
         for one, mask in pairs:
             one.mul_(mask)
-    return sum(int((one == 0).sum()) for one in weights) / max(1, sum(one.numel() for one in weights))
+    return float(sum(int((one == 0).sum()) for one in weights) / max(1, sum(one.numel() for one in weights)))
 
 
 def _prunable(layer: nn.Module) -> bool:
