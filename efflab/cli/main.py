@@ -9,7 +9,21 @@ import sys
 from pathlib import Path
 
 FINE, GATE_FAILED, WRONG_REQUEST, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 130
-ORDER = ["ls", "plan", "run", "compare", "report", "train", "data", "doctor", "schema"]
+ORDER = [
+    "ls",
+    "show",
+    "plan",
+    "run",
+    "compare",
+    "report",
+    "validate",
+    "new",
+    "frontier",
+    "train",
+    "data",
+    "doctor",
+    "schema",
+]
 
 
 def verbs() -> list[str]:

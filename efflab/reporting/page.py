@@ -17,17 +17,17 @@ LEADING = 3  # sentences that stand large at the top
 
 STYLE = """
 *{box-sizing:border-box}body{font:15px/1.5 system-ui,"DejaVu Sans",Arial,sans-serif;color:#222;background:#fff;
-max-width:1180px;margin:0 auto;padding:1em}h1{font-size:1.6em;margin:.4em 0}h2{font-size:1.15em;margin-top:2em}
+max-width:1360px;margin:0 auto;padding:1em}h1{font-size:1.6em;margin:.4em 0}h2{font-size:1.15em;margin-top:2em}
 .quiet{color:#595959}li{margin:.35em 0}.lead{font-size:1.1em;border-left:4px solid #0072B2;padding-left:1.2em;list-style:none}
 summary{cursor:pointer;color:#0060a0}nav a{margin-right:1em;white-space:nowrap;color:#0060a0}.scroll{overflow-x:auto}
-#frontier{min-height:420px}#frontier .vega-embed{display:block}#frontier svg{width:100%;max-width:820px;height:auto}
-table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
-th,td{padding:.3em .7em;border-bottom:1px solid #e5e5e5;text-align:left;white-space:nowrap;vertical-align:top}
+#frontier{min-height:420px}#frontier.vega-embed{display:block}#frontier svg{width:100%;max-width:820px;height:auto}
+table{border-collapse:collapse;font-size:12.5px;font-variant-numeric:tabular-nums}
+th,td{padding:.3em .5em;border-bottom:1px solid #e5e5e5;text-align:left;white-space:nowrap;vertical-align:top}
 th{background:#f6f6f6;position:sticky;top:0}th button{font:inherit;font-weight:600;border:0;background:none;cursor:pointer;
 padding:0}th[aria-sort=ascending] button:after{content:" \\2191"}th[aria-sort=descending] button:after{content:" \\2193"}
 tr.baseline td{font-weight:600}tr.dense td,tr.repeat td{color:#595959}pre{background:#f6f6f6;padding:1em;overflow-x:auto}
 .wrap td{white-space:normal;max-width:30em}input,select{font:inherit;padding:.3em .6em;margin-bottom:.6em;max-width:100%}
-summary:focus-visible,
+#rows{font-size:12px}#rows th,#rows td{padding:.3em .38em}summary:focus-visible,
 button:focus-visible,a:focus-visible,input:focus-visible,select:focus-visible{outline:2px solid #D55E00;outline-offset:2px}
 @media(max-width:600px){body{font-size:14px;padding:.6em}th,td{padding:.25em .45em}}
 @media print{nav,input,select,label{display:none}body{max-width:none;font-size:10pt}.scroll{overflow:visible}

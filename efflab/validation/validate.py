@@ -113,7 +113,8 @@ def _operators(asked: Asked, takes: str, report: Report) -> list[Result]:
 def _zoo(asked: Asked, root: Path, report: Report) -> list[ZooModel]:
     report("models", 0, 1, "making models")
     zoo = make_zoo(root / "zoo", QUICK if asked.quick else MADE)
-    if not asked.quick and "models" in asked.suites:
+    takes = registry.load("backends", asked.opening.backend).takes
+    if not asked.quick and "models" in asked.suites and takes == "onnx":
         zoo += make_classics(root / "classics", lambda *told: report("models", *told))
     return zoo + [_own(path, root) for path in asked.models]
 

@@ -106,6 +106,21 @@ def test_ls_tells_what_is_known_of_baselines_and_studies(in_folder, capsys):
     assert "cannot be read" in rows["half"]["about"]
 
 
+def test_show_gives_a_techniques_card_with_what_it_gained(monkeypatch, in_folder, capsys):
+    assert main(["show", "technique", "low_rank"]) == 0
+    told = capsys.readouterr().out
+    assert "Zhang et al. 2016" in told
+    assert "float (above 0, below 1)" in told
+    assert "no study at hand has measured it" in told
+    monkeypatch.chdir(ROOT)
+    assert main(["show", "technique", "quantize_static", "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {"digits", "cifar10"} <= {row["study"] for row in rows}
+    assert all("faster" in row["speed-up [95 %]"] for row in rows[:3])
+    assert main(["show", "technique", "prune"]) == 2
+    assert "did you mean" in capsys.readouterr().err
+
+
 def test_long_descriptions_are_wrapped_to_the_terminal(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "100")

@@ -1,0 +1,109 @@
+"""Show what a technique is: what it does and when it helps, its settings, and what it gained in the studies at hand.
+
+Gains are of the rows whose last telling step is the technique, in the studies of `.efflab/studies` and `reports/`: each with
+its interval and its verdict, beside the dense family. Steps that only prepare or repair (export, fine-tuning) do not count as
+telling ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+HELP = "what a technique is, its settings, and what it gained in the studies at hand"
+Row = dict[str, Any]
+MOST_ROWS = 12
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `efflab show`."""
+    parser.add_argument("kind", choices=("technique",), help="what to show")
+    parser.add_argument("name", help="a technique, see `efflab ls techniques`")
+    parser.add_argument("--format", default="simple", help="any tabulate format, csv or json (default: simple)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the technique's card."""
+    import inspect
+    import sys
+    import textwrap
+
+    from efflab import registry
+    from efflab.cli._tables import show
+    from efflab.reporting.table import check_style
+
+    check_style(args.format)
+    technique = registry.load("techniques", args.name)
+    settings = _settings(technique)
+    gains = _gains(args.name)
+    if args.format in ("csv", "json"):
+        show(gains, args.format, list(gains[0]) if gains else [])
+        return 0
+    source = " ".join((inspect.getdoc(sys.modules[technique.__module__]) or "").split("\n\n")[0].split())
+    print(f"{args.name}: {source}\n")
+    for part in (inspect.getdoc(technique) or "").split("\n\n"):
+        print(textwrap.fill(" ".join(part.split()), 110) + "\n")
+    order = [("after", technique.after), ("not after", technique.before), ("moves", technique.claims)]
+    told = [f"takes {technique.takes}", f"gives {technique.gives}"] + [
+        f"{word} {', '.join(names)}" for word, names in order if names
+    ]
+    print("; ".join(told) + "\n")
+    show(settings, args.format, ["setting", "kind", "default"])
+    print("\nmeasured in the studies at hand:" if gains else "\nno study at hand has measured it")
+    if gains:
+        show(gains, args.format, list(gains[0]))
+    return 0
+
+
+def _settings(technique: Any) -> list[dict[str, str]]:
+    from typing import Literal, get_args, get_origin
+
+    rows = []
+    for name, field in technique.model_fields.items():
+        kind = getattr(field.annotation, "__name__", str(field.annotation))
+        if get_origin(field.annotation) is Literal:
+            kind = " | ".join(map(str, get_args(field.annotation)))
+        limits = ", ".join(_limit(one) for one in field.metadata if _limit(one))
+        default = "(none: must be given)" if field.is_required() else str(field.default)
+        rows.append({"setting": name, "kind": f"{kind}{f' ({limits})' if limits else ''}", "default": default})
+    return rows
+
+
+def _limit(one: Any) -> str:
+    signs = (("gt", "above"), ("ge", "from"), ("lt", "below"), ("le", "up to"))
+    return " ".join(f"{word} {getattr(one, sign)}" for sign, word in signs if getattr(one, sign, None) is not None)
+
+
+def _gains(name: str) -> list[dict[str, str]]:
+    """Return the rows of a technique with the largest certain speed-ups, one for each study and variant."""
+    from efflab.errors import RequestError
+    from efflab.reporting.columns import heading
+    from efflab.reporting.panel import SUPPORT
+    from efflab.reporting.rows import rows
+    from efflab.reporting.table import show as cell
+    from efflab.study import load_study
+
+    best: dict[Any, Row] = {}
+    for path in sorted([*Path(".efflab/studies").glob("*/study.json"), *Path("reports").glob("*/study.json")]):
+        try:
+            found = rows(load_study(path), ["latency"])
+        except RequestError:
+            continue
+        for row in found:
+            telling = [step for step in row["steps"].split(" + ") if step not in SUPPORT or step == name]
+            if row["role"] == "variant" and row["speedup"] and telling and telling[-1] == name:
+                key = (row["study"], row["variant"])
+                best[key] = max(best.get(key, row), row, key=lambda one: float(one["speedup_low"]))
+    chosen = sorted(best.values(), key=lambda row: -float(row["speedup_low"]))[:MOST_ROWS]
+    shown = (
+        "study",
+        "variant",
+        "backend",
+        "batch_size",
+        "quality_difference",
+        "speedup",
+        "size_ratio",
+        "shift_latency",
+    )
+    return [{heading(one): cell(row, one) for one in shown} for row in chosen]
