@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from efflab.backend import Arrays, Backend, Session
@@ -29,13 +31,15 @@ class TorchCuda(Backend):
 
     @classmethod
     def available(cls) -> str | None:
-        """Say that PyTorch finds no GPU, if so."""
+        """Say that there is no GPU, or PyTorch does not find it."""
+        if shutil.which("nvidia-smi") is None and not Path("/dev/nvidia0").exists():
+            return "no NVIDIA GPU is found here: it needs one with its driver, and PyTorch built with CUDA"
         import torch
 
         if torch.cuda.is_available():
             return None
-        built = "this build of PyTorch has no CUDA" if torch.version.cuda is None else "PyTorch finds no GPU here"
-        return f"{built}: pip install torch, on a machine with an NVIDIA GPU and its driver"
+        built = "this build of PyTorch has no CUDA" if torch.version.cuda is None else "PyTorch does not find the GPU"
+        return f"{built}: pip install torch --index-url https://download.pytorch.org/whl/cu128"
 
     def prepare(self, artefact: Artefact, example: Arrays, threads: int) -> Session:
         """Move the module to the GPU and compile or capture it; raise Unavailable for a type that the GPU lacks."""
