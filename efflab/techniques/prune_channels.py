@@ -95,13 +95,13 @@ def prune_channels(
     inputs = tuple(like_parameters(array, module) for array in inputs)
     plan = _Plan(ratio, importance, scope, steps, round_to, seed, gradients)
     roots = _removable(module, inputs)
-    structure = _prune(copy.deepcopy(module), inputs, plan, roots)
-    if structure and not same_as_ignoring(module, structure, inputs):
+    structure = _attempt(module, inputs, plan, roots)
+    if structure is None or (structure and not same_as_ignoring(module, structure, inputs)):
         # DepGraph misread something; find out which groups it got right, one by one
         alone = _Plan(0.5, "l2", "local", 1, 1, 0, None)
         roots = [root for root in roots if _survives(module, inputs, alone, root)]
-        structure = _prune(copy.deepcopy(module), inputs, plan, roots)
-        if structure and not same_as_ignoring(module, structure, inputs):
+        structure = _attempt(module, inputs, plan, roots)
+        if structure is None or (structure and not same_as_ignoring(module, structure, inputs)):
             raise RequestError("prune_channels cannot tell which channels of this model belong together")
     if not structure:
         raise RequestError(f"prune_channels removes nothing: {_why(roots, plan)}")
@@ -166,6 +166,14 @@ def _removable(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[Root]:
         if consumed and not foreign and all(isinstance(layer, SLICEABLE) for layer in layers):
             roots.append(_root(graph, group, names))
     return roots
+
+
+def _attempt(module: nn.Module, inputs: tuple[Tensor, ...], plan: _Plan, roots: list[Root]) -> Structure | None:
+    """Return what pruning a copy would keep; None where torch-pruning stumbles over its own reading of the network."""
+    try:
+        return _prune(copy.deepcopy(module), inputs, plan, roots)
+    except (IndexError, RuntimeError):
+        return None
 
 
 def _survives(module: nn.Module, inputs: tuple[Tensor, ...], plan: _Plan, root: Root) -> bool:

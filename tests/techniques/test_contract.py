@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from pydantic import ValidationError
 
 from efflab import registry
 from efflab.artefact import Artefact, load_module, save_module, write_structure
+from efflab.errors import RequestError
 from efflab.metrics import METRICS
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.profiling.work import count_module, count_onnx
 from efflab.tasks.digits_clutter import DigitsClutter
 from efflab.technique import Context, Technique
+from efflab.validation.zoo import BUILDERS
 
 TECHNIQUES = registry.names("techniques")
 BUILDER = {"model": "resnet_cifar", "settings": {"width": 8, "blocks": 1, "channels": 1}}
@@ -178,3 +181,50 @@ def test_leaves_the_example_and_the_task_alone(tmp_path: Path) -> None:
     before = copy.deepcopy(TASK.split("train").inputs[0])
     tiny("prune_channels").apply(fresh_module(), context(tmp_path))
     assert np.array_equal(before, TASK.split("train").inputs[0])
+
+
+OTHERS = {name: builder for name, builder in BUILDERS.items() if name != "resnet"}
+
+
+@pytest.fixture(scope="session", params=OTHERS)
+def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """Give the builder of another kind of net, and its ONNX file."""
+    builder = OTHERS[request.param]
+    folder = tmp_path_factory.mktemp(request.param)
+    return builder, tiny("export_onnx").apply(built(builder), context(folder)).model
+
+
+def built(builder: dict[str, Any]) -> torch.nn.Module:
+    torch.manual_seed(0)
+    module: torch.nn.Module = registry.load("models", builder["model"])(**builder["settings"])
+    module(torch.from_numpy(TASK.split("train").inputs[0][:64]))
+    return module.eval()
+
+
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_works_on_every_kind_of_net_or_says_why_not(
+    name: str, other: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    builder, path = other
+    technique = tiny(name)
+    where = Context(TASK, 0, tmp_path, baseline=lambda: built(builder), card=lambda _: built(builder))
+    try:
+        result = technique.apply(built(builder) if technique.takes == "module" else path, where)
+    except RequestError as refused:
+        assert str(refused).startswith(name)
+        return
+    inputs = torch.from_numpy(TASK.split("validation").inputs[0][:4])
+    if technique.gives == "module":
+        name = next(one for one in TECHNIQUES if registry.load("techniques", one) is type(technique))
+        edits = [] if result.structure is None else [{"technique": name, "structure": result.structure}]
+        save_module(result.model.eval(), builder, edits, tmp_path / "saved")
+        loaded = load_module(tmp_path / "saved")
+        inputs = inputs.to(next(loaded.parameters()).dtype)
+        with torch.no_grad():
+            outputs = loaded(inputs)
+            assert torch.equal(outputs, result.model(inputs))
+        assert outputs.shape == (4, 10)
+    else:
+        session = onnxruntime.InferenceSession(result.model, providers=["CPUExecutionProvider"])
+        (outputs,) = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
+        assert outputs.shape == (4, 10)
