@@ -133,3 +133,18 @@ def test_print_hides_what_only_a_screen_can_use(opened: Any) -> None:
     hidden = opened.execute_script("return getComputedStyle(document.getElementById('view')).display")
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     assert hidden == "none"
+
+
+def test_the_page_of_a_validation_sorts_and_complains_of_nothing(browser: Any) -> None:
+    browser.get((Path(__file__).parents[2] / "reports" / "validation" / "onnxruntime" / "index.html").as_uri())
+    assert [one for one in browser.get_log("browser") if one["level"] == "SEVERE"] == []
+    (table, *_) = [one for one in browser.find_elements("css selector", "table.wrap") if "sqnr_db" in one.text]
+    head = next(one for one in table.find_elements("css selector", "th button") if one.text == "sqnr_db")
+    place = [one.text for one in table.find_elements("css selector", "th button")].index("sqnr_db")
+    head.click()
+    shown = [
+        row.find_elements("css selector", "td")[place].text for row in table.find_elements("css selector", "tbody tr")
+    ]
+    numbers = [float(one) for one in shown if one and one != "equal"]
+    assert len(numbers) > 20
+    assert numbers == sorted(numbers)
