@@ -126,8 +126,8 @@ def shift_of(family: Family, variant: Point, baseline: Point, seeds: int = 1) ->
     naive, rho = baseline.compute / variant.compute, variant.error / baseline.error
     slopes = family.slopes()
     log_r = baseline.log_compute() - variant.log_compute()
-    log_error = mix_seeds(variant.log_errors())
-    log_rho = mix_seeds(variant.log_errors() - baseline.log_errors())
+    errors = variant.log_errors()
+    log_error, log_rho = mix_seeds(errors), mix_seeds(errors - baseline.log_errors())
     logs = np.clip(log_r + log_rho / slopes, -MOST_DEX, MOST_DEX)
     distance = (log_error + family.residual - family.a) / slopes - variant.log_compute()
     standing = law.compute_at(baseline.error) / baseline.compute
@@ -146,7 +146,7 @@ def shift_of(family: Family, variant: Point, baseline: Point, seeds: int = 1) ->
             baseline.error * naive**-law.b - variant.error,
             10 ** (log_error - log_rho - slopes * log_r) - 10 ** (log_error + 0 * slopes),
         ),
-        dominates=_dominates(log_r, log_rho, len(slopes)),
+        dominates=_dominates(log_r, log_rho),
         stair=float(as_good.min() / variant.compute) if len(as_good) else None,
         censored_over=None if len(as_good) else float(family.compute.max() / variant.compute),
         flags=tuple(_flags(law, wanted, variant.error, len(as_good), seeds)),
@@ -155,13 +155,13 @@ def shift_of(family: Family, variant: Point, baseline: Point, seeds: int = 1) ->
 
 def _kept(draws: np.ndarray | float, count: int) -> np.ndarray:
     """Return draws as a large study can afford to keep them."""
-    found: np.ndarray = np.broadcast_to(draws, count).astype(np.float32)
-    return found
+    if isinstance(draws, float) or draws.ndim == 0:
+        return np.full(count, draws, np.float32)
+    return np.full(count, draws[0], np.float32) if len(draws) == 1 else draws.astype(np.float32)
 
 
-def _dominates(log_r: np.ndarray | float, log_rho: np.ndarray | float, draws: int) -> float:
-    cheaper, better = np.broadcast_to(log_r, draws), -np.broadcast_to(log_rho, draws)
-    return float(np.mean((cheaper >= 0) & (better >= 0) & ((cheaper > 0) | (better > 0))))
+def _dominates(log_r: np.ndarray | float, log_rho: np.ndarray) -> float:
+    return float(np.mean((log_r >= 0) & (log_rho <= 0) & ((log_r > 0) | (log_rho < 0))))
 
 
 def _flags(law: PowerLaw, wanted: float, error: float, as_good: int, seeds: int) -> list[str]:
