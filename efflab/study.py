@@ -208,7 +208,9 @@ def _odd_numbers(record: dict[str, Any]) -> str:
     rounds = record["latency"]["rounds_ms"]
     if not isinstance(rounds, list) or not all(isinstance(times, list) for times in rounds) or not any(rounds):
         return "latency.rounds_ms must be a list of lists of times"
-    odd = not all(set(map(type, times)) <= {int, float} and min(times, default=0) >= 0 <= sum(times) for times in rounds)
+    odd = not all(
+        set(map(type, times)) <= {int, float} and min(times, default=0) >= 0 <= sum(times) for times in rounds
+    )
     return "latency.rounds_ms must hold times, none below 0" if odd else ""  # a sum with NaN is NaN, and not from 0 on
 
 
