@@ -52,24 +52,32 @@ class Child:
         self.failure: Failure | None = None
         self._unread = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `end`)
+        # what a killed process leaves behind goes with this folder
+        self._scratch = tempfile.TemporaryDirectory(prefix="efflab-child-", ignore_cleanup_errors=True)
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
+            env={
+                **os.environ,
+                **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+                "TMPDIR": self._scratch.name,
+            },
+            start_new_session=True,  # a group of its own, so that what it started ends with it
         )
 
     def end(self) -> None:
         """End the process, whatever it does, and wait for it."""
-        if self._process.poll() is None:
-            self._process.kill()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(BrokenPipeError):
                 if pipe:
                     pipe.close()
         self._errors.close()
+        self._scratch.cleanup()
 
     def ask(
         self, request: dict[str, Any], limit_s: float, doing: str, meanwhile: Callable[[], None] | None = None

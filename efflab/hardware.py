@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from efflab.errors import RequestError
 from efflab.technique import Cost
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 # FLOP (fp32, a fused multiply-add counts 2) per cycle and core: units x lanes x 2
 FLOP_PER_CYCLE = {"avx512f": 64, "fma": 32, "avx": 16, "sse2": 8, "asimd": 16}
+GPU_LANES = 128  # fp32 units of a multiprocessor (CUDA programming guide, arithmetic instructions; 8.6 and later)
 ASSUMED_HZ = 2.5e9  # where the system does not tell the clock
 TRAINING_PASSES = 3  # a backward pass is about twice the forward one
 
@@ -52,15 +55,35 @@ def training_cost(
 ) -> Cost:
     """Return what `examples` training examples cost: 3 forward passes each, plus one of `teacher`.
 
-    seconds: the time it took on `torch.get_num_threads()` cores.
+    seconds: the time it took on `torch.get_num_threads()` cores, or on the GPU if that is where efflab trains.
     """
     import torch
 
-    cores = torch.get_num_threads()
+    rate = _gpu_flop_per_s() if training_device() == "cuda" else peak_flop_per_s(torch.get_num_threads())
     macs = TRAINING_PASSES * macs_per_example(module, task)
     if teacher is not None:
         macs += macs_per_example(teacher, task)
-    return Cost(float(macs * examples), seconds, peak_flop_per_s(cores) * seconds)
+    return Cost(float(macs * examples), seconds, rate * seconds)
+
+
+def training_device() -> str:
+    """Return where efflab trains: `cpu`, or `cuda` if EFFLAB_TRAIN_ON says so; raise RequestError if that is not here."""
+    import torch
+
+    wanted = os.environ.get("EFFLAB_TRAIN_ON") or "cpu"
+    if wanted not in ("cpu", "cuda"):
+        raise RequestError(f"EFFLAB_TRAIN_ON is {wanted!r}; it is cpu or cuda")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise RequestError("EFFLAB_TRAIN_ON is cuda, but PyTorch finds no GPU here; unset it to train on the processor")
+    return wanted
+
+
+def _gpu_flop_per_s() -> float:
+    """Return the peak fp32 rate of the first GPU: multiprocessors x 128 lanes (since Ampere) x 2 FLOP x clock."""
+    import torch
+
+    properties = torch.cuda.get_device_properties(0)
+    return float(properties.multi_processor_count * GPU_LANES * 2 * properties.clock_rate * 1e3)
 
 
 def macs_per_example(module: nn.Module, task: Task) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,8 +11,9 @@ from efflab.config import Settings
 
 
 class TrainingSettings(Settings):
-    """Budget and schedule: SGD with Nesterov momentum, linear warm-up, then a cosine to zero.
+    """Budget and schedule: SGD with Nesterov momentum or AdamW, linear warm-up, then a cosine to zero.
 
+    optimizer: transformers hardly learn under SGD (Zhang et al. 2019, arXiv 1912.03194).
     start_scale: images begin at this fraction of their size and grow, which costs less (progressive resizing); below 1
     the model must take images of any size.
     """
@@ -24,6 +25,7 @@ class TrainingSettings(Settings):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     start_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
     bf16: bool = False
+    optimizer: Literal["sgd", "adamw"] = "sgd"
 
 
 def image_scale(progress: float, start: float) -> float:

@@ -11,16 +11,17 @@ def random_shift(images: Tensor, reach: int, generator: torch.Generator, mode: s
     """Shift each image (N, C, H, W) by up to `reach` pixels a side; the rim is filled as `pad` mode says."""
     count, _, height, width = images.shape
     padded = functional.pad(images, (reach, reach, reach, reach), mode=mode)
-    offsets = torch.randint(0, 2 * reach + 1, (2, count), generator=generator)
-    rows = offsets[0][:, None] + torch.arange(height)
-    columns = offsets[1][:, None] + torch.arange(width)
-    example = torch.arange(count)[:, None, None]
+    # drawn on the processor: the same images on every device
+    offsets = torch.randint(0, 2 * reach + 1, (2, count), generator=generator).to(images.device)
+    rows = offsets[0][:, None] + torch.arange(height, device=images.device)
+    columns = offsets[1][:, None] + torch.arange(width, device=images.device)
+    example = torch.arange(count, device=images.device)[:, None, None]
     return padded.permute(0, 2, 3, 1)[example, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each image (N, C, H, W) left to right with probability one half."""
-    flipped = torch.rand(len(images), generator=generator) < 0.5
+    flipped = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
     return torch.where(flipped[:, None, None, None], images.flip(3), images)
 
 

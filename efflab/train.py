@@ -66,7 +66,10 @@ def train_seed(baseline: Baseline, seed: int, checkpoints: Path, report: Report)
     seconds = fit(module, task, settings, seed, checkpoint=checkpoint, report=report)
     path = baseline.document.path.parent / f"{card.name}-s{seed}.safetensors"
     part = path.with_name(f".{path.name}.part")
-    part.write_bytes(save({name: tensor.contiguous() for name, tensor in module.state_dict().items()}))
+    # in half the bytes; it is the rounded weights that are scored
+    stored = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in module.state_dict().items()}
+    module.load_state_dict(stored)
+    part.write_bytes(save({name: tensor.contiguous() for name, tensor in stored.items()}))
     cost = training_cost(module, task, examples_seen(task, settings), seconds)
     weights = Weights(
         seed=seed,

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from efflab.hardware import training_device
 from efflab.schedule import TrainingSettings, image_scale, learning_rate_share
 from efflab.task import Task
 from efflab.tensors import shrunk, shrunk_sides
+from efflab.training_step import Loss, make_optimizer, make_step, set_learning_rate
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (inputs, outputs, targets) -> scalar
 Report = Callable[[int, int, str], None]
 
 
@@ -31,19 +32,20 @@ def fit(
 ) -> float:
     """Train `module` in place on the training split and return the seconds it took, interrupted time included.
 
-    With `checkpoint`, progress is saved after each epoch and an interrupted call goes on where it stopped, batch by
-    batch the same. Weights that are zero at the start stay zero: they were pruned. Raises FloatingPointError if the loss
-    stops being finite.
+    It works where EFFLAB_TRAIN_ON says (cpu or cuda) and brings the module back. With `checkpoint`, progress is saved
+    after each epoch and an interrupted call goes on where it stopped, batch by batch the same. Weights that are zero at
+    the start stay zero: they were pruned. Raises FloatingPointError if the loss stops being finite, RequestError if
+    there is no such device.
     """
-    split = task.split("train")
-    inputs, targets = torch.from_numpy(split.inputs[0]), torch.from_numpy(split.targets)
+    split, device = task.split("train"), training_device()
+    inputs, targets = torch.from_numpy(split.inputs[0]).to(device), torch.from_numpy(split.targets).to(device)
     steps_per_epoch = len(split) // settings.batch_size
     total = max(1, round(settings.epochs * steps_per_epoch))
     objective = loss or (lambda _inputs, outputs, wanted: task.loss(outputs, wanted))
-    module.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = _optimizer(module, settings)
+    module.train().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = make_optimizer(module, settings)
     done, spent = _resume(checkpoint, module, optimizer)
-    pruned = [(weight, weight != 0) for weight in module.parameters() if weight.ndim > 1 and bool((weight == 0).any())]
+    step = make_step(module, optimizer, objective, settings.bf16)
     started = time.perf_counter()
     mean_loss = math.nan
     while done < total:
@@ -51,30 +53,20 @@ def fit(
         # every epoch has its own stream, so that a resumed run sees what an uninterrupted one would have seen
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
         order = torch.randperm(len(split), generator=generator)
-        for step in range(first, min(steps_per_epoch, total - epoch * steps_per_epoch)):
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * learning_rate_share(done / total, settings.warmup)
-            index = order[step * settings.batch_size : (step + 1) * settings.batch_size]
+        for number in range(first, min(steps_per_epoch, total - epoch * steps_per_epoch)):
+            set_learning_rate(optimizer, settings.learning_rate * learning_rate_share(done / total, settings.warmup))
+            index = order[number * settings.batch_size : (number + 1) * settings.batch_size].to(device)
             batch = shrunk(task.augment(inputs[index], generator), image_scale(done / total, settings.start_scale))
-            batch = batch.contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
-                outputs = module(batch)
-                value = objective(batch, outputs, targets[index])
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            with torch.no_grad():
-                for weight, kept in pruned:
-                    weight.mul_(kept)
+            value = step(batch.contiguous(memory_format=torch.channels_last), targets[index])
             done += 1
             if done % 20 == 0 or done == total:
-                mean_loss = float(value.detach())
+                mean_loss = float(value)
                 if not math.isfinite(mean_loss):
                     raise FloatingPointError(f"the loss is {mean_loss} after {done} steps; lower learning_rate")
                 report(done, total, f"loss {mean_loss:.3f}")
         if checkpoint is not None:
             _save(checkpoint, module, optimizer, done, spent + time.perf_counter() - started)
-    module.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    module.eval().to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return spent + time.perf_counter() - started
 
 
@@ -89,30 +81,19 @@ def examples_seen(task: Task, settings: TrainingSettings) -> float:
     return settings.batch_size * sum(rows * columns for rows, columns in sides) / (height * width)
 
 
-def _optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
-    # biases and norm scales are not decayed (Jia et al. 2018, arXiv 1807.11205, section 3)
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, nesterov=True)
-
-
-def _save(path: Path, module: nn.Module, optimizer: torch.optim.SGD, done: int, seconds: float) -> None:
+def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, done: int, seconds: float) -> None:
     from safetensors.torch import save_file
 
     tensors = {f"model.{name}": tensor.contiguous() for name, tensor in module.state_dict().items()}
-    for index, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
-        buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
-        if buffer is not None:
-            tensors[f"momentum.{index}"] = buffer.contiguous()
+    for index, parameter in enumerate(_trained(optimizer)):
+        for name, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{index}.{name}"] = value.contiguous()
     part = path.with_suffix(".part")
     save_file(tensors, str(part), metadata={"progress": json.dumps({"done": done, "seconds": seconds})})
     part.replace(path)
 
 
-def _resume(path: Path | None, module: nn.Module, optimizer: torch.optim.SGD) -> tuple[int, float]:
+def _resume(path: Path | None, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
     if path is None or not path.exists():
         return 0, 0.0
     from safetensors import safe_open
@@ -121,7 +102,14 @@ def _resume(path: Path | None, module: nn.Module, optimizer: torch.optim.SGD) ->
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         progress = json.loads(file.metadata()["progress"])
     module.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
-    for index, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
-        if f"momentum.{index}" in tensors:
-            optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{index}"]
+    parameters = _trained(optimizer)
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            parameter = parameters[int(index)]
+            optimizer.state[parameter][key] = tensor.to(parameter.device)
     return progress["done"], progress["seconds"]
+
+
+def _trained(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

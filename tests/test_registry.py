@@ -1,17 +1,13 @@
 """Plug-ins that cannot be used are listed with their reason; all others work."""
 
 import json
-import re
-import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
-import numpy as np
 import pytest
 from worlds import make_card, make_recipe
 
 from efflab import registry
-from efflab.artefact import Artefact
 from efflab.cli.main import main
 from efflab.errors import RequestError
 from efflab.recipe import load_recipe
@@ -114,24 +110,3 @@ def test_a_wrong_folder_of_plugins_is_said_so(entry, said, monkeypatch, capsys):
     monkeypatch.setenv("EFFLAB_PLUGINS", entry)
     assert main(["ls", "techniques"]) == 2
     assert said in capsys.readouterr().err
-
-
-def test_the_backend_of_the_readme_says_that_its_chip_is_not_here_and_runs_where_it_is(plugins, monkeypatch):
-    (block,) = re.findall(
-        r"```python\n(# my_plugins/backends/mychip.py\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
-    )
-    (plugins / "backends" / "mychip.py").write_text(block)
-    backend = registry.load("backends", "mychip")
-    assert backend.available() == "mychip is not installed; pip install mychip"
-    (plugins / "chip").mkdir()
-    (plugins / "chip" / "mychip.py").write_text(
-        "class Program:\n    waits = 0\n    def __call__(self, x): return x + 1\n"
-        "    def synchronise(self): self.waits += 1\n\ndef compile(path): return Program()\n"
-    )
-    monkeypatch.syspath_prepend(str(plugins / "chip"))
-    assert backend.available() is None
-    inputs = (np.zeros((2, 3), np.float32),)
-    session = backend().prepare(Artefact(plugins, "onnx"), inputs, 1)
-    assert (session(inputs) == 1).all()
-    assert session.program.waits == 1
-    monkeypatch.delitem(sys.modules, "mychip")

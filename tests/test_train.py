@@ -10,6 +10,7 @@ from efflab import train
 from efflab.baseline import load_baseline
 from efflab.cli.main import main
 from efflab.cli.train import _report
+from efflab.errors import RequestError
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.schedule import TrainingSettings
 from efflab.tasks.digits_clutter import DigitsClutter
@@ -30,10 +31,12 @@ def same(one, other):
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
-def test_training_is_deterministic_and_an_interrupted_one_ends_the_same(tmp_path):
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_training_is_deterministic_and_an_interrupted_one_ends_the_same(optimizer, tmp_path):
+    settings = SETTINGS.model_copy(update={"optimizer": optimizer})
     whole, again, broken = fresh(), fresh(), fresh()
-    fit(whole, TASK, SETTINGS, 5)
-    fit(again, TASK, SETTINGS, 5)
+    fit(whole, TASK, settings, 5)
+    fit(again, TASK, settings, 5)
     assert same(whole, again)
 
     class StopError(Exception):
@@ -45,10 +48,30 @@ def test_training_is_deterministic_and_an_interrupted_one_ends_the_same(tmp_path
 
     checkpoint = tmp_path / "c.safetensors"
     with pytest.raises(StopError):
-        fit(broken, TASK, SETTINGS, 5, checkpoint=checkpoint, report=stop)
+        fit(broken, TASK, settings, 5, checkpoint=checkpoint, report=stop)
     resumed = resnet_cifar(4, 1, 1)
-    fit(resumed, TASK, SETTINGS, 5, checkpoint=checkpoint)
+    fit(resumed, TASK, settings, 5, checkpoint=checkpoint)
     assert same(whole, resumed)
+
+
+@pytest.mark.parametrize(("value", "said"), [("tpu", "it is cpu or cuda"), ("cuda", "PyTorch finds no GPU here")])
+def test_a_place_to_train_on_that_is_not_here_is_told_in_words(value, said, monkeypatch):
+    monkeypatch.setenv("EFFLAB_TRAIN_ON", value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RequestError, match=said):
+        fit(fresh(), TASK, SETTINGS, 5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_gpu_learns_what_the_processor_learns(optimizer, monkeypatch):
+    settings = SETTINGS.model_copy(update={"optimizer": optimizer, "epochs": 8.0})
+    here, there = fresh(), fresh()
+    fit(here, TASK, settings, 5)
+    monkeypatch.setenv("EFFLAB_TRAIN_ON", "cuda")
+    fit(there, TASK, settings, 5)
+    assert next(there.parameters()).device.type == "cpu"
+    assert abs(score(here, TASK) - score(there, TASK)) < 0.1
 
 
 def test_training_learns():

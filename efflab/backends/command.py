@@ -2,18 +2,23 @@
 
 The program reads one JSON object a line on standard input and answers each with one line on standard output; tensors go by
 .npy files. It ends when its standard input ends. Any answer may be {"error": "in words", "unsupported": true or false}.
+Standard output is for answers only; what a runtime logs belongs on standard error.
 
     {"do": "load", "model": "/path/model.onnx", "threads": 2, "shapes": [[8, 1, 24, 24]]}   -> {}
-    {"do": "inputs", "files": ["/path/in0.npy"]}    put these on the device                 -> {}
+    {"do": "inputs", "files": ["/path/in0.npy"], "types": ["float32"]}    put them on the device   -> {}
     {"do": "run"}    one forward pass, from start to finished outputs, timed by the program  -> {"ns": 123456}
-    {"do": "outputs", "folder": "/path"}    write the outputs there                          -> {"files": ["/path/out0.npy"]}
+    {"do": "outputs", "folder": "/path"}    write the outputs there    -> {"files": ["/path/out0.npy"], "types": ["float32"]}
     {"do": "fallbacks"}    operators that ran elsewhere                                      -> {"Resize": "processor"}
+
+Types that numpy does not have travel as their bits: bfloat16 as uint16, float8_e4m3fn, int4 and their like one to a uint8; the
+answer's "types" may be left out where the files hold the types themselves. Strings do not travel.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -26,6 +31,8 @@ from efflab.errors import Died, Unavailable
 from efflab.technique import Form
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from efflab.artefact import Artefact
 
 
@@ -80,7 +87,7 @@ class CommandSession(Session):
         except BrokenPipeError:
             line = b""
         if not line:
-            raise Died(f"the program ended with exit code {self.process.wait()} at {request['do']!r}")
+            raise Died(f"the program {_end(self.process.wait())} at {request['do']!r}")
         try:
             answer = json.loads(line)
         except ValueError:
@@ -95,15 +102,17 @@ class CommandSession(Session):
         """Write the arrays to files and have the program put them on its device."""
         import numpy as np
 
+        if not all(isinstance(array, (np.ndarray, np.generic)) for array in inputs):
+            raise NotImplementedError("sequences and optionals do not travel as .npy files")
         files = [str(Path(self.folder.name) / f"in{index}.npy") for index in range(len(inputs))]
         for file, array in zip(files, inputs, strict=True):
-            np.save(file, np.ascontiguousarray(array))
-        return files
+            np.save(file, _bits(np.asarray(array, order="C")))
+        return {"files": files, "types": [str(array.dtype) for array in inputs]}
 
     def run(self, loaded: Any) -> Any:
         """Have the program run once, and move the clock by the time that it took."""
         if loaded is not getattr(self, "loaded", None):
-            self.ask({"do": "inputs", "files": loaded})
+            self.ask({"do": "inputs", **loaded})
             self.loaded = loaded
         took = self.ask({"do": "run"}).get("ns")
         if type(took) is not int or took < 0:
@@ -115,8 +124,16 @@ class CommandSession(Session):
         """Have the program write its outputs, and read them."""
         import numpy as np
 
-        files = self.ask({"do": "outputs", "folder": self.folder.name}).get("files", [])
-        arrays = tuple(np.load(file, allow_pickle=False) for file in files)
+        answer = self.ask({"do": "outputs", "folder": self.folder.name})
+        files, types = answer.get("files", []), answer.get("types")
+        try:
+            arrays = tuple(np.load(file, allow_pickle=False) for file in files)
+        except (OSError, ValueError, TypeError) as error:
+            raise RuntimeError(
+                f"the program's outputs are not .npy files of numbers ({type(error).__name__})"
+            ) from error
+        if types is not None:
+            arrays = tuple(_of_type(array, str(name)) for array, name in zip(arrays, types, strict=True))
         return arrays[0] if len(arrays) == 1 else arrays
 
     def fallbacks(self) -> dict[str, str]:
@@ -125,3 +142,32 @@ class CommandSession(Session):
             return {str(key): str(value) for key, value in self.ask({"do": "fallbacks"}).items()}
         except (RuntimeError, Unavailable):
             return {}
+
+
+def _end(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    """Return an array as numpy can write it: types of ml_dtypes as unsigned integers of their width."""
+    if array.dtype.kind in "OUS":
+        raise NotImplementedError("strings do not travel as .npy files")
+    if array.dtype.kind in "biufc" and array.dtype.isbuiltin == 1:
+        return array
+    return array.view(f"u{array.dtype.itemsize}")
+
+
+def _of_type(array: np.ndarray, name: str) -> np.ndarray:
+    """Return the array that `_bits` made of one of type `name`; raise RuntimeError for a type that nobody has."""
+    import ml_dtypes
+    import numpy as np
+
+    if str(array.dtype) == name:
+        return array
+    try:
+        dtype = np.dtype(getattr(ml_dtypes, name, name))
+    except TypeError as error:
+        raise RuntimeError(f"the program answered with an unknown type {name!r}") from error
+    if dtype.itemsize != array.dtype.itemsize:
+        raise RuntimeError(f"the program says {name}, and its file holds {array.dtype}")
+    return array.view(dtype)

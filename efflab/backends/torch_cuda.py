@@ -28,6 +28,7 @@ class TorchCuda(Backend):
     mode: Literal["eager", "compile", "graph"] = "eager"
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"  # of a float32 model; 16-bit ones stay as they are
     channels_last: bool = False  # memory order of images: N, H, W, C
+    tf32: bool = False  # round float32 products to 10 bits: PyTorch's default for convolutions, and no float32
 
     @classmethod
     def available(cls) -> str | None:
@@ -48,6 +49,7 @@ class TorchCuda(Backend):
         if self.dtype == "bfloat16" and not torch.cuda.is_bf16_supported():
             raise Unavailable("this GPU has no bfloat16 arithmetic")
         opened, dtype = open_module(artefact, self.dtype, threads)
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self.tf32
         module: Any = opened.cuda()
         if self.channels_last:
             module = module.to(memory_format=torch.channels_last)

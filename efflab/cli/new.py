@@ -45,7 +45,7 @@ class {title}Session(Session):
     """One compiled graph. Only `run` followed by `wait` is timed."""
 
     def __init__(self, path: str, threads: int):
-        # 1. load the model here; until then every case says "unsupported"
+        # 1. load the model here; until then every case says "unsupported", and the exit code is 1
         raise NotImplementedError("{title}Session does not load models yet: fill in {file}")
 
     def load(self, inputs: Arrays) -> Any:
@@ -60,7 +60,7 @@ class {title}Session(Session):
         """3. Return when the device has finished; leave this out if `run` does not return before."""
 
     def fetch(self, outputs: Any) -> Any:
-        """4. Copy outputs to numpy arrays that the next run does not overwrite: one array, or a tuple of several."""
+        """4. Copy outputs to numpy arrays that the next run does not overwrite: one array, or a tuple of two or more."""
         return outputs
 
     def fallbacks(self) -> dict[str, str]:

@@ -81,11 +81,11 @@ def distill(
     """
     import torch
 
-    from efflab.hardware import training_cost
+    from efflab.hardware import training_cost, training_device
     from efflab.schedule import TrainingSettings
     from efflab.training import examples_seen, fit
 
-    teacher.eval().requires_grad_(False)
+    teacher.eval().requires_grad_(False).to(training_device())
 
     def loss(inputs: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
@@ -96,7 +96,7 @@ def distill(
 
     settings = TrainingSettings(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16)
     seconds = fit(module, task, settings, seed, loss=loss, checkpoint=checkpoint, report=report)
-    return training_cost(module, task, examples_seen(task, settings), seconds, teacher)
+    return training_cost(module, task, examples_seen(task, settings), seconds, teacher.cpu())
 
 
 def soft_loss(logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -224,7 +224,9 @@ def loads_without_growth(subject: Subject) -> Found:
 
 
 def corrupt_file(subject: Subject) -> Found:
-    """A file that is cut off, empty or noise is an error in words."""
+    """A file that is cut off, empty or noise is an error in words; the whole one runs."""
+    rows = subject.rows(0, 2)
+    run(subject.bench.prepare(subject.artefact, rows), rows)
     for name, spoil in _SPOILS.items():
         with tempfile.TemporaryDirectory() as folder:
             broken = Path(folder) / "model"
@@ -232,7 +234,6 @@ def corrupt_file(subject: Subject) -> Found:
             for file in broken.iterdir():
                 if file.suffix != ".json":
                     file.write_bytes(spoil(file.read_bytes()))
-            rows = subject.rows(0, 2)
             try:
                 found = run(subject.bench.prepare(Artefact(broken, subject.artefact.form), rows), rows)
             except Exception:  # any is an answer; a crash is not
@@ -245,6 +246,8 @@ def unknown_operator(subject: Subject) -> Found:
     """A graph with an operator that nobody has is an error in words."""
     if subject.artefact.form != "onnx":
         return "skipped", "the backend takes modules, not graphs"
+    known = subject.rows(0, 2)
+    run(subject.bench.prepare(subject.artefact, known), known)
     from onnx import TensorProto, helper, save
 
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in ("x", "y")]

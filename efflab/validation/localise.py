@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,7 +58,7 @@ def localise(opening: Opening, model_file: Path, inputs: Path, root: Path, min_s
     model = onnx.load(model_file)
     with np.load(inputs, allow_pickle=False) as file:
         given = dict(zip((one.name for one in inputs_of(model)), (file[name] for name in file.files), strict=True))
-    bench = _Cutter(opening, root)
+    bench = _Cutter(opening)
     tensors = graphs.tensors_of(model)
     right = given | bench.reference(graphs.shown(model, [name for name, _ in tensors]), given)
 
@@ -79,7 +80,9 @@ def localise(opening: Opening, model_file: Path, inputs: Path, root: Path, min_s
     part, nodes = _smallest(model, node, right, lambda one, fed: wrong(level(one, name, fed)))
     folder = root / "reproducer"
     if part is not None:
-        write_reproducer(folder, part, {one.name: right[one.name] for one in part.graph.input}, right[name])
+        write_reproducer(
+            folder, part, {one.name: right[one.name] for one in part.graph.input}, right[name], min_sqnr_db
+        )
     at = level(graphs.leading_to(model, name), name, given)
     return Found(name, node.op_type, nodes, at, wrong(whole), str(folder) if part is not None else "", bench.calls)
 
@@ -101,8 +104,8 @@ def _smallest(model: Any, node: Any, right: dict[str, np.ndarray], is_wrong: Any
 class _Cutter:
     """Runs parts of a graph on the backend under test and on a reference."""
 
-    def __init__(self, opening: Opening, root: Path):
-        self.opening, self.root, self.calls = opening, root, 0
+    def __init__(self, opening: Opening):
+        self.opening, self.calls = opening, 0
 
     def reference(self, model: Any, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the tensors of the first reference that runs the graph."""
@@ -124,20 +127,20 @@ class _Cutter:
         import onnx
 
         self.calls += 1
-        folder = self.root / f"cut-{self.calls}"
-        folder.mkdir(parents=True, exist_ok=True)
-        onnx.save(model, folder / GRAPH)
-        names = [one.name for one in inputs_of(model)]
-        np.savez(folder / "inputs.npz", *(given[name] for name in names))
-        request = {
-            "suite": "tensors", "name": folder.name, "folder": str(folder), "inputs": str(folder / "inputs.npz"),
-            "out": str(folder / "out.npz"),
-        }  # fmt: skip
-        (outcome,) = run_requests(opening, [request], 1, LIMIT_S)
-        if outcome.verdict != "pass":
-            return {}, outcome.reason
-        with np.load(folder / "out.npz", allow_pickle=False) as file:
-            return {one.name: file[f"arr_{index}"] for index, one in enumerate(model.graph.output)}, ""
+        with tempfile.TemporaryDirectory(prefix="efflab-cut-") as scratch:
+            folder = Path(scratch)
+            onnx.save(model, folder / GRAPH)
+            names = [one.name for one in inputs_of(model)]
+            np.savez(folder / "inputs.npz", *(given[name] for name in names))
+            request = {
+                "suite": "tensors", "name": f"cut {self.calls}", "folder": scratch,
+                "inputs": str(folder / "inputs.npz"), "out": str(folder / "out.npz"),
+            }  # fmt: skip
+            (outcome,) = run_requests(opening, [request], 1, LIMIT_S)
+            if outcome.verdict != "pass":
+                return {}, outcome.reason
+            with np.load(folder / "out.npz", allow_pickle=False) as file:
+                return {one.name: file[f"arr_{index}"] for index, one in enumerate(model.graph.output)}, ""
 
 
 def _sqnr(found: np.ndarray | None, wanted: np.ndarray) -> float | None:
@@ -148,16 +151,21 @@ def _sqnr(found: np.ndarray | None, wanted: np.ndarray) -> float | None:
     return min(999.0, value) if value > -999 else None
 
 
-def write_reproducer(folder: Path, model: Any, given: dict[str, np.ndarray], wanted: np.ndarray) -> None:
+def write_reproducer(
+    folder: Path, model: Any, given: dict[str, np.ndarray], wanted: np.ndarray, min_sqnr_db: float
+) -> None:
     """Write a model with its inputs and the right output as an ONNX test case, and a script that runs it."""
     write_case(folder, model, [(list(given.values()), [wanted])])
-    (folder / "reproduce.py").write_text(REPRODUCE, encoding="utf-8")
+    (folder / "reproduce.py").write_text(REPRODUCE.replace("MIN_SQNR_DB", f"{min_sqnr_db:g}"), encoding="utf-8")
 
 
 REPRODUCE = '''"""Runs model.onnx on the inputs beside it and compares with the right output; needs onnx, numpy and a runtime.
 
 python reproduce.py                    on ONNX Runtime
 python reproduce.py PACKAGE.BACKEND    on any module with ONNX's backend interface (`prepare(model).run(inputs)`)
+python reproduce.py output.npy         on an output that a program of yours wrote for test_data_set_0/input_*.pb
+
+Exit code 1 if the output lies outside tolerance.
 """
 
 import importlib
@@ -178,8 +186,18 @@ def read(kind):
 
 
 inputs, (wanted,) = read("input"), read("output")
-backend = importlib.import_module(sys.argv[1] if len(sys.argv) > 1 else "onnxruntime.backend")
-found = np.asarray(backend.prepare(onnx.load(here / "model.onnx")).run(inputs)[0])
-error = np.abs(found.astype(float) - wanted.astype(float))
-print(f"largest error {error.max():.6g}, largest expected value {np.abs(wanted.astype(float)).max():.6g}")
+asked = sys.argv[1] if len(sys.argv) > 1 else "onnxruntime.backend"
+if asked.endswith(".npy"):
+    found = np.load(asked, allow_pickle=False)
+else:
+    found = np.asarray(importlib.import_module(asked).prepare(onnx.load(here / "model.onnx")).run(inputs)[0])
+if found.shape != wanted.shape:
+    sys.exit(f"WRONG on {asked}: shape {found.shape}, expected {wanted.shape}")
+right, error = wanted.astype(float), found.astype(float) - wanted.astype(float)
+noise, signal = float((error**2).sum()), float((right**2).sum())
+sqnr_db = float("inf") if noise == 0 else 10 * np.log10(max(signal, 1e-300) / noise)
+told = f"largest error {np.abs(error).max():.6g}, largest expected value {np.abs(right).max():.6g}, SQNR {sqnr_db:.1f} dB"
+if not sqnr_db >= MIN_SQNR_DB:  # also where it is not a number
+    sys.exit(f"WRONG on {asked}: {told}, wanted MIN_SQNR_DB dB")
+print(f"right on {asked}: {told}")
 '''

@@ -6,8 +6,9 @@ import html
 from collections.abc import Iterable, Mapping
 
 from efflab.reporting.page import SORTING, STYLE, table
+from efflab.validation.against import change_lines
 from efflab.validation.record import Validation
-from efflab.validation.summary import change_lines, counts, matrix, one_line, speed_words
+from efflab.validation.summary import barren, counts, matrix, one_line, speed_words
 from efflab.validation.verdict import BAD, MEANING, Result, Verdict
 
 COLOURS = {"pass": "#0072B2", "unsupported": "#8A8A8A", "skipped": "#BBBBBB"}  # everything else is bad: vermilion
@@ -26,7 +27,11 @@ def page(validation: Validation, before: Validation | None = None) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}: efflab validation</title>',
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style></head>',
         f"<body><header><h1>{name}</h1><ul class=lead><li>{html.escape(one_line(validation))}</li></ul></header><main>",
-        _items([f"settings: {settings}"] if settings else []),
+        _items([
+            *([f"settings: {settings}"] if settings else []),
+            *(f"not one case of {suite} came through: {reason}" for suite, reason in barren(validation).items()),
+            *(f"a tolerance of the user's own: {rule}" for rule in validation.get("tolerances", [])),
+        ]),
         _listed("Against the earlier validation", change_lines(validation, before) if before else []),
         "<h2>Verdicts</h2>", _verdicts(validation),
         *(_bad(suite, [one for one in results if one["suite"] == suite]) for suite in validation["suites"]),
@@ -37,7 +42,9 @@ def page(validation: Validation, before: Validation | None = None) -> str:
         _matrix(results),
         *(_cases(suite, [one for one in results if one["suite"] == suite]) for suite in ("models", "behaviour")),
         _refused([one for one in results if one["suite"] == "operators"]),
-        f"<h2>Where the numbers come from</h2><p class=quiet>{html.escape(machine)}</p></main>",
+        f"<h2>Where the numbers come from</h2><p class=quiet>{html.escape(machine)}"
+        f"{html.escape('; ' + validation['made'] if 'made' in validation else '')}. Times of two validations do not compare: "
+        "the machine is another from hour to hour. Ratios against the reference do, which was timed in turn.</p></main>",
         f"<script>{SORTING}</script></body></html>",
     ]  # fmt: skip
     return "\n".join(part for part in parts if part) + "\n"

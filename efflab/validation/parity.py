@@ -36,8 +36,12 @@ def run_model(bench: Bench, request: dict[str, Any]) -> dict[str, Any]:
     worst: dict[str, Any] = {}
     for batch in batches:
         count = min(len(inputs[0]), max(batch, 8))
-        found = predict(session, tuple(array[:count] for array in inputs), batch)
-        numbers = _numbers([*leaves(found)], [leaf[:count] for leaf in reference])
+        found = [*leaves(predict(session, tuple(array[:count] for array in inputs), batch))]
+        wanted = [leaf[:count] for leaf in reference]
+        if [leaf.shape for leaf in found] != [leaf.shape for leaf in wanted]:
+            shapes = [", ".join(str(leaf.shape) for leaf in side) for side in (found, wanted)]
+            return {"verdict": "wrong", "reason": f"outputs of shape {shapes[0]}, expected {shapes[1]}", "numbers": {}}
+        numbers = _numbers(found, wanted)
         wrong = _wrong(numbers, request)
         worst = numbers if not worst or (numbers["sqnr_db"] or 999) < (worst["sqnr_db"] or 999) else worst
         if wrong:
@@ -55,6 +59,9 @@ def run_quality(bench: Bench, request: dict[str, Any]) -> dict[str, Any]:
         Artefact(Path(request["folder"]), request["form"]), tuple(a[:QUALITY_BATCH] for a in split.inputs)
     )
     scores = evaluate(session, task, split, QUALITY_BATCH)
+    if len(scores) != len(split):
+        told = f"outputs whose first axis is {len(scores)} long for {len(split)} examples"
+        return {"verdict": "wrong", "reason": told, "numbers": {}}
     return {
         "verdict": "pass",
         "reason": "",

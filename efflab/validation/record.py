@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from efflab.errors import Problem, RequestError
 from efflab.validation.verdict import Result
@@ -44,6 +46,9 @@ class Validation(TypedDict):
     reference: str
     suites: list[str]
     quick: bool
+    only: NotRequired[str]  # conformance cases that were asked for; "" for all
+    tolerances: NotRequired[list[dict[str, Any]]]  # rules of the user's own that came before those of efflab
+    made: NotRequired[str]  # date and time, UTC
     machine: dict[str, Any]
     results: list[Result]
     speed: list[SpeedRow]
@@ -67,4 +72,19 @@ def load_validation(path: Path) -> Validation:
         raise RequestError(Problem(str(path), "not a validation (it has no `schema` and `results`)"))
     if found["schema"] > SCHEMA:
         raise RequestError(Problem(str(path), f"written by a newer efflab (schema {found['schema']})"))
+    problems = _problems(found)
+    if problems:
+        raise RequestError(Problem(str(path), f"a damaged validation: {problems}"))
     return found  # type: ignore[return-value]
+
+
+def _problems(found: Any) -> str:
+    """Return in words what is not as a validation has it; "" if nothing."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(Validation).validate_python(found)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+    return ""

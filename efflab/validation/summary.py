@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
+from efflab.validation.against import change_lines, got_worse
 from efflab.validation.record import SpeedRow, Validation
 from efflab.validation.verdict import BAD, MEANING, Result, Verdict
 
-RANK: dict[Verdict, int] = {
-    "pass": 0, "skipped": 1, "unsupported": 2, "fell back": 3, "wrong": 4, "error": 4, "hang": 5, "crash": 5,
-}  # fmt: skip
 MOST_TOLD = 12
-
-
-class Change(NamedTuple):
-    """A case whose verdict is not what it was."""
-
-    suite: str
-    name: str
-    before: Verdict
-    now: Verdict
-    reason: str
-
-    @property
-    def worse(self) -> bool:
-        """Whether it got worse; from wrong to unsupported is better: a refusal misleads nobody."""
-        return RANK[self.now] > RANK[self.before]
+MOST_REASONS = 3
 
 
 def counts(results: Iterable[Result]) -> dict[Verdict, int]:
@@ -40,34 +23,13 @@ def one_line(validation: Validation) -> str:
     """Return the verdict as a badge: `openvino: 1,532 of 1,888 pass, 12 wrong, 344 unsupported`."""
     results = validation["results"]
     if not results:
-        return f"{validation['backend']}: no cases were asked for"
+        timed = sum(row["ratio"] is not None for row in validation["speed"])
+        told = [f"{timed} of {len(validation['speed'])} speeds measured"] if validation["speed"] else []
+        told += [f"{len(validation['forecasts'])} forecasts"] if validation["forecasts"] else []
+        return f"{validation['backend']}: {', '.join(told) or 'no cases were asked for'}"
     found = counts(results)
     rest = ", ".join(f"{count:,} {verdict}" for verdict, count in found.items() if verdict != "pass")
     return f"{validation['backend']}: {found.get('pass', 0):,} of {len(results):,} pass{', ' if rest else ''}{rest}"
-
-
-def changes(validation: Validation, before: Validation) -> list[Change]:
-    """Return the cases of both validations whose verdicts differ, the worst first."""
-    known = {(result["suite"], result["name"]): result for result in before["results"]}
-    found = []
-    for result in validation["results"]:
-        old = known.get((result["suite"], result["name"]))
-        if old and old["verdict"] != result["verdict"]:
-            found.append(Change(result["suite"], result["name"], old["verdict"], result["verdict"], result["reason"]))
-    return sorted(found, key=lambda one: (not one.worse, -RANK[one.now], one.suite, one.name))
-
-
-def slower(validation: Validation, before: Validation) -> list[str]:
-    """Say which models lost speed against the reference: the intervals of the two ratios do not touch."""
-    known = {(row["model"], row["batch"]): row["ratio"] for row in before.get("speed", [])}
-    told = []
-    for row in validation["speed"]:
-        old, now = known.get((row["model"], row["batch"])), row["ratio"]
-        if old and now and now["high"] < old["low"]:
-            told.append(
-                f"{row['model']}, batch {row['batch']}: {now['value']:.2f}x the reference's speed, was {old['value']:.2f}x"
-            )
-    return told
 
 
 def matrix(results: Sequence[Result]) -> list[tuple[str, str, str, dict[Verdict, int]]]:
@@ -86,16 +48,35 @@ def _opsets(results: Iterable[Result]) -> str:
     return ", ".join(map(str, seen))
 
 
+def barren(validation: Validation) -> dict[str, str]:
+    """Return suites of which not one case came through though some were tried, each with the commonest reason.
+
+    A backend that refuses everything does not run: that is no success, however politely it is said.
+    """
+    found = {}
+    for suite in validation["suites"]:
+        tried = [one for one in validation["results"] if one["suite"] == suite and one["verdict"] != "skipped"]
+        if tried and not any(one["verdict"] in ("pass", "fell back") for one in tried):
+            ((reason, _),) = Counter(one["reason"] for one in tried).most_common(1)
+            found[suite] = reason
+    speeds = validation["speed"]
+    if speeds and not any(row["ratio"] for row in speeds):
+        found["speed"] = speeds[0]["verdict"]
+    return found
+
+
 def failed(validation: Validation, before: Validation | None) -> bool:
-    """Say whether a pipeline should stop: something is bad, or, with a validation to hold against, got worse."""
+    """Say whether a pipeline should stop: something is bad or nothing ran, or, against an earlier validation, got worse."""
+    if barren(validation):
+        return True
     if before is not None:
-        return any(one.worse for one in changes(validation, before)) or bool(slower(validation, before))
+        return got_worse(validation, before)
     return any(result["verdict"] in BAD for result in validation["results"])
 
 
 def lines(validation: Validation, before: Validation | None = None) -> list[str]:
     """Return the summary for a terminal."""
-    told = [one_line(validation), ""]
+    told = [f"not one case of {suite} came through: {reason}" for suite, reason in barren(validation).items()]
     for suite in validation["suites"]:
         results = [result for result in validation["results"] if result["suite"] == suite]
         if results:
@@ -110,7 +91,8 @@ def lines(validation: Validation, before: Validation | None = None) -> list[str]
             "portability, on processors that add pairs of int8 products in 16 bits (x86 without VNNI), by emulation:"
         )
         told += [f"  {row['model']}: {row['words']}" for row in validation["forecasts"]]
-    return told + (["", *change_lines(validation, before)] if before is not None else [])
+    told += ["", *change_lines(validation, before)] if before is not None else []
+    return [*told, "", one_line(validation)]
 
 
 def speed_words(row: SpeedRow) -> str:
@@ -129,19 +111,10 @@ def _told(results: Sequence[Result]) -> list[str]:
     told = [f"  {result['verdict']}: {result['name']}: {result['reason']}" for result in bad[:MOST_TOLD]]
     if len(bad) > MOST_TOLD:
         told.append(f"  and {len(bad) - MOST_TOLD} more; all stand in the report")
-    skipped = Counter(result["reason"] for result in results if result["verdict"] == "skipped")
-    return told + [
-        f"  skipped: {count} x {reason}" if count > 1 else f"  skipped: {reason}" for reason, count in skipped.items()
-    ]
-
-
-def change_lines(validation: Validation, before: Validation) -> list[str]:
-    """Return what got worse and better since another validation."""
-    found = changes(validation, before)
-    told = [
-        f"against the earlier validation: {sum(one.worse for one in found)} worse, {sum(not one.worse for one in found)} better"
-    ]
-    for one in found:
-        told.append(f"  {'worse' if one.worse else 'better'}: {one.name}: {one.before} -> {one.now}"
-                    + (f": {one.reason}" if one.reason else ""))  # fmt: skip
-    return told + [f"  slower: {line}" for line in slower(validation, before)]
+    for verdict in ("unsupported", "skipped"):
+        reasons = Counter(result["reason"] for result in results if result["verdict"] == verdict).most_common()
+        told += [f"  {verdict}: {f'{n} x ' if n > 1 else ''}{reason}" for reason, n in reasons[:MOST_REASONS]]
+        if len(reasons) > MOST_REASONS:
+            rest = sum(count for _, count in reasons[MOST_REASONS:])
+            told.append(f"  {verdict}: {rest} more for {len(reasons) - MOST_REASONS} other reasons")
+    return told

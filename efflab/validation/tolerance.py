@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from efflab.config import Settings, check, read_yaml
+from efflab.errors import Problem, RequestError
 
 SHIPPED = Path(__file__).with_name("tolerances.yaml")
 
@@ -37,7 +39,10 @@ class Rules(Settings):
 
 
 def rules_of(files: Sequence[Path]) -> tuple[Rule, ...]:
-    """Return the rules of files, the first file's first, and then those that efflab ships."""
+    """Return the rules of files, the first file's first, and then those that efflab ships.
+
+    Raises RequestError for rules of operators or element types that there are not: they would fit nothing.
+    """
     return tuple(rule for path in (*files, SHIPPED) for rule in _read(path))
 
 
@@ -49,4 +54,37 @@ def rule_of(rules: Sequence[Rule], operator: str, dtype: str, backend: str) -> R
 
 @cache
 def _read(path: Path) -> tuple[Rule, ...]:
-    return tuple(check(Rules, read_yaml(path)).rules)
+    document = read_yaml(path)
+    rules = tuple(check(Rules, document).rules)
+    known = {"operators": _operators(), "dtypes": _dtypes()}  # a rule may be of a backend that is not here
+    problems = [
+        Problem(document.where(("rules", number, key)), f"unknown {name!r}; {_near(name, names)}")
+        for number, rule in enumerate(rules)
+        for key, names in known.items()
+        for name in getattr(rule, key) or ()
+        if name not in names
+    ]
+    if problems:
+        raise RequestError(problems)
+    return rules
+
+
+def _near(name: str, names: frozenset[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else "there is nothing like it"
+
+
+@cache
+def _operators() -> frozenset[str]:
+    import onnx
+
+    return frozenset({schema.name for schema in onnx.defs.get_all_schemas()} | {"several"})
+
+
+@cache
+def _dtypes() -> frozenset[str]:
+    import numpy as np
+    import onnx
+
+    codes = (code for name, code in onnx.TensorProto.DataType.items() if name != "UNDEFINED")
+    return frozenset(str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(code))) for code in codes)

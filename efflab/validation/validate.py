@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from efflab.validation.pool import Opening, Outcome, run_requests
 from efflab.validation.portability import run_portability
 from efflab.validation.record import SCHEMA, ForecastRow, SpeedRow, Validation
 from efflab.validation.speed import run_speed
+from efflab.validation.tolerance import rules_of
 from efflab.validation.verdict import Result
 from efflab.validation.zoo import MADE, QUICK, ZooModel, make_classics, make_zoo
+from efflab.wording import one_line
 
 SUITES = ("operators", "models", "behaviour", "speed", "portability")
 CASE_LIMIT_S = 20.0
@@ -46,8 +49,13 @@ class Asked:
 
 def validate(asked: Asked, report: Report = lambda suite, done, total, note: None) -> Validation:
     """Run the suites asked for; raise RequestError if the backend cannot be opened or a request makes no sense."""
+    for path in asked.models:
+        read_own(path)  # before the work, so that a mistake is told first
     backend = registry.load("backends", asked.opening.backend)
-    reason = backend.available()
+    try:
+        reason = backend.available()
+    except Exception as error:
+        reason = f"its available() fails: {one_line(error)}"
     if reason:
         raise RequestError(f"backend {asked.opening.backend}: {reason}")
     backend(**asked.opening.settings)
@@ -74,8 +82,14 @@ def validate(asked: Asked, report: Report = lambda suite, done, total, note: Non
     return {
         "schema": SCHEMA, "backend": asked.opening.backend, "settings": asked.opening.settings,
         "reference": asked.reference, "suites": [*asked.suites], "quick": asked.quick,
+        "only": asked.only, "tolerances": _own_rules(asked), "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": environment.fingerprint(), "results": results, "speed": speed, "forecasts": forecasts, "located": located,
     }  # fmt: skip
+
+
+def _own_rules(asked: Asked) -> list[dict[str, Any]]:
+    files = [Path(path) for path in asked.opening.tolerances]
+    return [rule.model_dump(exclude_none=True) for rule in rules_of(files)[: -len(rules_of([]))]]
 
 
 def _result(
@@ -119,14 +133,10 @@ def _zoo(asked: Asked, root: Path, report: Report) -> list[ZooModel]:
     return zoo + [_own(path, root) for path in asked.models]
 
 
-def _own(path: Path, root: Path) -> ZooModel:
-    """Return a user's ONNX file as a model, with random inputs of its declared shapes; free axes are 1."""
-    import shutil
-
-    import numpy as np
+def read_own(path: Path) -> Any:
+    """Return the model of a user's ONNX file; raise RequestError if there is none that takes tensors."""
     import onnx
 
-    from efflab.artefact import GRAPH, write_structure
     from efflab.validation.exchange import inputs_of
 
     if not path.is_file():
@@ -137,6 +147,20 @@ def _own(path: Path, root: Path) -> ZooModel:
         raise RequestError(Problem(str(path), f"not an ONNX file ({type(error).__name__})")) from error
     if not inputs_of(model) or any(one.type.WhichOneof("value") != "tensor_type" for one in inputs_of(model)):
         raise RequestError(Problem(str(path), "not an ONNX file of a model that takes tensors"))
+    return model
+
+
+def _own(path: Path, root: Path) -> ZooModel:
+    """Return a user's ONNX file as a model, with random inputs of its declared shapes; free axes are 1."""
+    import shutil
+
+    import numpy as np
+    import onnx
+
+    from efflab.artefact import GRAPH, write_structure
+    from efflab.validation.exchange import inputs_of
+
+    model = read_own(path)
     folder = root / "own" / path.stem
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, folder / GRAPH)

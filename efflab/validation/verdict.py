@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
 
 Verdict = Literal["pass", "wrong", "crash", "hang", "error", "fell back", "unsupported", "skipped"]
 

@@ -204,7 +204,7 @@ def test_the_fake_clock_is_scripted(artefacts):
 
 
 @pytest.mark.parametrize(("fault", "error", "said"), [
-    ("dies", Died, "the program ended with exit code -6 at 'run'"),
+    ("dies", Died, "the program was killed by SIGABRT at 'run'"),
     ("no_time", RuntimeError, "without its nanoseconds"),
     ("chatty", RuntimeError, "no JSON object"),
 ])  # fmt: skip

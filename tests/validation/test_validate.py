@@ -11,11 +11,12 @@ import pytest
 from faults import write_backend
 from worlds import efflab
 
+from efflab.validation.against import changes, slower
 from efflab.validation.junit import junit
 from efflab.validation.operators import few, operator_cases
 from efflab.validation.page import page
 from efflab.validation.record import SCHEMA
-from efflab.validation.summary import changes, failed, lines, matrix, one_line
+from efflab.validation.summary import failed, lines, matrix, one_line
 
 RUNNER = Path(__file__).with_name("runner.py")
 
@@ -54,11 +55,33 @@ def test_what_got_worse_and_better():
         ("a", "pass", "crash", True), ("b", "wrong", "unsupported", False),
     ]  # fmt: skip
     told = "\n".join(lines(NOW, BEFORE))
-    assert "1 worse, 1 better" in told
+    assert "1 worse, 1 better, 1 slower, of 4 in both" in told
+    assert "note: 1 cases of then were not asked for now, such as gone" in told
     assert "slower: net, batch 1: 1.60x the reference's speed, was 2.00x" in told
     assert failed(NOW, BEFORE)
     assert not failed(BEFORE, BEFORE)
     assert failed(BEFORE, None)  # by itself it has a wrong case
+
+
+def test_a_gate_that_judged_nothing_is_not_green():
+    other = validation(case("x", "pass"))
+    assert failed(validation(case("y", "pass")), other)
+    assert "nothing was judged" in "\n".join(lines(validation(case("y", "pass")), other))
+
+
+def test_speeds_of_other_machines_or_references_are_not_compared():
+    for key, value in (("reference", "openvino"), ("machine", {"cpu": "y"})):
+        elsewhere = {**BEFORE, key: value}
+        assert slower(NOW, elsewhere) == []
+        assert "speeds are not compared" in "\n".join(lines(NOW, elsewhere))
+
+
+def test_a_backend_that_refuses_everything_fails():
+    refusing = validation(case("a", "unsupported", reason="there is no program"), case("b", "skipped"))
+    assert failed(refusing, None)
+    assert failed(refusing, refusing)
+    assert lines(refusing)[0] == "not one case of operators came through: there is no program"
+    assert not failed(validation(case("a", "skipped")), None)  # nothing was tried
 
 
 def test_the_badge_and_the_matrix():
@@ -76,6 +99,11 @@ def test_junit_is_read_by_others():
         "1",
     )
     assert behaviour.get("tests") == "1"
+    gates = [
+        one.get("name") for one in ElementTree.fromstring(junit(NOW, BEFORE)).iterfind("testsuite/testcase[failure]")
+    ]
+    assert "operators: a" in gates
+    assert any("1.60x" in name for name in gates)
     assert operators.find("testcase/error").get("message") == "crash: killed by SIGSEGV "
 
 
@@ -139,14 +167,30 @@ def test_a_wrong_operator_is_found_and_shown_without_efflab(tmp_path):
     assert error < 1e-4  # on a sound runtime the case is right
 
 
-def test_a_skeleton_is_red_and_says_what_to_fill_in(tmp_path):
+def test_a_skeleton_is_red_says_what_to_fill_in_and_turns_green(tmp_path):
     done = efflab("new", "backend", "mychip", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     words = ("mychip", "--suite", "operators", "--operator", "test_relu")
-    done = validate(tmp_path, *words, EFFLAB_PLUGINS=str(tmp_path / "plugins"))
+    done = validate(tmp_path, *words, code=1, EFFLAB_PLUGINS=str(tmp_path / "plugins"))
     assert "0 of 2 pass, 2 unsupported" in done.stdout
+    assert "not one case of operators came through: NotImplementedError" in done.stdout
     record = json.loads((tmp_path / ".efflab/validation/mychip/validation.json").read_text())
     assert "fill in plugins/backends/mychip.py" in record["results"][0]["reason"]
+    source = tmp_path / "plugins" / "backends" / "mychip.py"
+    text = re.sub(
+        r'        raise NotImplementedError\("Mychip.*',
+        "        import onnxruntime\n\n        self.chip = onnxruntime.InferenceSession(path)",
+        source.read_text(),
+    )
+    text = text.replace(
+        "        raise NotImplementedError\n",
+        "        return self.chip.run(None, {self.chip.get_inputs()[0].name: loaded[0]})\n",
+    )
+    source.write_text(
+        text.replace("        return outputs\n", "        return outputs[0] if len(outputs) == 1 else tuple(outputs)\n")
+    )
+    done = validate(tmp_path, *words, EFFLAB_PLUGINS=str(tmp_path / "plugins"))
+    assert "2 of 2 pass" in done.stdout
     again = efflab("new", "backend", "mychip", cwd=tmp_path)
     assert (again.returncode, "is there already" in again.stderr) == (2, True)
     for wrong, said in (("My-Chip", "lower-case"), ("torch", "there is a backend 'torch' already")):
@@ -166,6 +210,55 @@ def test_a_program_behind_a_pipe(tmp_path):
     assert "fell back: resnet, batch 3: Conv on host" in done.stdout
 
 
+def test_all_types_that_the_runtime_has_travel_through_the_pipe(tmp_path):
+    command = f"command=[{sys.executable}, {RUNNER}]"
+    for operator in ("Range", "CastLike"):  # scalars, bfloat16 and float8
+        words = ("--suite", "operators", "--operator", operator)
+        piped = validate(tmp_path, "command", "--set", command, *words, "--out", "piped")
+        assert "wrong" not in piped.stdout
+        validate(tmp_path, "onnxruntime", *words, "--out", "direct")
+        found = [json.loads((tmp_path / out / "validation.json").read_text())["results"] for out in ("piped", "direct")]
+        passed = [{one["name"] for one in results if one["verdict"] == "pass"} for results in found]
+        assert passed[0] == passed[1]
+
+
+def test_a_program_that_hangs_is_ended(tmp_path):
+    mark = f"hangs-{tmp_path.name}"
+    words = ("--suite", "operators", "--operator", "test_relu", "--workers", "1")
+    done = validate(
+        tmp_path, "command", "--set", f"command=[{sys.executable}, {RUNNER}, hangs, {mark}]", *words, code=1
+    )
+    assert "hang: test_relu" in done.stdout
+    assert subprocess.run(["pgrep", "-f", mark], capture_output=True, check=False).stdout == b""
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda found: found["results"][0].update(verdict="superb"),
+    lambda found: found["results"][0].pop("suite"),
+    lambda found: found["speed"][0].pop("ratio"),
+])  # fmt: skip
+def test_a_damaged_validation_is_told_before_the_work(spoil, tmp_path):
+    damaged = json.loads(json.dumps(NOW))
+    spoil(damaged)
+    (tmp_path / "old.json").write_text(json.dumps(damaged))
+    done = validate(tmp_path, "onnxruntime", "--against", "old.json", code=2)
+    assert "old.json: a damaged validation" in done.stderr
+
+
+def test_rules_of_the_user_are_on_the_record(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "rules: [{operators: [Relu], rtol: 0.1, atol: 0, reason: a table of few values}]"
+    )
+    words = ("onnxruntime", "--suite", "operators", "--operator", "test_relu", "--out", "out")
+    validate(tmp_path, *words, "--tolerances", "mine.yaml")
+    assert json.loads((tmp_path / "out" / "validation.json").read_text())["tolerances"][0]["operators"] == ["Relu"]
+    (tmp_path / "mine.yaml").write_text(
+        "rules: [{operators: [Rellu], rtol: 0.1, atol: 0, reason: a table of few values}]"
+    )
+    assert "mine.yaml:1: rules[0].operators: unknown 'Rellu'; did you mean" in validate(
+        tmp_path, *words, "--tolerances", "mine.yaml", code=2).stderr  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -179,7 +272,10 @@ def test_a_program_behind_a_pipe(tmp_path):
         (["onnxruntime", "--tolerances", "none.yaml"], "none.yaml"),
         (["onnxruntime", "--suite", "models", "--quick", "--model", "list.json"], "list.json: not an ONNX file"),
         (["command", "--suite", "models"], "command"),
-        (["onnxruntime", "--workers", "-1"], "--workers"),
+        (["onnxruntime", "--workers", "0"], "--workers must be at least 1, not 0"),
+        (["onnxruntime", "--suite", "models", "--operator", "Relu"], "--operator chooses cases of the operators suite"),
+        (["onnxruntime", "--suite", "operators", "--model", "list.json"], "--model is for the suites models and speed"),
+        (["onnxruntime", "--out", "list.json/x"], "cannot write to list.json/x"),
         (["onnxruntime", "--reference", "torchh"], "did you mean 'torch'?"),
     ],
 )

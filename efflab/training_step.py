@@ -1,0 +1,95 @@
+"""One step of training: forward, backward, update. On a GPU the whole step is captured once and replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from efflab.schedule import TrainingSettings
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (inputs, outputs, targets) -> scalar
+Step = Callable[[Tensor, Tensor], Tensor]  # (inputs, targets) -> the loss before the update, detached
+
+
+def make_optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Return the optimizer of `settings`; on a GPU its learning rate is a tensor, so that captured steps see it change."""
+    # biases and norm scales are not decayed (Jia et al. 2018, arXiv 1807.11205, section 3)
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    on_gpu = any(parameter.is_cuda for parameter in parameters)
+    rate: Any = torch.tensor(settings.learning_rate, device="cuda") if on_gpu else settings.learning_rate
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=rate, fused=on_gpu or None, capturable=on_gpu)
+    return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, fused=on_gpu or None)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of every parameter group, in place where it is a tensor."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def make_step(module: nn.Module, optimizer: torch.optim.Optimizer, objective: Loss, bf16: bool) -> Step:
+    """Return the step that trains `module` in place; weights that are zero now stay zero: they were pruned."""
+    weights = list(module.parameters())
+    device = weights[0].device
+    pruned = [(weight, weight != 0) for weight in weights if weight.ndim > 1 and bool((weight == 0).any())]
+
+    def step(inputs: Tensor, targets: Tensor) -> Tensor:
+        # cached casts would outlive the capture that they were made in
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=device.type == "cpu"):
+            value = objective(inputs, module(inputs), targets)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        with torch.no_grad():
+            for weight, kept in pruned:
+                weight.mul_(kept)
+        return value.detach()
+
+    return step if device.type == "cpu" else _captured(step)
+
+
+def _captured(step: Step) -> Step:
+    """Return `step` as one CUDA graph per input shape: a small net's step is hundreds of launches, each of which costs.
+
+    The first step of a shape runs as it is, so that libraries choose their kernels and the optimizer makes its state.
+    """
+    graphs: dict[torch.Size, tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]] = {}
+    warm: set[torch.Size] = set()
+
+    def first(inputs: Tensor, targets: Tensor) -> Tensor:
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            value = step(inputs, targets)
+        torch.cuda.current_stream().wait_stream(side)
+        return value
+
+    def run(inputs: Tensor, targets: Tensor) -> Tensor:
+        shape = inputs.shape
+        if shape not in warm:
+            warm.add(shape)
+            return first(inputs, targets)
+        if shape not in graphs:
+            own = torch.empty_like(inputs), torch.empty_like(targets)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                value = step(*own)
+            graphs[shape] = (graph, *own, value)
+        graph, own_inputs, own_targets, value = graphs[shape]
+        own_inputs.copy_(inputs)
+        own_targets.copy_(targets)
+        graph.replay()
+        return value
+
+    return run
