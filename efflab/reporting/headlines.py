@@ -13,6 +13,7 @@ from efflab.reporting.table import difference, ratio, show
 
 Row = dict[str, Any]
 RANDOM = "~random"  # what the name of a control has beside that of its claim
+ANOTHER_ANSWER = 1.0  # points between the nearest ends of two intervals
 KEPT = ("better", "no difference", "within margin")
 
 
@@ -20,7 +21,15 @@ def headlines(rows: list[Row]) -> list[str]:
     """Return sentences computed from the rows, the most telling first."""
     variants = [row for row in rows if row["role"] == "variant" and row["speedup"] is not None]
     first = [sentence for sentence in (_best(variants), *_shifts(variants), _overtaken(variants)) if sentence]
-    sentences = first + _beaten(rows) + _controls(rows) + _uneven(rows) + _theory(variants) + _useless(variants)
+    sentences = (
+        first
+        + _two_answers([row for row in rows if row["role"] == "variant"])
+        + _beaten(rows)
+        + _controls(rows)
+        + _uneven(rows)
+        + _theory(variants)
+        + _useless(variants)
+    )
     lost = [row for row in rows if row["status"] != "ok"]
     if lost:
         names = ", ".join(f"{row['variant']} on {row['backend']}" for row in lost[:4])
@@ -80,6 +89,23 @@ def _overtaken(variants: list[Row]) -> str:
     if row["quality_verdict"] in KEPT:
         return ""
     return f"Fastest of all, by the lower end: {_place(row)}: {ratio(row, 'speedup')} faster ({_quality(row)})."
+
+
+def _two_answers(variants: list[Row]) -> list[str]:
+    """Name variants of which runtimes give different quality: intervals on two backends lie a point or more apart."""
+    sentences = []
+    for name in dict.fromkeys(row["variant"] for row in variants):
+        judged = [row for row in variants if row["variant"] == name and row["quality_difference_low"] is not None]
+        if not judged:
+            continue
+        best = max(judged, key=lambda row: float(row["quality_difference_low"]))
+        worst = min(judged, key=lambda row: float(row["quality_difference_high"]))
+        if best["quality_difference_low"] - worst["quality_difference_high"] >= ANOTHER_ANSWER:
+            sentences.append(
+                f"Runtimes disagree on {name}: {difference(worst)} points on {worst['backend']}, "
+                f"{difference(best)} on {best['backend']}; a model file alone does not settle its quality."
+            )
+    return sentences
 
 
 def _beaten(rows: list[Row]) -> list[str]:

@@ -115,7 +115,7 @@ def test_show_gives_a_techniques_card_with_what_it_gained(monkeypatch, in_folder
     monkeypatch.chdir(ROOT)
     assert main(["show", "technique", "quantize_static", "--format", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert {"digits", "cifar10"} <= {row["study"] for row in rows}
+    assert {"cifar10", "cifar10-depthwise"} <= {row["study"] for row in rows}
     assert all("faster" in row["speed-up [95 %]"] for row in rows[:3])
     assert main(["show", "technique", "prune"]) == 2
     assert "did you mean" in capsys.readouterr().err

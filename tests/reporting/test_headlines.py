@@ -47,3 +47,14 @@ def test_controls_of_several_baselines_stand_beside_their_own_claim() -> None:
         record("thin~random@net-w24", macs, error_at(macs * 0.6), role="control", latency_ms=2.4, noise_seed=4),
     ]
     assert "thin@net-w24 on torch, batch 1 has 1.2" in told(*pair)
+
+
+def test_an_artefact_that_two_runtimes_answer_differently_is_named() -> None:
+    same = [record("even", 1e6, 0.06, backend=backend, noise_seed=5) for backend in ("torch", "onnxruntime")]
+    assert "Runtimes disagree" not in told(*same)
+    odd = [
+        record("odd", 1e6, error, backend=name, noise_seed=5) for name, error in (("torch", 0.06), ("onnxruntime", 0.5))
+    ]
+    (line,) = [line for line in told(*odd).splitlines() if line.startswith("Runtimes disagree")]
+    assert line.startswith("Runtimes disagree on odd: -")
+    assert "points on onnxruntime" in line
