@@ -79,7 +79,23 @@ def _kept(model: Any, indices: set[int]) -> Any:
         copies = [type(one).FromString(one.SerializeToString()) for one in values]
         del getattr(model.graph, field)[:]
         getattr(model.graph, field).extend(copies)
+    # runtimes refuse operator sets that they do not know, though no operator is of them
+    used = {"", "ai.onnx"} | _domains(nodes) | {function.domain for function in model.functions}
+    opsets = [(one.domain, one.version) for one in model.opset_import if one.domain in used]
+    del model.opset_import[:]
+    for domain, version in opsets:
+        model.opset_import.add(domain=domain, version=version)
     return model
+
+
+def _domains(nodes: Iterable[Any]) -> set[str]:
+    found = set()
+    for node in nodes:
+        found.add(node.domain)
+        for attribute in node.attribute:
+            for graph in [attribute.g] if attribute.HasField("g") else list(attribute.graphs):
+                found |= _domains(graph.node)
+    return found
 
 
 def _read_by(node: Any) -> list[str]:

@@ -25,6 +25,7 @@ from efflab.wording import one_line
 
 SUITES = ("operators", "models", "behaviour", "speed", "portability")
 CASE_LIMIT_S = 20.0
+OWN_ROWS = 128  # of a user's model, as many as the largest batch
 Report = Callable[[str, int, int, str], None]  # suite, done, total, note
 
 
@@ -151,7 +152,10 @@ def read_own(path: Path) -> Any:
 
 
 def _own(path: Path, root: Path) -> ZooModel:
-    """Return a user's ONNX file as a model, with random inputs of its declared shapes; free axes are 1."""
+    """Return a user's ONNX file as a model, with random inputs of its declared shapes.
+
+    Where the first axis of every input is free it is the batch, and all batch sizes are run; other free axes are 1.
+    """
     import shutil
 
     import numpy as np
@@ -166,13 +170,22 @@ def _own(path: Path, root: Path) -> ZooModel:
     shutil.copyfile(path, folder / GRAPH)
     write_structure(folder, "onnx")
     generator, arrays = np.random.default_rng(0), []
+    axes = [one.type.tensor_type.shape.dim for one in inputs_of(model)]
+    free = all(dims and not dims[0].dim_value for dims in axes)
     for one in inputs_of(model):
         dtype = onnx.helper.tensor_dtype_to_np_dtype(one.type.tensor_type.elem_type)
         shape = [dim.dim_value or 1 for dim in one.type.tensor_type.shape.dim]
+        if free:
+            shape[0] = OWN_ROWS
         arrays.append(generator.normal(0, 1, shape).astype(dtype) if dtype.kind == "f" else np.zeros(shape, dtype))
     np.savez(folder / "inputs.npz", *arrays)
     return ZooModel(
-        path.stem, "float32", {"onnx": str(folder)}, str(folder / "inputs.npz"), fixed_batch=len(arrays[0]), own=True
+        path.stem,
+        "int8" if any("Quantize" in node.op_type for node in model.graph.node) else "float32",
+        {"onnx": str(folder)},
+        str(folder / "inputs.npz"),
+        fixed_batch=None if free else len(arrays[0]),
+        own=True,
     )
 
 

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 from faults import write_backend
+from onnx import TensorProto, helper, save
 from worlds import efflab
 
 from efflab.validation.against import changes, slower
@@ -243,6 +244,20 @@ def test_a_damaged_validation_is_told_before_the_work(spoil, tmp_path):
     (tmp_path / "old.json").write_text(json.dumps(damaged))
     done = validate(tmp_path, "onnxruntime", "--against", "old.json", code=2)
     assert "old.json: a damaged validation" in done.stderr
+
+
+def test_a_model_of_the_user_is_run_at_every_batch_size_that_it_takes(tmp_path):
+    for name, rows in (("free", "n"), ("fixed", 2)):
+        value = [helper.make_tensor_value_info(one, TensorProto.FLOAT, [rows, 4]) for one in ("x", "y")]
+        model = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", value[:1], value[1:])
+        save(
+            helper.make_model(model, opset_imports=[helper.make_opsetid("", 20)], ir_version=10),
+            tmp_path / f"{name}.onnx",
+        )
+    words = ("--suite", "models", "--quick", "--model", "free.onnx", "--model", "fixed.onnx", "--out", "out")
+    validate(tmp_path, "onnxruntime", *words)
+    names = [one["name"] for one in json.loads((tmp_path / "out" / "validation.json").read_text())["results"]]
+    assert {"free, batch 3", "free, one session, batches 4, 1, 3", "fixed, batch 2"} <= {*names}
 
 
 def test_rules_of_the_user_are_on_the_record(tmp_path):
