@@ -66,7 +66,7 @@ def run_models(
     outcomes = iter(run_requests(opening, [one.request for one in planned if one.request], 1, LIMIT_S, report))
     found = [(one, next(outcomes) if one.request else Outcome("skipped", one.skipped, 0.0, {})) for one in planned]
     trained = [model for model in zoo if model.trained and takes in model.folders]
-    return found + [_quality(opening, model, takes) for model in trained]
+    return found + [_quality(opening, model, takes) for model in (trained[-1:] if quick else trained)]
 
 
 def _quality(opening: Opening, model: ZooModel, takes: Form) -> tuple[Planned, Outcome]:

@@ -18,6 +18,7 @@ from efflab.validation.zoo import ZooModel
 BATCHES = (1, 64)
 SAME = 0.1  # "no difference" is said only where the interval excludes more than so much
 BUDGET = Budget(min_runs=60, min_seconds=0.3, max_seconds=1.0, rounds=10)
+QUICK_BUDGET = Budget(min_runs=30, min_seconds=0.2, max_seconds=0.6, rounds=5)
 
 
 class Speed(NamedTuple):
@@ -33,7 +34,7 @@ class Speed(NamedTuple):
 
 
 def run_speed(
-    opening: Opening, reference: Opening, zoo: Sequence[ZooModel], root: Path,
+    opening: Opening, reference: Opening, zoo: Sequence[ZooModel], root: Path, quick: bool = False,
     report: Report = lambda done, total, note: None,
 ) -> list[Speed]:  # fmt: skip
     """Return the speed of every model that both backends take."""
@@ -51,7 +52,9 @@ def run_speed(
                 Job(label, Path(model.folders[forms[one.backend]]), one.backend, one.settings, inputs)
                 for label, one in (("backend", opening), ("reference", reference))
             ]
-            found.append(_speed(model.name, batch, measure_group(jobs, BUDGET, opening.threads)))
+            found.append(
+                _speed(model.name, batch, measure_group(jobs, QUICK_BUDGET if quick else BUDGET, opening.threads))
+            )
     return found
 
 

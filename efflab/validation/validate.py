@@ -205,7 +205,7 @@ def _behaviour(asked: Asked, model: ZooModel, takes: str, report: Report) -> lis
 def _speed(asked: Asked, zoo: list[ZooModel], root: Path, report: Report) -> list[SpeedRow]:
     found = run_speed(
         asked.opening, Opening(asked.reference, {}, asked.opening.threads, []), zoo[: 2 if asked.quick else None], root,
-        lambda *told: report("speed", *told),
+        asked.quick, lambda *told: report("speed", *told),
     )  # fmt: skip
     return [
         {"model": one.model, "batch": one.batch, "latency_ms_p50": one.latency_ms_p50,
