@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from efflab.config import Settings
 from efflab.technique import Form
+from efflab.wording import one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,3 +66,11 @@ class Backend(Settings, ABC):
     @abstractmethod
     def prepare(self, artefact: Artefact, example: Arrays, threads: int) -> Session:
         """Load and compile; `example` is one batch, `threads` the number of processor threads to use."""
+
+
+def why_unavailable(backend: type[Backend]) -> str | None:
+    """Return what a backend says of why it cannot run here, or how it fails to say so; None where it can."""
+    try:
+        return backend.available()
+    except Exception as error:  # a plug-in's fault is told like its absence
+        return f"its available() fails: {one_line(error)}"

@@ -67,7 +67,10 @@ def train_seed(baseline: Baseline, seed: int, checkpoints: Path, report: Report)
     path = baseline.document.path.parent / f"{card.name}-s{seed}.safetensors"
     part = path.with_name(f".{path.name}.part")
     # in half the bytes; it is the rounded weights that are scored
-    stored = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in module.state_dict().items()}
+    stored = {
+        name: tensor.half() if tensor.ndim > 1 and tensor.is_floating_point() else tensor
+        for name, tensor in module.state_dict().items()
+    }
     module.load_state_dict(stored)
     part.write_bytes(save({name: tensor.contiguous() for name, tensor in stored.items()}))
     cost = training_cost(module, task, examples_seen(task, settings), seconds)

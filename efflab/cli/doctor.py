@@ -40,16 +40,13 @@ def run(args: argparse.Namespace) -> int:
 def _state(backend: str) -> str:
     """Return `present`, or why a backend cannot be used: what itself says, or how it fails to say so."""
     from efflab import registry
+    from efflab.backend import why_unavailable
     from efflab.errors import RequestError
-    from efflab.wording import one_line
 
     try:
-        reason = registry.load("backends", backend).available()
-    except RequestError as error:
+        return why_unavailable(registry.load("backends", backend)) or "present"
+    except RequestError as error:  # a plug-in's fault must not hide what is known of the others
         return str(error)
-    except Exception as error:  # a plug-in's fault must not hide what is known of the others
-        return f"its available() fails: {one_line(error)}"
-    return reason or "present"
 
 
 def _said(value: object) -> str:

@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from efflab.cli._progress import steps
+    from efflab.cli.main import INTERRUPTED
     from efflab.errors import RequestError
     from efflab.store import Store
     from efflab.validation.junit import junit
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         (folder / "index.html").write_text(page(found, before), encoding="utf-8")
     except KeyboardInterrupt:
         print("efflab: interrupted; a validation is kept only when it has ended", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except OSError as error:
         raise RequestError(f"cannot write to {folder}: {(error.strerror or str(error)).lower()}") from error
     files = [str(folder / name) for name in ("index.html", "validation.json", "junit.xml")]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from efflab import environment, registry
+from efflab.backend import why_unavailable
 from efflab.errors import Problem, RequestError
 from efflab.validation import behaviour, operators
 from efflab.validation.localise import localise
@@ -21,7 +22,6 @@ from efflab.validation.speed import run_speed
 from efflab.validation.tolerance import rules_of
 from efflab.validation.verdict import Result
 from efflab.validation.zoo import MADE, QUICK, ZooModel, make_classics, make_zoo
-from efflab.wording import one_line
 
 SUITES = ("operators", "models", "behaviour", "speed", "portability")
 CASE_LIMIT_S = 20.0
@@ -53,10 +53,7 @@ def validate(asked: Asked, report: Report = lambda suite, done, total, note: Non
     for path in asked.models:
         read_own(path)  # before the work, so that a mistake is told first
     backend = registry.load("backends", asked.opening.backend)
-    try:
-        reason = backend.available()
-    except Exception as error:
-        reason = f"its available() fails: {one_line(error)}"
+    reason = why_unavailable(backend)
     if reason:
         raise RequestError(f"backend {asked.opening.backend}: {reason}")
     backend(**asked.opening.settings)
