@@ -26,7 +26,7 @@ th,td{padding:.3em .5em;border-bottom:1px solid #e5e5e5;text-align:left;white-sp
 th{background:#f6f6f6;position:sticky;top:0}th button{font:inherit;font-weight:600;border:0;background:none;cursor:pointer;
 padding:0}th[aria-sort=ascending] button:after{content:" \\2191"}th[aria-sort=descending] button:after{content:" \\2193"}
 tr.baseline td{font-weight:600}tr.dense td,tr.repeat td{color:#595959}pre{background:#f6f6f6;padding:1em;overflow-x:auto}
-.wrap td{white-space:normal;max-width:30em;overflow-wrap:anywhere}
+.wrap td{white-space:normal;max-width:30em;overflow-wrap:anywhere}.wrap td:last-child{min-width:16em}
 input,select{font:inherit;padding:.3em .6em;margin-bottom:.6em;max-width:100%}
 #rows{font-size:12px}#rows th,#rows td{padding:.3em .38em}summary:focus-visible,
 button:focus-visible,a:focus-visible,input:focus-visible,select:focus-visible{outline:2px solid #D55E00;outline-offset:2px}
