@@ -105,6 +105,8 @@ def save_module(module: torch.nn.Module, builder: dict[str, Any], edits: list[di
         if tensor.data_ptr() in seen and tensor.numel():
             state[name] = tensor.clone()
         seen.add(tensor.data_ptr())
+    for edit in edits:
+        state = registry.load("techniques", edit["technique"]).pack(state)
     save_file(state, str(folder / WEIGHTS))
     write_structure(folder, "module", builder=builder, edits=edits)
 
@@ -118,6 +120,8 @@ def load_module(folder: Path) -> torch.nn.Module:
     for edit in structure["edits"]:
         module = registry.load("techniques", edit["technique"]).rebuild(module, edit["structure"])
     state = load_file(str(folder / WEIGHTS))
+    for edit in reversed(structure["edits"]):
+        state = registry.load("techniques", edit["technique"]).unpack(state)
     own = module.state_dict()
     for name, tensor in state.items():
         if name in own and own[name].dtype != tensor.dtype:

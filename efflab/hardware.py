@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,9 +52,9 @@ def peak_flop_per_s(cores: int = 1) -> float:
 
 
 def training_cost(
-    module: nn.Module, task: Task, examples: float, seconds: float, teacher: nn.Module | None = None
+    module: nn.Module, task: Task, examples: float, seconds: float, teachers: Sequence[nn.Module] = ()
 ) -> Cost:
-    """Return what `examples` training examples cost: 3 forward passes each, plus one of `teacher`.
+    """Return what `examples` training examples cost: 3 forward passes each, plus one of each teacher.
 
     seconds: the time it took on `torch.get_num_threads()` cores, or on the GPU if that is where efflab trains.
     """
@@ -61,8 +62,7 @@ def training_cost(
 
     rate = _gpu_flop_per_s() if training_device() == "cuda" else peak_flop_per_s(torch.get_num_threads())
     macs = TRAINING_PASSES * macs_per_example(module, task)
-    if teacher is not None:
-        macs += macs_per_example(teacher, task)
+    macs += sum(macs_per_example(teacher, task) for teacher in teachers)
     return Cost(float(macs * examples), seconds, rate * seconds)
 
 

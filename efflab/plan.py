@@ -11,6 +11,7 @@ from efflab.baseline import Baseline
 from efflab.errors import RequestError, nearest
 from efflab.recipe import BackendChoice, Recipe
 from efflab.study import Role
+from efflab.technique import Technique
 from efflab.variants import Variant
 
 STAGE_VERSION = 1  # raise it when a stage's result means something else
@@ -161,8 +162,8 @@ class _Planner:
                 "seed": seed if technique.draws() else 0,
                 "task": task,
             }
-            if "card" in type(technique).model_fields or "teacher" in type(technique).model_fields:
-                step["cards"] = self.named_card(baseline, technique)
+            if technique.cards():
+                step["cards"] = self.named_cards(technique)
             title = f"{variant.name if index + 1 == len(variant.steps) else '...'}: {name} s{step['seed']}"
             estimate = 3.0 + _training_seconds(baseline, technique.epochs_of_training())
             made.append(
@@ -170,15 +171,12 @@ class _Planner:
             )
         return made
 
-    def named_card(self, baseline: Baseline, technique: Any) -> dict[str, Any]:
-        """Return the content of another card that a step names, so that its id depends on it."""
+    def named_cards(self, technique: Technique) -> dict[str, Any]:
+        """Return the content of the other cards that a step names, so that its id depends on them."""
         from efflab.baseline import find_card, load_baseline
 
-        name = getattr(technique, "teacher", "baseline")
-        if name == "baseline":
-            return {}
-        other = load_baseline(find_card(name, self.recipe.path))
-        return {name: other.content((other.seeds() or [0])[0])}
+        others = {name: load_baseline(find_card(name, self.recipe.path)) for name in technique.cards()}
+        return {name: other.content((other.seeds() or [0])[0]) for name, other in others.items()}
 
     def row(
         self,

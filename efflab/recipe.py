@@ -199,11 +199,10 @@ def _teachers(variants: list[Variant], document: Document, problems: list[Proble
     found: dict[str, Baseline | None] = {}
     for variant in variants:
         for _, technique in variant.steps:
-            name = getattr(technique, "teacher", "baseline")
-            if name != "baseline" and name not in found:
+            for name in technique.cards():
                 key: Key = ("variants", variant.name.split("[")[0])
-                load = partial(_card, name, document.path)
-                found[name] = collect(problems, document, load, key)
+                if name not in found:
+                    found[name] = collect(problems, document, partial(_card, name, document.path), key)
     return [baseline for baseline in found.values() if baseline is not None]
 
 

@@ -13,6 +13,7 @@ from efflab.task import Task
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 Form = Literal["module", "onnx"]  # a torch module, or the path of an ONNX file
 
@@ -69,6 +70,20 @@ class Technique(Settings, ABC):
     def rebuild(cls, module: torch.nn.Module, structure: dict[str, Any]) -> torch.nn.Module:
         """Return `module` with its layers changed to `structure`, before the stored weights are loaded into it."""
         return module
+
+    @classmethod
+    def pack(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the state dict as it is to lie on disk; `unpack` must give back what can be computed with."""
+        return state
+
+    @classmethod
+    def unpack(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the state dict that `pack` was given."""
+        return state
+
+    def cards(self) -> list[str]:
+        """Return the cards whose models it needs beside the baseline, e.g. of teachers."""
+        return []
 
     def draws(self) -> bool:
         """Return whether it draws random numbers under these settings: such steps are repeated over the recipe's seeds."""

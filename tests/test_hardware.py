@@ -37,7 +37,7 @@ def test_training_costs_three_passes_and_one_of_the_teacher():
     cost = training_cost(student, TASK, examples=100, seconds=2.0)
     assert cost.training_macs == 300 * student_macs
     assert cost.hardware_burden_flop == 2.0 * peak_flop_per_s(torch.get_num_threads())
-    assert training_cost(student, TASK, 100, 2.0, teacher).training_macs == 300 * student_macs + 100 * teacher_macs
+    assert training_cost(student, TASK, 100, 2.0, [teacher]).training_macs == 300 * student_macs + 100 * teacher_macs
 
 
 def test_costs_add_up():

@@ -12,19 +12,17 @@ class EncoderBlock(nn.Module):
 
     def __init__(self, width: int, heads: int):
         super().__init__()
-        self.heads = heads
+        self.heads, self.head_size = heads, width // heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend and transform tokens (N, tokens, width)."""
-        batch, tokens, width = x.shape
-        parts = (
-            self.qkv(self.norm1(x)).reshape(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        )
+        batch, tokens, _ = x.shape
+        parts = self.qkv(self.norm1(x)).reshape(batch, tokens, 3, self.heads, self.head_size).permute(2, 0, 3, 1, 4)
         seen = functional.scaled_dot_product_attention(parts[0], parts[1], parts[2])
-        x = x + self.out(seen.transpose(1, 2).reshape(batch, tokens, width))
+        x = x + self.out(seen.transpose(1, 2).reshape(batch, tokens, self.heads * self.head_size))
         result: Tensor = x + self.mlp(self.norm2(x))
         return result
 

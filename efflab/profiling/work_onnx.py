@@ -86,6 +86,16 @@ def count(path: Path) -> Work:
     )
 
 
+def macs_by_node(path: Path) -> dict[str, int]:
+    """Return the MACs of each named node that has a formula, for one example."""
+    model, _ = _load(path)
+    graph = _Graph(model)
+    found = {node.name: _products(graph, node) for node in graph.nodes}
+    return {
+        name: sum(macs for macs, _, _ in products) // graph.examples for name, products in found.items() if products
+    }
+
+
 def _load(path: Path) -> tuple[onnx.ModelProto, int]:
     try:
         model = onnx.load(str(path), load_external_data=False)

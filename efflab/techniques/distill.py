@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from efflab.errors import RequestError
 from efflab.technique import Context, Cost, Form, Result, Technique
 
 if TYPE_CHECKING:
@@ -16,14 +15,13 @@ if TYPE_CHECKING:
 
     from efflab.task import Task
 
-CHECKPOINT = "training.safetensors"
-
 
 class Distill(Technique):
     """Train the model on a teacher's softened probabilities beside the targets (Hinton et al. 2015).
 
     It moves quality only and saves no work by itself: it claims nothing, and pays after pruning or for a small dense
-    model, more so with a strong teacher. The last epoch is kept.
+    model, more so with a strong teacher; several teachers are an ensemble, whose logits are averaged. The teachers'
+    forward passes are on the ledger. The last epoch is kept.
     """
 
     takes: ClassVar[Form] = "module"
@@ -32,11 +30,10 @@ class Distill(Technique):
     before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
 
-    teacher: str = "baseline"  # the dense model that this variant started from, or a card's name
+    # `baseline` is the dense model that this variant started from; else a card's name; a list is an ensemble
+    teacher: str | Annotated[list[str], Field(min_length=1)] = "baseline"
     temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
-    weight: Annotated[float, Field(ge=0, le=1)] = (
-        0.9  # of the teacher's part of the loss; the targets' part has the rest
-    )
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.9  # of the teacher's part of the loss; the targets' has the rest
     epochs: Annotated[float, Field(gt=0, le=1000)] = 5.0
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.02
     batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
@@ -44,17 +41,17 @@ class Distill(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""
-        from efflab.hardware import add_cost
+        from efflab.recovery import load_teachers, train_step
 
-        teacher = context.baseline() if self.teacher == "baseline" else context.card(self.teacher)
-        checkpoint = context.folder / CHECKPOINT
-        settings = self.model_dump(exclude={"teacher"})
-        cost = distill(
-            model, teacher, context.task, seed=context.seed, checkpoint=checkpoint, report=context.report, **settings
-        )
-        add_cost(context.cost, cost)
-        checkpoint.unlink(missing_ok=True)
+        teachers = load_teachers(self.teacher, context)
+        train_step(context, distill, model, teachers, **self.model_dump(exclude={"teacher"}))
         return Result(model)
+
+    def cards(self) -> list[str]:
+        """Return the teachers that are cards."""
+        from efflab.recovery import other_cards
+
+        return other_cards(self.teacher)
 
     def epochs_of_training(self) -> float:
         """Return the epochs."""
@@ -63,7 +60,7 @@ class Distill(Technique):
 
 def distill(
     module: torch.nn.Module,
-    teacher: torch.nn.Module,
+    teachers: torch.nn.Module | Sequence[torch.nn.Module],
     task: Task,
     temperature: float = 4.0,
     weight: float = 0.9,
@@ -75,28 +72,23 @@ def distill(
     checkpoint: Path | None = None,
     report: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> Cost:
-    """Train `module` in place on the logits of `teacher` and the targets; return the cost, the teacher's work included.
+    """Train `module` in place on the teachers' logits and the targets; return the cost, the teachers' work included.
 
     Raises RequestError if teacher and model give different shapes, FloatingPointError if the loss stops being finite.
     """
-    import torch
+    from torch import nn
 
-    from efflab.hardware import training_cost, training_device
+    from efflab.recovery import mean_logits, teach
     from efflab.schedule import TrainingSettings
-    from efflab.training import examples_seen, fit
 
-    teacher.eval().requires_grad_(False).to(training_device())
+    ensemble = [teachers] if isinstance(teachers, nn.Module) else list(teachers)
 
     def loss(inputs: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            wanted = teacher(inputs)
-        if not isinstance(outputs, torch.Tensor) or outputs.shape != wanted.shape:
-            raise RequestError("distill needs a teacher and a model that both give logits of one shape")
+        wanted = mean_logits(ensemble, inputs, outputs, "distill")
         return weight * soft_loss(outputs, wanted, temperature) + (1 - weight) * task.loss(outputs, targets)
 
     settings = TrainingSettings(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16)
-    seconds = fit(module, task, settings, seed, loss=loss, checkpoint=checkpoint, report=report)
-    return training_cost(module, task, examples_seen(task, settings), seconds, teacher.cpu())
+    return teach(module, ensemble, task, settings, loss, seed, checkpoint, report)
 
 
 def soft_loss(logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from efflab.task import Task
 
-CHECKPOINT = "training.safetensors"
-
 
 class Finetune(Technique):
     """Train on with the task's loss to win back what an earlier step cost (Han et al. 2015); the last epoch is kept.
@@ -39,14 +37,9 @@ class Finetune(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""
-        from efflab.hardware import add_cost
+        from efflab.recovery import train_step
 
-        checkpoint = context.folder / CHECKPOINT
-        cost = finetune(
-            model, context.task, seed=context.seed, checkpoint=checkpoint, report=context.report, **self.model_dump()
-        )
-        add_cost(context.cost, cost)
-        checkpoint.unlink(missing_ok=True)
+        train_step(context, finetune, model, **self.model_dump())
         return Result(model)
 
     def epochs_of_training(self) -> float:

@@ -1,8 +1,9 @@
-"""Replaces layers by two thinner ones by singular values (Denton et al. 2014, arXiv 1404.0736; Zhang et al. 2016)."""
+"""Replaces layers by thinner ones in a row by singular values (Denton et al. 2014, arXiv 1404.0736; Kim et al. 2016)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -10,51 +11,136 @@ from efflab.errors import RequestError
 from efflab.technique import Context, Form, Result, Technique
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
+    from torch import Tensor, nn
+
+Method = Literal["svd", "tucker"]
+HALVINGS = 30  # of the interval in which the energy for a budget is looked for
+
+
+class Ranks(NamedTuple):
+    """How a layer is split: by SVD one rank; by Tucker the ranks of its inputs and of its outputs."""
+
+    inner: int
+    outer: int = 0  # 0: by SVD
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """The ranks as plain numbers."""
+        return (self.inner, self.outer) if self.outer else (self.inner,)
 
 
 class LowRank(Technique):
-    """Split a layer into one that makes `rank` features and a 1x1 one that mixes them, by SVD (Zhang et al. 2016).
+    """Split a layer into thinner ones in a row: by SVD (Zhang et al. 2016), or kernels by Tucker-2 (Kim et al. 2016).
 
-    Ranks keep a share of each layer's energy (sum of squared singular values); a layer stays as it is where splitting
-    would not save MACs. It helps wide layers; follow it with `finetune`.
+    `svd` makes `rank` features and mixes them by 1x1; `tucker` narrows the channels by 1x1 before a kernel and widens them
+    after it. Ranks keep a share of each layer's energy (sum of squared singular values), or what a budget of MACs allows; a
+    layer stays as it is where splitting would not save MACs. It helps wide layers; follow it with `finetune`.
     """
 
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
     claims: ClassVar[tuple[str, ...]] = ("macs", "params", "artefact_bytes")
+    version: ClassVar[int] = 2  # structure holds lists of ranks
     tiny: ClassVar[dict[str, Any]] = {"energy": 0.6}
 
     energy: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    budget: Annotated[float, Field(gt=0, lt=1)] | None = None  # share of the MACs that may stay; chooses the energy
+    method: Method = "svd"  # tucker: of kernels larger than 1x1, other layers by SVD
     round_to: Annotated[int, Field(ge=1, le=256)] = 1  # ranks are multiples of it, as far as they still save
 
     def apply(self, model: Any, context: Context) -> Result:
-        """Split; raise RequestError if no layer saves anything."""
-        return Result(model, low_rank(model, self.energy, self.round_to))
+        """Split; raise RequestError if no layer saves anything, or the budget cannot be met."""
+        from efflab.calibration import example_inputs
+
+        example = example_inputs(context.task, 1)
+        ranks = low_rank(model, self.energy, self.round_to, self.method, self.budget, example)
+        return Result(model, {name: list(one.parts) for name, one in ranks.items()})
 
     @classmethod
     def rebuild(cls, module: nn.Module, structure: dict[str, Any]) -> nn.Module:
         """Split the layers that `structure` names to its ranks; their weights are loaded afterwards."""
-        for name, rank in structure.items():
-            _replace(module, name, _pair(module.get_submodule(name), rank))
+        for name, parts in structure.items():
+            _replace(module, name, _split(module.get_submodule(name), Ranks(*parts)))
         return module
 
 
-def low_rank(module: nn.Module, energy: float = 0.9, round_to: int = 1) -> dict[str, int]:
-    """Split layers of `module` in place; return the rank of each that was split. Raises RequestError if none was.
+def low_rank(
+    module: nn.Module,
+    energy: float = 0.9,
+    round_to: int = 1,
+    method: Method = "svd",
+    budget: float | None = None,
+    example: tuple[Tensor, ...] = (),
+) -> dict[str, Ranks]:
+    """Split layers of `module` in place; return the ranks of each that was split.
 
-    Linear layers and ungrouped two-dimensional convolutions with zero padding are split.
+    Linear layers and ungrouped two-dimensional convolutions with zero padding are split. example: inputs of one example, on
+    which MACs are counted for `budget`. Raises RequestError if no layer saves MACs, or the budget cannot be met.
     """
-    ranks: dict[str, int] = {}
-    for name, layer in list(module.named_modules()):
-        if name and _splittable(layer):
-            rank = _rank(layer, energy, round_to)
-            if rank < _break_even(layer):
-                _replace(module, name, _pair(layer, rank, trained=True))
-                ranks[name] = rank
+    layers = {name: layer for name, layer in module.named_modules() if name and _splittable(layer)}
+    values = {name: _values(layer, method) for name, layer in layers.items()}
+
+    def chosen(share: float) -> dict[str, Ranks]:
+        every = {name: _ranks(values[name], share, round_to) for name in layers}
+        return {name: ranks for name, ranks in every.items() if _cost(layers[name], ranks) < _whole(layers[name])}
+
+    ranks = chosen(energy if budget is None else _energy_for(module, layers, chosen, budget, example))
     if not ranks:
         raise RequestError(f"low_rank: no layer saves MACs at an energy of {energy:g}; keep less of it")
+    for name, one in ranks.items():
+        _replace(module, name, _split(layers[name], one, trained=True))
     return ranks
+
+
+def _energy_for(
+    module: nn.Module,
+    layers: dict[str, Any],
+    chosen: Callable[[float], dict[str, Ranks]],
+    budget: float,
+    example: tuple[Tensor, ...],
+) -> float:
+    """Return the largest energy at which the MACs are within the budget, by bisection."""
+    from efflab.profiling.work import count_module
+
+    places = _places(module, layers, example)
+    total = count_module(module, example)["macs"]
+
+    def saved(share: float) -> float:
+        return sum(
+            places[name] * (_whole(layers[name]) - _cost(layers[name], one)) for name, one in chosen(share).items()
+        )
+
+    low, high = 0.0, 1.0
+    if total - saved(low) > budget * total:
+        least = 1 - saved(low) / total
+        raise RequestError(
+            f"low_rank: rank 1 everywhere still takes {least:.3f} of the MACs; allow more than {budget:g}"
+        )
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if total - saved(middle) <= budget * total else (low, middle)
+    return low
+
+
+def _places(module: nn.Module, layers: dict[str, Any], example: tuple[Tensor, ...]) -> dict[str, int]:
+    """Return at how many places each layer works; each layer counts as it is called last."""
+    import torch
+
+    found = dict.fromkeys(layers, 0)
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(layer: Any, _inputs: Any, output: Tensor) -> None:
+            found[name] += output.numel() // layer.weight.shape[0]
+
+        return hook
+
+    handles = [layer.register_forward_hook(note(name)) for name, layer in layers.items()]
+    with torch.no_grad():
+        module.eval()(*example)
+    for handle in handles:
+        handle.remove()
+    return found
 
 
 def _splittable(layer: nn.Module) -> bool:
@@ -65,44 +151,80 @@ def _splittable(layer: nn.Module) -> bool:
     return type(layer) is nn.Linear
 
 
-def _rank(layer: Any, energy: float, round_to: int) -> int:
-    """Return the least rank that keeps the energy."""
+def _values(layer: Any, method: Method) -> tuple[torch.Tensor, ...]:
+    """Return squared singular values: of the matrix, or of the unfoldings along inputs and along outputs."""
     import torch
 
-    squares = torch.linalg.svdvals(layer.weight.detach().float().flatten(1)) ** 2
-    kept = int((squares.cumsum(0) < energy * squares.sum()).sum()) + 1
-    return min(len(squares), -(-kept // round_to) * round_to)
+    weight = layer.weight.detach().float()
+    kernel = weight.ndim == 4 and weight[0, 0].numel() > 1
+    ways = (
+        [weight.movedim(1, 0).flatten(1), weight.flatten(1)] if kernel and method == "tucker" else [weight.flatten(1)]
+    )
+    return tuple(torch.linalg.svdvals(way) ** 2 for way in ways)
 
 
-def _break_even(layer: Any) -> float:
-    """Return the rank at which both layers take as many MACs as the one: inner x outer / (inner + outer)."""
-    outer = layer.weight.shape[0]
-    inner = layer.weight[0].numel()
-    return float(inner * outer / (inner + outer))
+def _ranks(values: tuple[torch.Tensor, ...], energy: float, round_to: int) -> Ranks:
+    """Return the least ranks that keep the energy."""
+    least = (int((squares.cumsum(0) < energy * squares.sum()).sum()) + 1 for squares in values)
+    rounded = [-(-rank // round_to) * round_to for rank in least]
+    return Ranks(*(min(len(squares), rank) for squares, rank in zip(values, rounded, strict=True)))
 
 
-def _pair(layer: Any, rank: int, trained: bool = False) -> nn.Sequential:
-    """Return the two layers; `trained`: with weights whose product is the layer's, singular values shared evenly."""
-    import torch
+def _whole(layer: Any) -> float:
+    """Return the MACs of a layer at one place."""
+    return float(layer.weight.numel())
+
+
+def _cost(layer: Any, ranks: Ranks) -> float:
+    """Return the MACs of the split layer at one place of its output; a stride makes the first 1x1 dearer."""
+    outer, kernel = layer.weight.shape[0], layer.weight[0].numel()
+    if not ranks.outer:
+        return float(ranks.inner * (kernel + outer))
+    channels, area = layer.in_channels, kernel // layer.in_channels
+    before = layer.stride[0] * layer.stride[1] * channels * ranks.inner
+    return float(before + ranks.inner * area * ranks.outer + ranks.outer * outer)
+
+
+def _split(layer: Any, ranks: Ranks, trained: bool = False) -> nn.Sequential:
+    """Return the thinner layers; `trained`: with weights whose product is nearest to the layer's."""
     from torch import nn
 
     bias = layer.bias is not None
     if layer.weight.ndim == 4:
         settings: dict[str, Any] = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
-        first: Any = nn.Conv2d(layer.in_channels, rank, layer.kernel_size, bias=False, **settings)
-        second: Any = nn.Conv2d(rank, layer.out_channels, 1, bias=bias)
+        if ranks.outer:
+            first: Any = nn.Conv2d(layer.in_channels, ranks.inner, 1, bias=False)
+            core = [nn.Conv2d(ranks.inner, ranks.outer, layer.kernel_size, bias=False, **settings)]
+        else:
+            first, core = nn.Conv2d(layer.in_channels, ranks.inner, layer.kernel_size, bias=False, **settings), []
+        last: Any = nn.Conv2d(ranks.outer or ranks.inner, layer.out_channels, 1, bias=bias)
     else:
-        first, second = nn.Linear(layer.in_features, rank, bias=False), nn.Linear(rank, layer.out_features, bias=bias)
+        first, core = nn.Linear(layer.in_features, ranks.inner, bias=False), []
+        last = nn.Linear(ranks.inner, layer.out_features, bias=bias)
     if trained:
-        left, values, right = torch.linalg.svd(layer.weight.detach().float().flatten(1), full_matrices=False)
-        root = values[:rank].sqrt()
-        with torch.no_grad():
-            first.weight.copy_((root[:, None] * right[:rank]).reshape(first.weight.shape))
-            second.weight.copy_((left[:, :rank] * root).reshape(second.weight.shape))
-            if bias:
-                second.bias.copy_(layer.bias)
-    dtype = layer.weight.dtype
-    return nn.Sequential(first, second).to(dtype).train(layer.training)
+        _fill(layer, ranks, first, core, last)
+    return nn.Sequential(first, *core, last).to(layer.weight.dtype).train(layer.training)
+
+
+def _fill(layer: Any, ranks: Ranks, first: Any, core: list[Any], last: Any) -> None:
+    """Set the weights: singular vectors, with singular values shared evenly; for Tucker, bases and the core between them."""
+    import torch
+
+    weight = layer.weight.detach().float()
+    with torch.no_grad():
+        if ranks.outer:
+            inner = torch.linalg.svd(weight.movedim(1, 0).flatten(1), full_matrices=False)[0][:, : ranks.inner]
+            outer = torch.linalg.svd(weight.flatten(1), full_matrices=False)[0][:, : ranks.outer]
+            first.weight.copy_(inner.T[:, :, None, None])
+            core[0].weight.copy_(torch.einsum("oihw,ir,os->srhw", weight, inner, outer))
+            last.weight.copy_(outer[:, :, None, None])
+        else:
+            left, values, right = torch.linalg.svd(weight.flatten(1), full_matrices=False)
+            root = values[: ranks.inner].sqrt()
+            first.weight.copy_((root[:, None] * right[: ranks.inner]).reshape(first.weight.shape))
+            last.weight.copy_((left[:, : ranks.inner] * root).reshape(last.weight.shape))
+        if layer.bias is not None:
+            last.bias.copy_(layer.bias)
 
 
 def _replace(module: nn.Module, name: str, new: nn.Module) -> None:

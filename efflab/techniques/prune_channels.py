@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 
     from efflab.surgery import Structure
 
-LEAST_SHARE = 0.1  # of a layer's channels stay under global ranking, so that no layer vanishes
 Importance = Literal["l1", "l2", "taylor", "bn_scale", "lamp", "random"]
+Scope = Literal["local", "isomorphic", "global"]
 Root = tuple[str, bool]  # a group of coupled channels: name of one of its layers, and whether by its outputs
+Kind = tuple[Root, ...]  # what is around a group: types of layers, and whether by their outputs
 
 
 class PruneChannels(Technique):
     """Remove whole channels, least important first; the network really becomes smaller (Fang et al. 2023, DepGraph).
 
     It helps where the runtime is bound by compute and channel counts stay multiples of its vector width; follow it
-    with `finetune` or `distill`. `lamp` differs from `l2`, and `scope` matters, only under global ranking.
+    with `finetune` or `distill`. `lamp` differs from `l2` only under ranking over layers;
+    `isomorphic` ranks together what has the same structure around it (Fang et al. 2024, arXiv 2407.04616).
     """
 
     takes: ClassVar[Form] = "module"
@@ -38,7 +40,7 @@ class PruneChannels(Technique):
 
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of channels removed: of each layer, or of all together
     importance: Importance = "l2"
-    scope: Literal["local", "global"] = "local"  # rank within each layer, or over the whole network
+    scope: Scope = "local"  # rank within each layer, over layers of one kind (Fang et al. 2024), or over all
     steps: Annotated[int, Field(ge=1, le=100)] = 1  # remove in so many rounds, ranking anew before each
     round_to: Annotated[int, Field(ge=1, le=256)] = 4  # channels that stay are a multiple of it
     calibration_examples: Annotated[int, Field(ge=1)] = 512  # training examples for the gradients of `taylor`
@@ -75,7 +77,7 @@ def prune_channels(
     example: Tensor | tuple[Tensor, ...],
     ratio: float = 0.5,
     importance: Importance = "l2",
-    scope: Literal["local", "global"] = "local",
+    scope: Scope = "local",
     steps: int = 1,
     round_to: int = 4,
     seed: int = 0,
@@ -113,7 +115,7 @@ def prune_channels(
 class _Plan:
     ratio: float
     importance: Importance
-    scope: str
+    scope: Scope
     steps: int
     round_to: int
     seed: int
@@ -128,9 +130,10 @@ def _why(roots: list[Root], plan: _Plan) -> str:
 
 
 def _graph(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+    import torch
     import torch_pruning
 
-    with warnings.catch_warnings():
+    with torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about parameters outside layers, which we never prune
         return torch_pruning.DependencyGraph().build_dependency(module, example_inputs=inputs, verbose=False)
 
@@ -190,6 +193,8 @@ def _prune(module: nn.Module, inputs: tuple[Tensor, ...], plan: _Plan, roots: li
     """Prune `module` in place by its dependency graph; return what is kept."""
     import torch
 
+    from efflab.channel_ranking import drops_of
+
     graph = _graph(module, inputs)
     names = {layer: name for name, layer in module.named_modules()}
     score = _scorer(plan)
@@ -200,14 +205,17 @@ def _prune(module: nn.Module, inputs: tuple[Tensor, ...], plan: _Plan, roots: li
             module.zero_grad()
             plan.gradients(module)
         scores: dict[Root, tuple[Tensor, int]] = {}
+        kinds: dict[Root, Kind] = {}
         for group in _groups(graph):
             root = _root(graph, group, names)
             if root in roots:
                 values = _block_scores(group, score, names)
                 if values is not None:
                     scores[root] = values
+                    kinds[root] = _kind(graph, group, names) if plan.scope == "isomorphic" else ()
                     first.setdefault(root, len(values[0]) * values[1])
-        drops = _choose(scores, first, plan, plan.ratio * (step + 1) / plan.steps)
+        share = plan.ratio * (step + 1) / plan.steps
+        drops = drops_of(scores, first, share, plan.round_to, None if plan.scope == "local" else kinds)
         for root, dropped in drops.items():
             layer = module.get_submodule(root[0])
             pruner = graph.get_pruner_of_module(layer)
@@ -245,35 +253,12 @@ def _block_scores(
     return values.detach().float().view(blocks, -1).mean(dim=0), blocks
 
 
-def _choose(
-    scores: dict[Root, tuple[Tensor, int]], first: dict[Root, int], plan: _Plan, ratio: float
-) -> dict[Root, list[int]]:
-    """Return which channels of each group go, as positions among those now left."""
-    keep: dict[Root, float] = {root: first[root] * (1 - ratio) for root in scores}
-    if plan.scope == "global":
-        keep = _share_out(scores, first, ratio)
-    drops = {}
-    for root, (values, blocks) in scores.items():
-        now, step = len(values), -(-plan.round_to // blocks)
-        left = min(now, max(step, int(keep[root] / blocks / step + 0.5 + 1e-9) * step))
-        if left < now:
-            positions = values.argsort(stable=True)[: now - left].sort().values.tolist()
-            drops[root] = [block * now + position for block in range(blocks) for position in positions]
-    return drops
-
-
-def _share_out(scores: dict[Root, tuple[Tensor, int]], first: dict[Root, int], ratio: float) -> dict[Root, float]:
-    """Rank all channels together and return how many each group keeps."""
-    keep = {root: float(len(values) * blocks) for root, (values, blocks) in scores.items()}
-    excess = sum(keep.values()) - (1 - ratio) * sum(first[root] for root in scores)
-    ranked = sorted((float(value), root, blocks) for root, (values, blocks) in scores.items() for value in values)
-    for _, root, blocks in ranked:
-        if excess < blocks:
-            break
-        if keep[root] - blocks >= max(1.0, LEAST_SHARE * first[root]):
-            keep[root] -= blocks
-            excess -= blocks
-    return keep
+def _kind(graph: Any, group: Any, names: dict[Any, str]) -> Kind:
+    """Return what is around a group's channels: layers of one kind have comparable channels, others need not."""
+    deps = [dep for dep, _ in group if dep.target.module in names]
+    return tuple(
+        sorted((type(dep.target.module).__name__, bool(graph.is_out_channel_pruning_fn(dep.handler))) for dep in deps)
+    )
 
 
 def _scorer(plan: _Plan) -> Callable[[Any], Tensor | None]:

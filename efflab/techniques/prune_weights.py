@@ -10,8 +10,7 @@ from efflab.errors import RequestError
 from efflab.technique import Context, Form, Result, Technique
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import nn
 
 
 class PruneWeights(Technique):
@@ -62,54 +61,19 @@ def prune_weights(
     """
     import torch
 
-    weights: list[Any] = [layer.weight for layer in module.modules() if _prunable(layer)]
-    weights = weights[1:-1] if spare_ends else weights
-    generator = torch.Generator().manual_seed(seed)
-    drawn = importance == "random"
-    scores = [torch.rand(one.shape, generator=generator) if drawn else one.detach().abs().float() for one in weights]
+    from efflab.sparsity import free_masks, prunable_weights, scores, two_of_four
+
+    weights = prunable_weights(module, spare_ends)
+    ranked = scores(weights, importance, seed)
     if pattern == "2:4":
-        pairs = [(one, _two_of_four(score)) for one, score in zip(weights, scores, strict=True) if _fours(score)]
-    elif weights:
-        pairs = list(zip(weights, _freely(scores, sparsity, scope), strict=True))
+        pairs = [
+            (one, two_of_four(score)) for one, score in zip(weights, ranked, strict=True) if score.shape[1] % 4 == 0
+        ]
     else:
-        pairs = []
+        pairs = list(zip(weights, free_masks(ranked, sparsity, scope) if weights else [], strict=True))
     if not any(bool((~mask & (one != 0)).any()) for one, mask in pairs):
         raise RequestError("prune_weights: no weight can be set to zero under these settings")
     with torch.no_grad():
         for one, mask in pairs:
             one.mul_(mask)
     return float(sum(int((one == 0).sum()) for one in weights) / max(1, sum(one.numel() for one in weights)))
-
-
-def _prunable(layer: nn.Module) -> bool:
-    from torch import nn
-
-    return isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
-
-
-def _freely(scores: list[Tensor], sparsity: float, scope: str) -> list[torch.Tensor]:
-    """Return which weights stay: all but the least, in each layer or over all; ties go by place, so the share is exact."""
-    import torch
-
-    groups = [scores] if scope == "global" else [[score] for score in scores]
-    masks: list[torch.Tensor] = []
-    for group in groups:
-        flat = torch.cat([score.flatten() for score in group])
-        mask = torch.ones(len(flat), dtype=torch.bool)
-        mask[flat.argsort(stable=True)[: round(sparsity * len(flat))]] = False
-        parts = torch.split(mask, [score.numel() for score in group])
-        masks += [part.reshape(score.shape) for part, score in zip(parts, group, strict=True)]
-    return masks
-
-
-def _fours(score: Tensor) -> bool:
-    return score.shape[1] % 4 == 0
-
-
-def _two_of_four(score: Tensor) -> torch.Tensor:
-    """Return which weights stay: the two largest of every four neighbouring inputs."""
-    import torch
-
-    rows = score.movedim(1, -1).reshape(-1, 4)
-    mask = torch.zeros(rows.shape, dtype=torch.bool).scatter_(1, rows.topk(2, dim=1).indices, True)
-    return mask.reshape(score.movedim(1, -1).shape).movedim(-1, 1)

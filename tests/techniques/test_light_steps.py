@@ -88,7 +88,7 @@ def test_a_layer_of_low_rank_is_split_without_loss():
     with torch.no_grad():
         net[0].weight.copy_(torch.randn(48, 3) @ torch.randn(3, 64))
     whole = copy.deepcopy(net)
-    assert low_rank(net, 0.999999) == {"0": 3}
+    assert low_rank(net, 0.999999) == {"0": (3, 0)}
     x = torch.randn(5, 64)
     assert torch.allclose(net(x), whole(x), atol=1e-4)
     # 64 x 3 + 3 x 48 products instead of 64 x 48

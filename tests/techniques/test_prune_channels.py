@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from efflab.channel_ranking import drops_of
 from efflab.errors import RequestError
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.surgery import ignoring, keep_structure
-from efflab.techniques.prune_channels import PruneChannels, _choose, _Plan, prune_channels
+from efflab.techniques.prune_channels import PruneChannels, _graph, _groups, _kind, _root, prune_channels
 
 
 def small(channels: int = 8) -> nn.Sequential:
@@ -60,16 +61,43 @@ def test_counts_by_hand():
 def test_rounds_to_the_nearest_multiple_and_keeps_one(ratio, round_to, kept):
     root = ("layer", True)
     scores = {root: (torch.arange(10.0), 1)}
-    drops = _choose(scores, {root: 10}, _Plan(ratio, "l2", "local", 1, round_to, 0, None), ratio)
+    drops = drops_of(scores, {root: 10}, ratio, round_to)
     assert drops[root] == list(range(10 - kept))
 
 
 def test_global_ranking_takes_from_the_least_important_layer_but_leaves_a_tenth():
     weak, strong = ("weak", True), ("strong", True)
     scores = {weak: (torch.full((20,), 0.1), 1), strong: (torch.ones(20), 1)}
-    plan = _Plan(0.5, "l2", "global", 1, 1, 0, None)
-    drops = _choose(scores, {weak: 20, strong: 20}, plan, 0.5)
+    drops = drops_of(scores, {weak: 20, strong: 20}, 0.5, kinds={weak: "a", strong: "a"})
     assert {root: len(dropped) for root, dropped in drops.items()} == {weak: 18, strong: 2}
+
+
+def test_groups_of_different_kinds_are_ranked_apart():
+    weak, strong, third = ("weak", True), ("strong", True), ("third", True)
+    scores = {root: (torch.arange(1.0, 11) * scale, 1) for root, scale in ((weak, 0.01), (strong, 1), (third, 100))}
+    drops = drops_of(scores, dict.fromkeys(scores, 10), 0.5, kinds={weak: "a", strong: "b", third: "b"})
+    # weak loses its own half; of the two others together the ten least are all of strong but one, which stays
+    assert {root: len(dropped) for root, dropped in drops.items()} == {weak: 5, strong: 9, third: 1}
+
+
+def test_inner_channels_of_blocks_are_of_one_kind_and_each_residual_stream_of_its_own():
+    module = resnet_cifar(8, 2, 1)
+    graph = _graph(module, (torch.randn(2, 1, 24, 24),))
+    names = {layer: name for name, layer in module.named_modules()}
+    kinds = {_root(graph, group, names)[0]: _kind(graph, group, names) for group in _groups(graph)}
+    inner = {kind for name, kind in kinds.items() if name.endswith("conv1") and name != "conv1"}
+    assert len(inner) == 1
+    assert kinds["conv1"] not in inner
+
+
+@pytest.mark.parametrize("scope", ["isomorphic", "global"])
+def test_ranking_over_layers_removes_the_share_that_was_asked_for(scope):
+    torch.manual_seed(0)
+    module = resnet_cifar(8, 2, 1)
+    before = sum(layer.out_channels for layer in module.modules() if isinstance(layer, nn.Conv2d))
+    prune_channels(module, torch.randn(2, 1, 24, 24), 0.3, scope=scope, round_to=1)
+    after = sum(layer.out_channels for layer in module.modules() if isinstance(layer, nn.Conv2d))
+    assert after / before == pytest.approx(0.7, abs=0.1)
 
 
 @pytest.mark.parametrize("shortcut", ["A", "B"])

@@ -1,0 +1,75 @@
+"""What steps that train share: going on after an interruption, the ledger, and teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from efflab.errors import RequestError
+from efflab.hardware import add_cost, training_cost, training_device
+from efflab.schedule import TrainingSettings
+from efflab.task import Task
+from efflab.technique import Context, Cost
+from efflab.training import examples_seen, fit
+from efflab.training_step import Loss
+
+BASELINE = "baseline"  # as a teacher: the dense model that a variant started from
+CHECKPOINT = "training.safetensors"
+
+
+def train_step(context: Context, train: Callable[..., Cost], *models: Any, **settings: Any) -> None:
+    """Call `train` on the models and the task; it goes on from the checkpoint of an interrupted call if there is one."""
+    checkpoint = context.folder / CHECKPOINT
+    cost = train(*models, context.task, seed=context.seed, checkpoint=checkpoint, report=context.report, **settings)
+    add_cost(context.cost, cost)
+    checkpoint.unlink(missing_ok=True)
+
+
+def named(teacher: str | Sequence[str]) -> list[str]:
+    """Return the names of one teacher or of several."""
+    return [teacher] if isinstance(teacher, str) else list(teacher)
+
+
+def other_cards(teacher: str | Sequence[str]) -> list[str]:
+    """Return the teachers that are cards of their own."""
+    return [name for name in named(teacher) if name != BASELINE]
+
+
+def load_teachers(teacher: str | Sequence[str], context: Context) -> list[nn.Module]:
+    """Load the teachers by name."""
+    return [context.baseline() if name == BASELINE else context.card(name) for name in named(teacher)]
+
+
+def teach(
+    module: nn.Module,
+    teachers: Sequence[nn.Module],
+    task: Task,
+    settings: TrainingSettings,
+    loss: Loss,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    report: Callable[[int, int, str], None] = lambda done, total, note: None,
+) -> Cost:
+    """Train `module` in place by `loss`, which looks at `teachers`; return the cost, the teachers' work included.
+
+    Teachers are in evaluation mode, frozen, and where the training is. Raises FloatingPointError if the loss stops being
+    finite.
+    """
+    for teacher in teachers:
+        teacher.eval().requires_grad_(False).to(training_device())
+    seconds = fit(module, task, settings, seed, loss=loss, checkpoint=checkpoint, report=report)
+    return training_cost(module, task, examples_seen(task, settings), seconds, [one.cpu() for one in teachers])
+
+
+def mean_logits(teachers: Sequence[nn.Module], inputs: Tensor, like: Any, who: str) -> Tensor:
+    """Return the teachers' logits, averaged; raise RequestError unless they have the shape of `like`."""
+    with torch.no_grad():
+        wanted = [teacher(inputs) for teacher in teachers]
+    for one in wanted:
+        if not isinstance(like, Tensor) or not isinstance(one, Tensor) or one.shape != like.shape:
+            raise RequestError(f"{who} needs a teacher and a model that both give logits of one shape")
+    return torch.stack([one.float() for one in wanted]).mean(dim=0)

@@ -1,0 +1,110 @@
+"""Folds batch norms into the layers before them (Jacob et al. 2018, arXiv 1712.05877, section 3.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from efflab.errors import RequestError
+from efflab.technique import Context, Form, Result, Technique
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+TOLERANCE = 1e-4  # of the largest output
+
+
+class FoldNorms(Technique):
+    """Fold each batch norm into the convolution or linear layer whose output it takes; outputs stay what they were.
+
+    `export_onnx` folds by itself; this gives the same to backends that run torch modules, 10 to 30 % faster at small
+    batch. Nothing can be trained well afterwards, so it comes after all training.
+    """
+
+    takes: ClassVar[Form] = "module"
+    gives: ClassVar[Form] = "module"
+    claims: ClassVar[tuple[str, ...]] = ("params", "artefact_bytes")
+    tiny: ClassVar[dict[str, Any]] = {}
+
+    def apply(self, model: Any, context: Context) -> Result:
+        """Fold; raise RequestError if there is nothing to fold, RuntimeError if the outputs change."""
+        from efflab.calibration import example_inputs
+
+        return Result(model, {"pairs": fold_norms(model, example_inputs(context.task))})
+
+    @classmethod
+    def rebuild(cls, module: nn.Module, structure: dict[str, Any]) -> nn.Module:
+        """Give the named layers a bias and take their norms out."""
+        for layer, norm in structure["pairs"]:
+            _take_out(module, layer, norm)
+        return module
+
+
+def fold_norms(module: nn.Module, example: tuple[Tensor, ...]) -> list[list[str]]:
+    """Fold in place and return the pairs (layer, norm). example: inputs on which the outputs are compared.
+
+    Raises RequestError if the model cannot be traced or has nothing to fold, RuntimeError if the outputs change.
+    """
+    import torch
+    from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+    from efflab.calibration import like_parameters
+
+    module.eval()
+    inputs = [like_parameters(one, module) for one in example]
+    pairs = _pairs(module)
+    if not pairs:
+        raise RequestError("fold_norms: no batch norm follows a convolution or linear layer directly")
+    with torch.no_grad():
+        before = torch.utils._pytree.tree_leaves(module(*inputs))
+        for layer, norm in pairs:
+            own: Any = module.get_submodule(layer)
+            old: Any = module.get_submodule(norm)
+            fuse = fuse_linear_bn_eval if isinstance(own, torch.nn.Linear) else fuse_conv_bn_eval
+            fused: Any = fuse(own, old)
+            _take_out(module, layer, norm)
+            own.weight.copy_(fused.weight)
+            own.bias.copy_(fused.bias)
+        after = torch.utils._pytree.tree_leaves(module(*inputs))
+    slack = TOLERANCE if inputs[0].dtype == torch.float32 else 5e-2
+    for was, now in zip(before, after, strict=True):
+        worst = float((was - now).abs().max())
+        if not worst <= slack * float(was.abs().max()) + 1e-5:
+            raise RuntimeError(f"folding changed the outputs by up to {worst:.3g}")
+    return pairs
+
+
+def _pairs(module: nn.Module) -> list[list[str]]:
+    """Return the names of each layer and the norm that alone takes its output, each called once."""
+    from collections import Counter
+
+    from torch import fx, nn
+    from torch.nn.modules.batchnorm import _BatchNorm
+    from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+    try:
+        graph = fx.symbolic_trace(module).graph
+    except Exception as error:  # whatever a model's own code raises on symbolic values
+        raise RequestError(f"fold_norms cannot trace this model ({type(error).__name__}: {error})") from error
+    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    found = []
+    for node in graph.nodes:
+        before = node.args[0] if node.args else None
+        if node.op != "call_module" or not isinstance(before, fx.Node) or before.op != "call_module":
+            continue
+        layer, norm = (module.get_submodule(str(one.target)) for one in (before, node))
+        fits = isinstance(layer, (_ConvNd, nn.Linear)) and not isinstance(layer, _ConvTransposeNd)
+        whole = isinstance(norm, _BatchNorm) and norm.track_running_stats and norm.affine
+        if fits and whole and len(before.users) == 1 and calls[before.target] == calls[node.target] == 1:
+            found.append([str(before.target), str(node.target)])
+    return found
+
+
+def _take_out(module: nn.Module, layer: str, norm: str) -> None:
+    import torch
+    from torch import nn
+
+    own: Any = module.get_submodule(layer)
+    if own.bias is None:
+        own.bias = nn.Parameter(torch.zeros(own.weight.shape[0], dtype=own.weight.dtype))
+    parent, _, name = norm.rpartition(".")
+    setattr(module.get_submodule(parent), name, nn.Identity())

@@ -1,0 +1,158 @@
+"""Removes whole attention heads (Michel et al. 2019, arXiv 1905.10650)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from efflab.errors import RequestError
+from efflab.technique import Context, Form, Result, Technique
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Importance = Literal["taylor", "l2", "random"]
+Kept = dict[str, list[int]]  # attention layer -> heads that stay
+
+
+class PruneHeads(Technique):
+    """Remove attention heads, least important first; queries, keys, values and outputs shrink with them (Michel 2019).
+
+    It takes layers with `heads`, `head_size`, a linear `qkv` (queries, keys and values side by side) and a linear `out`,
+    as efflab's vision transformer has. Follow it with `finetune`; `prune_channels` shrinks the perceptrons beside them.
+    """
+
+    takes: ClassVar[Form] = "module"
+    gives: ClassVar[Form] = "module"
+    claims: ClassVar[tuple[str, ...]] = ("macs", "params", "artefact_bytes")
+    tiny: ClassVar[dict[str, Any]] = {"ratio": 0.5, "calibration_examples": 64}
+
+    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.25  # share of heads removed: of each layer, or of all together
+    importance: Importance = "taylor"  # change of the loss when the head is silenced, to first order
+    scope: Literal["local", "global"] = "local"  # at least one head of a layer stays
+    calibration_examples: Annotated[int, Field(ge=1)] = 512  # training examples for the gradients of `taylor`
+
+    def apply(self, model: Any, context: Context) -> Result:
+        """Prune; raise RequestError if the model has no such layer, or no head can go."""
+        from efflab.calibration import loss_gradients
+
+        gradients = loss_gradients(context.task, self.calibration_examples) if self.importance == "taylor" else None
+        return Result(model, prune_heads(model, self.ratio, self.importance, self.scope, context.seed, gradients))
+
+    def draws(self) -> bool:
+        """Return whether the heads are chosen by chance."""
+        return self.importance == "random"
+
+    def control(self) -> Technique | None:
+        """Return the same pruning of random heads."""
+        return None if self.importance == "random" else self.model_copy(update={"importance": "random"})
+
+    @classmethod
+    def rebuild(cls, module: nn.Module, structure: dict[str, Any]) -> nn.Module:
+        """Keep the heads that `structure` lists."""
+        for name, kept in structure.items():
+            _keep(module.get_submodule(name), kept)
+        return module
+
+
+def prune_heads(
+    module: nn.Module,
+    ratio: float = 0.25,
+    importance: Importance = "taylor",
+    scope: Literal["local", "global"] = "local",
+    seed: int = 0,
+    gradients: Callable[[nn.Module], None] | None = None,
+) -> Kept:
+    """Remove heads of `module` in place and return the kept ones of each layer that lost some.
+
+    gradients: runs the module forward and backward; needed for "taylor". Raises RequestError if nothing can be removed.
+    """
+    layers: dict[str, Any] = {name: part for name, part in module.named_modules() if _is_attention(part)}
+    if not layers:
+        raise RequestError("prune_heads: the model has no attention layer with heads, head_size, qkv and out")
+    scores = _scores(module, layers, importance, seed, gradients)
+    kept = _choose({name: score.tolist() for name, score in scores.items()}, ratio, scope)
+    kept = {name: heads for name, heads in kept.items() if len(heads) < layers[name].heads}
+    if not kept:
+        raise RequestError(f"prune_heads removes nothing: no layer has a head to spare at ratio {ratio:g}")
+    for name, heads in kept.items():
+        _keep(layers[name], heads)
+    return kept
+
+
+def _is_attention(part: Any) -> bool:
+    from torch import nn
+
+    linear = all(isinstance(getattr(part, name, None), nn.Linear) for name in ("qkv", "out"))
+    return (
+        linear and isinstance(getattr(part, "heads", None), int) and isinstance(getattr(part, "head_size", None), int)
+    )
+
+
+def _scores(
+    module: nn.Module, layers: dict[str, Any], importance: Importance, seed: int, gradients: Any
+) -> dict[str, torch.Tensor]:
+    import torch
+
+    if importance == "random":
+        generator = torch.Generator().manual_seed(seed)
+        return {name: torch.rand(part.heads, generator=generator) for name, part in layers.items()}
+    if importance == "l2":
+        return {name: part.out.weight.detach().float().reshape(part.out.weight.shape[0], part.heads, -1)
+                .pow(2).sum(dim=(0, 2)).sqrt() for name, part in layers.items()}  # fmt: skip
+    if gradients is None:
+        raise RequestError("importance taylor needs gradients")
+    sums = {name: torch.zeros(part.heads) for name, part in layers.items()}
+
+    def watch(name: str, heads: int) -> Callable[..., None]:
+        def hook(_layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            seen = inputs[0]
+
+            def add(gradient: torch.Tensor) -> None:
+                # silencing a head is taking its part of the input away: the change is gradient x part, of each example
+                change = (gradient * seen.detach()).float().reshape(len(seen), -1, heads, seen.shape[-1] // heads)
+                sums[name] += change.sum(dim=(1, 3)).abs().sum(dim=0)
+
+            seen.register_hook(add)  # type: ignore[no-untyped-call]
+
+        return hook
+
+    handles = [part.out.register_forward_pre_hook(watch(name, part.heads)) for name, part in layers.items()]
+    try:
+        module.eval()
+        gradients(module)
+    finally:
+        for handle in handles:
+            handle.remove()
+    module.zero_grad()
+    # heads of different layers are comparable only when each layer's scores have length 1 (section 3.2)
+    return {name: score / score.norm().clamp_min(1e-12) for name, score in sums.items()}
+
+
+def _choose(scores: dict[str, list[float]], ratio: float, scope: str) -> Kept:
+    """Return the heads of each layer that stay, in their order; the best one of a layer always does."""
+    groups = [list(scores)] if scope == "global" else [[name] for name in scores]
+    kept: Kept = {name: list(range(len(score))) for name, score in scores.items()}
+    for group in groups:
+        ranked = sorted((score, name, head) for name in group for head, score in enumerate(scores[name]))
+        spare = round(ratio * len(ranked))
+        for _, name, head in ranked:
+            if spare and len(kept[name]) > 1:
+                kept[name].remove(head)
+                spare -= 1
+    return kept
+
+
+def _keep(part: Any, heads: list[int]) -> None:
+    """Slice an attention layer to some of its heads."""
+    from efflab.surgery import keep_channels
+
+    size, count = part.head_size, part.heads
+    columns = [head * size + place for head in heads for place in range(size)]
+    rows = [third * count * size + column for third in range(3) for column in columns]
+    keep_channels(part.qkv, rows)
+    keep_channels(part.out, None, columns)
+    part.heads = len(heads)

@@ -1,0 +1,203 @@
+"""Quantises each layer to 4 or 8 bits, or leaves it in float, under a budget (Wang et al. 2019, "HAQ", arXiv 1811.08886)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from efflab.errors import RequestError
+from efflab.technique import Context, Form, Result, Technique
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from efflab.int8 import Feed, Layer
+
+GRAPH = "model.onnx"
+SENSITIVITY_BATCHES = 8  # of calibration examples, on which layers are compared
+BITS = (32, 8, 4)  # of a layer's weights; activations of quantised layers have 8
+Calibrator = Literal["minmax", "entropy", "percentile", "mse"]
+Choice = dict[str, int]  # node -> bits
+
+
+class QuantizeMixed(Technique):
+    """Give each layer 4-bit, 8-bit or float weights so that a budget is met at the least error (after HAQ, Wang 2019).
+
+    Layers are changed one by one, first where the outputs change least for the bit operations saved. The budget is one of
+    two: `bit_operations`, a share of the float graph's (int8 is 1/16, 4-bit weights 1/32), or `loss`, so much of the
+    metric on validation examples. It helps where plain int8 loses too much, or 4 bits are worth memory; runtimes without
+    4-bit products unpack them, which saves bytes and no time.
+    """
+
+    takes: ClassVar[Form] = "onnx"
+    gives: ClassVar[Form] = "onnx"
+    claims: ClassVar[tuple[str, ...]] = ("bit_operations", "artefact_bytes")
+    after: ClassVar[tuple[str, ...]] = ("export_onnx",)
+    before: ClassVar[tuple[str, ...]] = ("quantize_static", "quantize_dynamic", "quantize_weights", "quantize_mixed")
+    tiny: ClassVar[dict[str, Any]] = {"bit_operations": 0.2, "calibration_examples": 64}
+
+    bit_operations: Annotated[float, Field(gt=0, lt=1)] | None = None  # at most this share of the float graph's
+    loss: Annotated[float, Field(ge=0, lt=1)] | None = None  # at most so much of the metric, 0.01 = one point
+    calibration_examples: Annotated[int, Field(ge=1, le=100_000)] = 512  # of the training split
+    validation_examples: Annotated[int, Field(ge=1, le=100_000)] = 1000  # on which `loss` is judged
+    calibrator: Calibrator = "minmax"
+    per_channel: bool = True  # a scale for each output channel of a weight, else one for the tensor
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if (self.bit_operations is None) == (self.loss is None):
+            raise ValueError("give one budget: bit_operations or loss")
+        return self
+
+    def apply(self, model: Any, context: Context) -> Result:
+        """Quantise; raise RequestError if the budget cannot be met, with the nearest that can."""
+        from efflab.calibration import calibration_batches
+        from efflab.int8 import feeds, outputs
+
+        task, path = context.task, context.folder / GRAPH
+        split = task.split("validation")
+        count = min(self.validation_examples, len(split))
+        batches = [tuple(array[at : min(at + 250, count)] for array in split.inputs) for at in range(0, count, 250)]
+
+        def quality(graph: Path) -> float:
+            found = outputs(graph, feeds(graph, batches))
+            return task.quality(task.scores(found, split.targets[:count]))
+
+        calibration = calibration_batches(task, self.calibration_examples)
+        budget = _Budget(self.bit_operations, self.loss, quality)
+        quantize_mixed(model, path, calibration, budget, self.calibrator, self.per_channel, context.report)
+        return Result(path)
+
+
+@dataclass(frozen=True)
+class _Budget:
+    """What may be spent: a share of the bit operations, or a loss of `quality`, which scores a graph."""
+
+    bit_operations: float | None
+    loss: float | None
+    quality: Callable[[Path], float]
+
+
+def quantize_mixed(
+    onnx_in: Path,
+    onnx_out: Path,
+    calibration_batches: Iterable[tuple[np.ndarray, ...]],
+    budget: _Budget,
+    calibrator: Calibrator = "minmax",
+    per_channel: bool = True,
+    report: Callable[[int, int, str], None] = lambda done, total, note: None,
+) -> Choice:
+    """Write a QDQ copy of `onnx_in` to `onnx_out` and return the weight bits of each node that has a stored weight.
+
+    Raises RequestError if the budget cannot be met, or leaves nothing to quantise, or all is quantised already.
+    """
+    from efflab.calibration import refuse_quantized
+    from efflab.int8 import feeds, layers, prepare, tensor_ranges, write_qdq
+
+    refuse_quantized(onnx_in)
+    prepared, trial = onnx_out.with_suffix(".prepared"), onnx_out.with_suffix(".trial")
+    batches = feeds(onnx_in, calibration_batches)
+    try:
+        prepare(onnx_in, prepared)
+        every = layers(prepared)
+        ranges = tensor_ranges(prepared, batches, calibrator, symmetric=False)
+
+        def write(choice: Choice) -> Path:
+            in_float = [layer.node for layer in every if choice[layer.node] == 32]
+            four = [layer for layer in every if choice[layer.node] == 4]
+            write_qdq(prepared, trial, ranges, per_channel, in_float=in_float, four_bits=four)
+            return trial
+
+        path = _path(every, _errors(every, prepared, batches, write, report), _bit_operations(prepared))
+        place = _fit(path, budget, prepared, write)
+        write(path[place])
+        trial.replace(onnx_out)
+        return path[place]
+    finally:
+        prepared.unlink(missing_ok=True)
+        trial.unlink(missing_ok=True)
+
+
+def _errors(
+    every: Sequence[Layer], prepared: Path, batches: Sequence[Feed], write: Callable[[Choice], Path], report: Any
+) -> dict[tuple[str, int], float]:
+    """Return how much the outputs change when one layer alone has 8 or 4 bits."""
+    from efflab.int8 import outputs, relative_error
+
+    few = batches[:SENSITIVITY_BATCHES]
+    wanted, errors = outputs(prepared, few), {}
+    for number, layer in enumerate(every):
+        for bits in BITS[1:]:
+            choice = {one.node: 32 for one in every} | {layer.node: bits}
+            errors[layer.node, bits] = relative_error(wanted, outputs(write(choice), few))
+        report(number + 1, len(every), layer.node)
+    return errors
+
+
+def _bit_operations(prepared: Path) -> dict[str, int]:
+    """Return the MACs of each node that has a stored weight, from shapes at batch 1."""
+    from efflab.profiling.work_onnx import macs_by_node
+
+    return macs_by_node(prepared)
+
+
+def _path(every: Sequence[Layer], errors: dict[tuple[str, int], float], macs: dict[str, int]) -> list[Choice]:
+    """Return the choices from all in float to all in 4 bits, each one step of one layer from the one before.
+
+    The next step is the one that saves most bit operations for what it adds to the error.
+    """
+    choice = {layer.node: 32 for layer in every}
+    path = [dict(choice)]
+
+    def worth(node: str, bits: int) -> float:
+        saved = macs.get(node, 0) * (_cost(choice[node]) - _cost(bits))
+        added = errors[node, bits] - errors.get((node, choice[node]), 0.0)
+        return saved / max(added, 1e-12)
+
+    while any(bits > 4 for bits in choice.values()):
+        steps = [(node, 8 if bits == 32 else 4) for node, bits in choice.items() if bits > 4]
+        node, bits = max(steps, key=lambda step: worth(*step))
+        choice[node] = bits
+        path.append(dict(choice))
+    return path
+
+
+def _cost(bits: int) -> int:
+    """Return the bit operations of a MAC: weight bits x activation bits."""
+    return 32 * 32 if bits == 32 else bits * 8
+
+
+def _fit(path: list[Choice], budget: _Budget, prepared: Path, write: Callable[[Choice], Path]) -> int:
+    """Return the place of the first choice within the budget of bit operations, or of the last within that of loss."""
+    if budget.bit_operations is not None:
+        from efflab.profiling.work import count_onnx
+
+        allowed = budget.bit_operations * count_onnx(prepared)["bit_operations"]
+        return _first(path, lambda choice: count_onnx(write(choice))["bit_operations"] <= allowed, budget)
+    least = budget.quality(prepared) - (budget.loss or 0.0)
+    # losses need not grow along the path, so bisection finds a crossing, not surely the last one
+    low, high = 0, len(path) - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        if budget.quality(write(path[middle])) >= least - 1e-9:
+            low = middle
+        else:
+            high = middle - 1
+    if low == 0:
+        raise RequestError(f"quantize_mixed: every layer loses more than {budget.loss:g} by itself; allow more")
+    return low
+
+
+def _first(path: list[Choice], fits: Callable[[Choice], bool], budget: _Budget) -> int:
+    low, high = 1, len(path) - 1
+    if not fits(path[high]):
+        what = f"4 bits everywhere are still more than {budget.bit_operations:g} of the float graph's bit operations"
+        raise RequestError(f"quantize_mixed: {what}; allow more")
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(path[middle]) else (middle + 1, high)
+    return low

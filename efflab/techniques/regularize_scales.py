@@ -1,0 +1,83 @@
+"""Trains with a price on the scales of batch norms, so that channels sort into needed and not (Liu et al. 2017, 1708.06519)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from efflab.errors import RequestError
+from efflab.technique import Context, Cost, Form, Result, Technique
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from efflab.task import Task
+
+
+class RegularizeScales(Technique):
+    """Train with an L1 price on batch-norm scales: preparation of a cut by `prune_channels` (Liu 2017, "network slimming").
+
+    It saves nothing by itself; follow it with `prune_channels: {importance: bn_scale, scope: global}`, which then removes
+    channels that the net has learned to do without, and with `finetune`.
+    """
+
+    takes: ClassVar[Form] = "module"
+    gives: ClassVar[Form] = "module"
+    random: ClassVar[bool] = True
+    before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
+    tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
+
+    penalty: Annotated[float, Field(gt=0, le=1)] = 1e-4  # times the sum of the absolute scales, added to the loss
+    epochs: Annotated[float, Field(gt=0, le=1000)] = 5.0
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.05
+    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
+    bf16: bool = False  # compute in bfloat16, weights stay float32
+
+    def apply(self, model: Any, context: Context) -> Result:
+        """Train, going on from the checkpoint of an interrupted call if there is one."""
+        from efflab.recovery import train_step
+
+        train_step(context, regularize_scales, model, **self.model_dump())
+        return Result(model)
+
+    def epochs_of_training(self) -> float:
+        """Return the epochs."""
+        return self.epochs
+
+
+def regularize_scales(
+    module: nn.Module,
+    task: Task,
+    penalty: float = 1e-4,
+    epochs: float = 5.0,
+    learning_rate: float = 0.05,
+    batch_size: int = 128,
+    bf16: bool = False,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    report: Callable[[int, int, str], None] = lambda done, total, note: None,
+) -> Cost:
+    """Train `module` in place with the price on its scales; return what it cost.
+
+    Raises RequestError if it has no batch norm with a scale, FloatingPointError if the loss stops being finite.
+    """
+    import torch
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    from efflab.hardware import training_cost
+    from efflab.schedule import TrainingSettings
+    from efflab.training import examples_seen, fit
+
+    scales = [part.weight for part in module.modules() if isinstance(part, _BatchNorm) and part.affine]
+    if not scales:
+        raise RequestError("regularize_scales: the model has no batch norm with a scale")
+
+    def loss(_inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        return task.loss(outputs, targets) + penalty * torch.stack([scale.abs().sum() for scale in scales]).sum()
+
+    settings = TrainingSettings(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16)
+    seconds = fit(module, task, settings, seed, loss=loss, checkpoint=checkpoint, report=report)
+    return training_cost(module, task, examples_seen(task, settings), seconds)

@@ -1,0 +1,158 @@
+"""Trains the model to look where a teacher looks (Zagoruyko and Komodakis 2017, arXiv 1612.03928)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from efflab.errors import RequestError
+from efflab.technique import Context, Cost, Form, Result, Technique
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from efflab.task import Task
+
+Places = tuple[int, ...]  # shape of an attention map: height and width, or tokens
+
+
+class TransferAttention(Technique):
+    """Train on the task while the maps of where the features are strong follow the teacher's (Zagoruyko, Komodakis 2017).
+
+    Maps are compared after the last layer of each size that both nets have under one name: a pruned net and its baseline,
+    or two sizes of a family, whose widths may differ. It moves quality only; it helps most where the student is so thin
+    that the teacher's probabilities alone are too hard to follow.
+    """
+
+    takes: ClassVar[Form] = "module"
+    gives: ClassVar[Form] = "module"
+    random: ClassVar[bool] = True
+    before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
+    tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
+
+    teacher: str = "baseline"  # the dense model that this variant started from, or a card's name
+    weight: Annotated[float, Field(gt=0, le=1e6)] = 1000.0  # of the maps' mean squared distance, beside the task's loss
+    epochs: Annotated[float, Field(gt=0, le=1000)] = 5.0
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.02
+    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
+    bf16: bool = False  # compute in bfloat16, weights stay float32
+
+    def apply(self, model: Any, context: Context) -> Result:
+        """Train, going on from the checkpoint of an interrupted call if there is one."""
+        from efflab.recovery import load_teachers, train_step
+
+        teachers = load_teachers(self.teacher, context)
+        train_step(context, transfer_attention, model, *teachers, **self.model_dump(exclude={"teacher"}))
+        return Result(model)
+
+    def cards(self) -> list[str]:
+        """Return the teacher if it is a card."""
+        from efflab.recovery import other_cards
+
+        return other_cards(self.teacher)
+
+    def epochs_of_training(self) -> float:
+        """Return the epochs."""
+        return self.epochs
+
+
+def transfer_attention(
+    module: nn.Module,
+    teacher: nn.Module,
+    task: Task,
+    weight: float = 1000.0,
+    epochs: float = 5.0,
+    learning_rate: float = 0.02,
+    batch_size: int = 128,
+    bf16: bool = False,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    report: Callable[[int, int, str], None] = lambda done, total, note: None,
+) -> Cost:
+    """Train `module` in place; return the cost, the teacher's work included.
+
+    Raises RequestError if the two nets have no map in common, FloatingPointError if the loss stops being finite.
+    """
+    import torch
+
+    from efflab.calibration import example_inputs
+    from efflab.recovery import teach
+    from efflab.schedule import TrainingSettings
+
+    names = common_layers(module, teacher, example_inputs(task))
+    own, wanted = dict[str, Any](), dict[str, Any]()
+    handles = [*_record(module, names, own), *_record(teacher, names, wanted)]
+
+    def loss(inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        with torch.no_grad():
+            teacher(inputs)
+        distance = sum(((attention_map(own[name]) - attention_map(wanted[name])) ** 2).mean() for name in names)
+        return task.loss(outputs, targets) + weight / 2 * distance
+
+    settings = TrainingSettings(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16)
+    try:
+        return teach(module, [teacher], task, settings, loss, seed, checkpoint, report)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def attention_map(features: Tensor) -> Tensor:
+    """Return the mean over channels of the squared features, of length 1 for each example.
+
+    features: (examples, channels, height, width) or (examples, tokens, channels); gives (examples, places).
+    """
+    from torch.nn.functional import normalize
+
+    strength = features.float().pow(2).mean(dim=1 if features.ndim == 4 else 2)
+    return normalize(strength.flatten(1), dim=1)
+
+
+def common_layers(module: nn.Module, teacher: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
+    """Return the last layer of each size of map that both nets have under one name; raise RequestError if there is none."""
+    ours, theirs = _sizes(module, inputs), _sizes(teacher, inputs)
+    last: dict[Places, str] = {size: name for name, size in ours.items() if theirs.get(name) == size}
+    if not last:
+        raise RequestError("transfer_attention: model and teacher have no layer of one name and one size of map")
+    return list(last.values())
+
+
+def _sizes(module: nn.Module, inputs: Sequence[Tensor]) -> dict[str, Places]:
+    """Return the size of the map that each layer gives, in the order in which they run."""
+    import torch
+
+    seen: dict[str, Any] = {}
+    handles = _record(module, [name for name, _ in module.named_modules() if name], seen)
+    try:
+        with torch.no_grad():
+            module.eval()(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    sizes = {name: _places(features) for name, features in seen.items()}
+    return {name: size for name, size in sizes.items() if size}
+
+
+def _places(features: Any) -> Places:
+    import torch
+
+    if not isinstance(features, torch.Tensor) or features.ndim not in (3, 4):
+        return ()
+    size = tuple(features.shape[2:]) if features.ndim == 4 else (features.shape[1],)
+    return size if max(size) > 1 else ()
+
+
+def _record(module: nn.Module, names: Sequence[str], into: dict[str, Any]) -> list[Any]:
+    """Keep what the named layers give in `into`, in the order in which they run; return the hooks' handles."""
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(_layer: nn.Module, _inputs: Any, output: Any) -> None:
+            into.pop(name, None)
+            into[name] = output
+
+        return hook
+
+    return [module.get_submodule(name).register_forward_hook(keep(name)) for name in names]
