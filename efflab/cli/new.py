@@ -39,7 +39,9 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise RequestError(f"cannot write {file}: {(error.strerror or str(error)).lower()}") from error
     check = f"{args.name} --quick" if args.kind == "backend" else f"technique {args.name}"
-    print(f"{file}\nnext:  export EFFLAB_PLUGINS={args.out}\n       efflab validate {check}")
+    built_in = Path(args.out).resolve() == Path(registry.__file__).parent  # found without being told
+    steps = [*([] if built_in else [f"export EFFLAB_PLUGINS={args.out}"]), f"efflab validate {check}"]
+    print(f"{file}\nnext:  " + "\n       ".join(steps))
     return 0
 
 
