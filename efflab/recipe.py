@@ -16,7 +16,7 @@ from efflab.card import MOST_SEED
 from efflab.card_files import file_problems, seed_notes
 from efflab.config import Document, Key, Name, Settings, check, collect, parse_yaml, read_yaml
 from efflab.errors import Problem, RequestError, nearest
-from efflab.variants import Variant, VariantEntry, controls, expand, order_problems
+from efflab.variants import Variant, VariantEntry, controls, expand, order_notes, order_problems
 
 
 class Measure(Settings):
@@ -149,7 +149,7 @@ def recipe_of(document: Document, text: str) -> Recipe:
         variants += controls(variants)
     if problems:
         raise RequestError(list(dict.fromkeys(problems)))
-    notes = seed_notes(owners, spec.measure.seeds)
+    notes = [*seed_notes(owners, spec.measure.seeds), *order_notes(variants)]
     return Recipe(
         spec, text, document.path, tuple(baselines), tuple(family), tuple(variants), tuple(backends), tuple(notes)
     )

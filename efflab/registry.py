@@ -19,6 +19,7 @@ from efflab.wording import one_line
 
 KINDS = {"techniques": "technique", "backends": "backend", "tasks": "task", "models": "model"}
 FORMS = ("module", "onnx")
+RESERVED = {("backends", "technique"): "`efflab validate technique NAME` checks techniques"}
 STATES: dict[str, tuple[str, ...]] = {"techniques": ("takes", "gives"), "backends": ("takes",)}  # each one of FORMS
 
 
@@ -108,6 +109,8 @@ def load(kind: str, name: str) -> Any:
         raise RequestError(f"unknown {KINDS[kind]} {name!r}; {nearest(name, sources(kind))}")
     if isinstance(source, Clash):
         raise RequestError(source.reason)
+    if (kind, name) in RESERVED:
+        raise RequestError(f"no {KINDS[kind]} can be named {name!r}: {RESERVED[kind, name]}")
     loaded = _from_entry_point(source) if isinstance(source, EntryPoint) else _import_file(kind, name, source)
     if isinstance(loaded, ModuleType):
         loaded = _member(loaded, kind, name, _where(source))

@@ -15,7 +15,7 @@ from efflab.artefact import GRAPH, WEIGHTS, Artefact, save_module, write_structu
 from efflab.baseline import Baseline, find_card, load_baseline
 from efflab.errors import RequestError
 from efflab.task import Task
-from efflab.technique import Context, Cost, Technique
+from efflab.technique import Context, Cost, Result, Technique
 
 Report = Callable[[int, int, str], None]
 QUALITY_BATCH = 250
@@ -71,16 +71,22 @@ def run_step(spec: dict[str, Any], needs: list[Path], folder: Path, report: Repo
     model = parent.module() if parent.form == "module" else parent.onnx
     result = technique.apply(model, context)
     context.cost.seconds = time.perf_counter() - started
+    store_result(spec["technique"], technique, result, parent, folder)
+    if parent.form == technique.gives and _content(parent.folder) == _content(folder):
+        raise RequestError(f"{spec['technique']} changed nothing in the model; with these settings it is no step")
+    return artefact_result(folder, spec, context.cost)
+
+
+def store_result(name: str, technique: Technique, result: Result, parent: Artefact, folder: Path) -> Artefact:
+    """Store in `folder` what a technique made of `parent`, and return it."""
     if technique.gives == "onnx":
         _store_onnx(Path(result.model), folder)
     else:
         edits = list(parent.structure["edits"])
         if result.structure is not None:
-            edits.append({"technique": spec["technique"], "structure": result.structure})
+            edits.append({"technique": name, "structure": result.structure})
         save_module(result.model.eval(), parent.structure["builder"], edits, folder)
-    if parent.form == technique.gives and _content(parent.folder) == _content(folder):
-        raise RequestError(f"{spec['technique']} changed nothing in the model; with these settings it is no step")
-    return artefact_result(folder, spec, context.cost)
+    return Artefact(folder, technique.gives)
 
 
 def _card_module(name: str, baseline: Baseline) -> Any:

@@ -60,6 +60,7 @@ class Technique(Settings, ABC):
     random: ClassVar[bool] = False  # draws random numbers, whatever its settings
     after: ClassVar[tuple[str, ...]] = ()  # techniques of which one must stand before this one
     before: ClassVar[tuple[str, ...]] = ()  # techniques that may not stand before this one
+    rather_after: ClassVar[dict[str, str]] = {}  # other technique -> why it had better stand before this one
     tiny: ClassVar[dict[str, Any]]  # settings under which the contract test runs in seconds
 
     @abstractmethod

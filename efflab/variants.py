@@ -158,6 +158,21 @@ def order_problems(variants: list[Variant], start: Form, document: Document) -> 
     return problems
 
 
+def order_notes(variants: list[Variant]) -> list[str]:
+    """Say which variants have a legal order that is known to be the worse one, and why."""
+    notes = []
+    for variant in (one for one in variants if one.role == "variant"):
+        names = [name for name, _ in variant.steps]
+        first = len(names) - variant.own  # what a parent did is told of the parent
+        for place, (name, technique) in enumerate(variant.steps):
+            for other, reason in technique.rather_after.items():
+                later = [at for at, one in enumerate(names) if one == other and at > place]
+                if later and later[-1] >= first and other not in names[:place]:
+                    named = variant.name.split("[")[0]
+                    notes.append(f"variant {named}: {name} had better stand after {other}: {reason}")
+    return list(dict.fromkeys(notes))
+
+
 _FORMS: dict[Form, str] = {"module": "a torch module", "onnx": "an ONNX file"}
 
 

@@ -1,8 +1,10 @@
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 from worlds import make_card, make_recipe
 
+from efflab import registry
 from efflab.errors import RequestError
 from efflab.recipe import load_recipe, parse_recipe
 
@@ -221,3 +223,35 @@ def test_lists_of_baselines_are_checked(baseline, words):
     found = problem("", head=f"name: x\nbaseline: {baseline}\n")
     assert words in found
     assert len(found.splitlines()) == 1
+
+
+def notes(text):
+    return recipe(f"variants:\n{text}").notes
+
+
+def test_a_legal_but_unwise_order_is_a_note_with_its_reason_and_no_error():
+    (note,) = notes("  p: [{finetune: {}}, {prune_channels: {}}]")
+    assert note.startswith("variant p: finetune had better stand after prune_channels: training wins back what ")
+    assert not notes("  p: [{prune_channels: {}}, {finetune: {}}]")
+    assert not notes("  p: [{finetune: {}}]")
+
+
+def test_a_step_that_stands_on_both_sides_is_in_order():
+    assert not notes("  p: [{prune_channels: {ratio: 0.2}}, {finetune: {}}, {prune_channels: {ratio: 0.4}}]")
+
+
+def test_a_note_is_told_once_for_a_sweep_its_controls_and_what_continues_it():
+    told = notes("""
+  p: [{finetune: {}}, {prune_channels: {sweep: {ratio: [0.25, 0.5]}}}]
+  q: {from: p, steps: [{export_onnx: {}}]}
+  f: [{cast: {}}]
+  g: {from: f, steps: [{prune_weights: {}}]}
+""")
+    assert [note.split(":")[0] for note in told] == ["variant p", "variant g"]
+
+
+def test_the_wise_order_of_all_techniques_has_no_circle():
+    schemas = registry.working("techniques")[0]
+    wanted = {name: {*schema.rather_after, *schema.after} - {name} for name, schema in schemas.items()}
+    order = [*TopologicalSorter(wanted).static_order()]
+    assert order.index("prune_channels") < order.index("finetune") < order.index("quantize_static")

@@ -18,13 +18,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "kind", nargs="?", choices=KINDS, metavar="KIND", help=f"one of {', '.join(KINDS)}; default: all"
     )
-    parser.add_argument("--format", default="plain", help="any tabulate format, csv or json")
+    parser.add_argument(
+        "--format", default="plain", help="any tabulate format, csv or json; with --graph: plain or mermaid"
+    )
+    parser.add_argument(
+        "--graph", action="store_true", help="techniques: which must, may not and had better stand after which, and why"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the tables."""
     from efflab.cli._tables import show
 
+    if args.graph:
+        return _graph(args.kind, args.format)
     rows = [row for kind in ([args.kind] if args.kind else KINDS) for row in _rows(kind)]
     show(rows, args.format, COLUMNS.get(args.kind, ["kind", "name", "from", "about"]))
     return 0
@@ -34,6 +41,25 @@ COLUMNS = {
     "baselines": ["name", "task", "family", "seeds", "quality", "parameters", "from", "about"],
     "studies": ["name", "written", "rows", "from", "about"],
 }
+
+
+def _graph(kind: str | None, style: str) -> int:
+    """Print the order of techniques as text, or as a graph for Mermaid."""
+    from shutil import get_terminal_size
+
+    from efflab import registry
+    from efflab.cli._order import as_mermaid, as_text
+    from efflab.errors import RequestError, nearest
+
+    if kind != "techniques":
+        raise RequestError("--graph shows the order of techniques: efflab ls techniques --graph")
+    if style not in ("plain", "mermaid"):
+        raise RequestError(f"unknown --format {style!r} of a graph; {nearest(style, ['plain', 'mermaid'])}")
+    good, bad = registry.working("techniques")
+    print(
+        "\n".join(as_mermaid(good) if style == "mermaid" else as_text(good, bad, get_terminal_size((100, 24)).columns))
+    )
+    return 0
 
 
 def _rows(kind: str) -> list[dict[str, Any]]:

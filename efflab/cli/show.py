@@ -49,6 +49,10 @@ def run(args: argparse.Namespace) -> int:
         f"{word} {', '.join(names)}" for word, names in order if names
     ]
     print("; ".join(told) + "\n")
+    for other, reason in technique.rather_after.items():
+        print(f"rather after {other}: {reason}")
+    if technique.rather_after:
+        print()
     show(settings, args.format, ["setting", "kind", "default"])
     print("\nmeasured in the studies at hand:" if gains else "\nno study at hand has measured it")
     if gains:

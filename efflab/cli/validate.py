@@ -1,23 +1,38 @@
-"""Validate a backend: ONNX's conformance cases, whole models, behaviour and speed, each case with a verdict.
+"""Validate a backend, or hold a technique to its contract.
 
+efflab validate BACKEND: ONNX's conformance cases, whole models, behaviour and speed, each case with a verdict.
 Verdicts are kept apart: pass, wrong, crash, hang, error, fell back, unsupported, skipped. Every case runs in a process of
 its own kind: a segmentation fault or an endless loop is a verdict, and the run goes on. Exit code 1 if something is wrong,
 crashes, hangs, raises or falls back, or if nothing of a suite came through; with --against only if something got worse or
 slower, or there was nothing to compare. To gate on a backend that has known faults, keep a validation.json as its baseline.
+
+efflab validate technique NAME: every promise of the contract, on small nets of three families, in this process, in seconds.
+Verdicts: pass, broken, refused (a family of nets, in words), unavailable (something is not installed), skipped (another check
+has to pass first). Exit code 1 if a promise is broken.
 """
 
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from typing import Any
 
-HELP = "validate a backend: is it right, where is it wrong, what does it fall back to, how fast is it"
+HELP = "validate a backend (is it right, where is it wrong, how fast is it) or a technique (does it keep its promises)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `efflab validate`."""
-    add = parser.add_argument
-    add("backend", metavar="BACKEND", help="a backend, see `efflab ls backends`")
+    parser.usage = f"{parser.prog} BACKEND [options]\n       {parser.prog} technique NAME [--format FORMAT]"
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="WHAT",
+        help="a backend, see `efflab ls backends`; or the word technique and a technique, see `efflab ls techniques`",
+    )
+    parser.add_argument(
+        "--format", metavar="FORMAT", help="of a technique's table: any tabulate format, csv or json (default: simple)"
+    )
+    add = parser.add_argument_group("options for a backend").add_argument
     add(
         "--set",
         action="append",
@@ -63,7 +78,72 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Validate, write page, JSON and JUnit XML, and say what was found."""
+    """Validate what the words name; return 1 if something is wrong with it."""
+    from efflab.errors import RequestError
+
+    what, *rest = args.words
+    if what == "technique":
+        return _technique(rest, args)
+    if rest:
+        raise RequestError(f"one backend at a time (found {' '.join(args.words)}); for a technique: technique NAME")
+    if args.format is not None:
+        raise RequestError("--format is for techniques; a backend's verdicts are written as a page, JSON and JUnit XML")
+    return _backend(what, args)
+
+
+def _technique(names: list[str], args: argparse.Namespace) -> int:
+    """Print the verdict on each promise of a technique."""
+    import sys
+    import tempfile
+    from collections import Counter
+    from pathlib import Path
+
+    from efflab import registry
+    from efflab.cli._progress import steps
+    from efflab.cli._tables import show
+    from efflab.errors import RequestError
+    from efflab.reporting.table import check_style
+    from efflab.validation.technique import CHECKS, judge, promise
+    from efflab.validation.workplace import Workplace
+
+    style = args.format or "simple"
+    _refuse_backend_options(args)
+    check_style(style)
+    if len(names) != 1:
+        raise RequestError(f"name one technique; known: {', '.join(registry.names('techniques'))}")
+    registry.load("techniques", names[0])
+    plain = style in ("csv", "json") or not sys.stdout.isatty()
+    found = []
+    with tempfile.TemporaryDirectory() as folder, nullcontext() if plain else steps() as report:
+        workplace = Workplace(Path(folder))
+        for number, check in enumerate(CHECKS):
+            if report is not None:
+                report(names[0], number, len(CHECKS), check)
+            found.append(judge(check, names[0], workplace))
+    rows = [{**one._asdict(), "promise": promise(one.check)} for one in found]
+    show(rows, style, ["check", "verdict", "detail"] + (["promise"] if style in ("csv", "json") else []))
+    counts = Counter(one.verdict for one in found)
+    if style not in ("csv", "json"):
+        told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+        print(f"\n{len(found)} promises of {names[0]}: {told}")
+        for one in found:
+            if one.verdict == "broken":
+                print(f"broken: {one.check}: {promise(one.check)}")
+    return int(counts["broken"] > 0)
+
+
+def _refuse_backend_options(args: argparse.Namespace) -> None:
+    from efflab.errors import RequestError
+
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    for name, default in vars(parser.parse_args(["technique"])).items():
+        if name not in ("words", "format") and getattr(args, name) != default:
+            raise RequestError(f"--{name} is for backends; `efflab validate technique NAME` takes --format only")
+
+
+def _backend(backend: str, args: argparse.Namespace) -> int:
+    """Validate a backend, write page, JSON and JUnit XML, and say what was found."""
     import json
     import os
     import sys
@@ -82,13 +162,13 @@ def run(args: argparse.Namespace) -> int:
     from efflab.validation.validate import SUITES, Asked, validate
 
     suites = args.suite or list(SUITES)
-    _check_suites(suites, args)
+    _check_suites(backend, suites, args)
     rules_of([Path(path) for path in args.tolerances])  # read before the work, so that a mistake in them is told first
     before = load_validation(Path(args.against)) if args.against else None
-    folder = Path(args.out) if args.out else Store.open().root / "validation" / args.backend
+    folder = Path(args.out) if args.out else Store.open().root / "validation" / backend
     rules = [str(Path(path).resolve()) for path in args.tolerances]
     asked = Asked(
-        opening=Opening(args.backend, _settings(args.backend, args.set), os.cpu_count() or 1, rules),
+        opening=Opening(backend, _settings(backend, args.set), os.cpu_count() or 1, rules),
         suites=[suite for suite in SUITES if suite in suites],
         quick=args.quick, workers=args.workers or os.cpu_count() or 1, only=args.operator,
         models=[Path(path) for path in args.model], localise=folder / "localised" if args.localise else None,
@@ -112,7 +192,7 @@ def run(args: argparse.Namespace) -> int:
     return int(failed(found, before))
 
 
-def _check_suites(suites: list[str], args: argparse.Namespace) -> None:
+def _check_suites(backend: str, suites: list[str], args: argparse.Namespace) -> None:
     from efflab import registry
     from efflab.errors import RequestError, nearest
     from efflab.validation.validate import SUITES
@@ -120,7 +200,7 @@ def _check_suites(suites: list[str], args: argparse.Namespace) -> None:
     for suite in suites:
         if suite not in SUITES:
             raise RequestError(f"unknown suite {suite!r}; {nearest(suite, SUITES)}")
-    for name in (args.backend, args.reference):
+    for name in (backend, args.reference):
         registry.load("backends", name)
     if args.workers is not None and args.workers < 1:
         raise RequestError(f"--workers must be at least 1, not {args.workers}")

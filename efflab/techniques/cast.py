@@ -20,6 +20,12 @@ class Cast(Technique):
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
     claims: ClassVar[tuple[str, ...]] = ("bit_operations", "artefact_bytes")
+    rather_after: ClassVar[dict[str, str]] = {
+        "prune_channels": "channels are ranked by weights that are not rounded yet",
+        "prune_weights": "weights are ranked by magnitudes that are not rounded yet",
+        "low_rank": "singular vectors are rounded once, not made of rounded weights",
+        "reestimate_norms": "statistics are means over many batches, which 16 bits round",
+    }
     tiny: ClassVar[dict[str, Any]] = {"dtype": "bfloat16"}
 
     dtype: Literal["bfloat16", "float16"] = "bfloat16"

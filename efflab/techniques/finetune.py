@@ -26,6 +26,11 @@ class Finetune(Technique):
     gives: ClassVar[Form] = "module"
     random: ClassVar[bool] = True
     before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
+    rather_after: ClassVar[dict[str, str]] = {
+        "prune_channels": "training wins back what the removed channels cost (Han et al. 2015)",
+        "prune_weights": "training wins back what the zeros cost, and keeps them",
+        "low_rank": "training wins back what the dropped singular values cost (Denton et al. 2014)",
+    }
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
 
     epochs: Annotated[float, Field(gt=0, le=1000)] = 5.0

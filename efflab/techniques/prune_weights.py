@@ -24,6 +24,10 @@ class PruneWeights(Technique):
     gives: ClassVar[Form] = "module"
     claims: ClassVar[tuple[str, ...]] = ("effective_macs", "nonzero_params")
     before: ClassVar[tuple[str, ...]] = ("prune_weights",)
+    rather_after: ClassVar[dict[str, str]] = {
+        "prune_channels": "removing channels afterwards breaks up the fours of 2:4 and changes the share of zeros",
+        "low_rank": "splitting a layer afterwards fills its zeros again",
+    }
     tiny: ClassVar[dict[str, Any]] = {"sparsity": 0.5}
 
     sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of the weights of layers; 2:4 is one half by itself

@@ -24,6 +24,10 @@ class QuantizeDynamic(Technique):
     claims: ClassVar[tuple[str, ...]] = ("bit_operations", "artefact_bytes")
     after: ClassVar[tuple[str, ...]] = ("export_onnx",)
     before: ClassVar[tuple[str, ...]] = ("quantize_static", "quantize_dynamic")
+    rather_after: ClassVar[dict[str, str]] = {
+        "prune_channels": "channels are ranked in float",
+        "finetune": "training needs float weights",
+    }
     tiny: ClassVar[dict[str, Any]] = {}
 
     per_channel: bool = True  # a scale for each output channel of a linear layer's weight (convolutions: one)

@@ -37,6 +37,11 @@ class QuantizeStatic(Technique):
     claims: ClassVar[tuple[str, ...]] = ("bit_operations", "artefact_bytes")
     after: ClassVar[tuple[str, ...]] = ("export_onnx",)
     before: ClassVar[tuple[str, ...]] = ("quantize_static", "quantize_dynamic")
+    rather_after: ClassVar[dict[str, str]] = {
+        "prune_channels": "channels are ranked in float, and ranges are those of the channels that stay",
+        "finetune": "training needs float weights, and moves the ranges",
+        "reestimate_norms": "norms are folded into the weights whose ranges count",
+    }
     tiny: ClassVar[dict[str, Any]] = {"calibration_examples": 64}
 
     calibration_examples: Annotated[int, Field(ge=1, le=100_000)] = 512  # of the training split

@@ -29,6 +29,10 @@ class QuantizeWeights(Technique):
     claims: ClassVar[tuple[str, ...]] = ("artefact_bytes",)
     after: ClassVar[tuple[str, ...]] = ("export_onnx",)
     before: ClassVar[tuple[str, ...]] = ("quantize_static", "quantize_dynamic", "quantize_weights")
+    rather_after: ClassVar[dict[str, str]] = {
+        "prune_channels": "channels are ranked in float",
+        "finetune": "training needs float weights",
+    }
     tiny: ClassVar[dict[str, Any]] = {"bits": 8}
 
     bits: Literal[8, 4] = 8

@@ -23,6 +23,11 @@ class ReestimateNorms(Technique):
 
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
+    rather_after: ClassVar[dict[str, str]] = {
+        "prune_channels": "statistics measured before are those of sums that lost channels since (Li et al. 2020)",
+        "prune_weights": "statistics measured before are those of sums that lost weights since (Li et al. 2020)",
+        "low_rank": "statistics measured before are those of layers that are gone",
+    }
     tiny: ClassVar[dict[str, Any]] = {"examples": 128}
 
     examples: Annotated[int, Field(ge=8, le=1_000_000)] = 2048  # of the training split, as they are

@@ -1,1 +1,1 @@
-"""Validates a backend: is it right, where is it wrong, what does it fall back to, how fast is it, what got worse."""
+"""Validates a backend (is it right, where is it wrong, what does it fall back to, how fast is it) or a technique."""

@@ -11,6 +11,7 @@ import numpy as np
 from efflab import registry
 from efflab.artefact import Artefact, save_module, write_structure
 from efflab.errors import RequestError
+from efflab.stages import store_result
 from efflab.task import Task
 from efflab.technique import Context, Form
 
@@ -110,12 +111,7 @@ def _apply(start: Path, steps: Sequence[dict[str, Any]], target: Path, task: Tas
         context = Context(task, 0, made, baseline=_none, card=_none)
         torch.manual_seed(SEED)
         result = technique.apply(artefact.module() if artefact.form == "module" else artefact.onnx, context)
-        if technique.gives == "onnx":
-            write_structure(made, "onnx")
-        else:
-            edits = [*artefact.structure["edits"]]
-            edits += [{"technique": name, "structure": result.structure}] if result.structure is not None else []
-            save_module(result.model.eval(), artefact.structure["builder"], edits, made)
+        store_result(name, technique, result, artefact, made)
         folder = made
     return folder
 

@@ -31,7 +31,16 @@ def test_the_recipe_of_the_readme_loads():
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["ls"], ["plan", "recipes/digits.yaml"], ["doctor"], ["schema", "recipe"]]
+    "words",
+    [
+        ["--help"],
+        ["ls"],
+        ["ls", "techniques", "--graph"],
+        ["plan", "recipes/digits.yaml"],
+        ["validate", "--help"],
+        ["doctor"],
+        ["schema", "recipe"],
+    ],
 )
 def test_light_verbs_never_import_torch(words):
     program = (
@@ -67,6 +76,9 @@ def test_schemas_are_json_and_name_every_technique():
         (["train", "tini"], "did you mean 'tiny'?"),
         (["train", "tiny"], "no `training` section"),
         (["ls", "--format", "gitub"], "did you mean 'github'?"),
+        (["ls", "--graph"], "efflab ls techniques --graph"),
+        (["ls", "backends", "--graph"], "efflab ls techniques --graph"),
+        (["ls", "techniques", "--graph", "--format", "mermaidd"], "did you mean 'mermaid'?"),
         (["plan", "empty.yaml"], "empty.yaml:1: the file is empty"),
     ],
 )
@@ -104,6 +116,37 @@ def test_ls_tells_what_is_known_of_baselines_and_studies(in_folder, capsys):
     assert rows["whole"]["rows"] > 100
     assert rows["whole"]["written"].startswith("20")
     assert "cannot be read" in rows["half"]["about"]
+
+
+def test_the_graph_tells_what_must_may_not_and_had_better_come_after_what(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["ls", "techniques", "--graph"]) == 0
+    told = capsys.readouterr().out
+    assert max(map(len, told.splitlines())) <= 80
+    stages = re.findall(r"^\S.*", told, re.MULTILINE)
+    assert stages == ["module -> module", "module -> onnx", "onnx -> onnx"]
+    ((cards, graphs),) = re.findall(r"\n  finetune\n(.*?)\n\n.*\n  quantize_static\n(.*?)\n\n", told, re.DOTALL)
+    assert "    not after       cast\n    rather after    prune_channels: training wins back" in cards
+    assert "    must come after export_onnx\n    not after       quantize_static, quantize_dynamic\n" in graphs
+
+
+def test_the_graph_for_mermaid_has_each_technique_once_and_an_arrow_for_each_rule(capsys):
+    assert main(["ls", "techniques", "--graph", "--format", "mermaid"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "flowchart LR"
+    assert lines.count('    t_finetune["finetune"]') == 1
+    assert "  t_export_onnx ==> t_quantize_static" in lines
+    assert "  t_cast --x t_finetune" in lines
+    assert any(re.fullmatch(r'  t_prune_channels -\. "training wins .*" \.-> t_finetune', line) for line in lines)
+
+
+def test_plan_says_that_an_order_is_unwise_and_goes_on(in_folder, capsys):
+    make_card(in_folder)
+    make_recipe(in_folder, "p: [{finetune: {epochs: 1.0}}, {prune_channels: {}}]")
+    assert main(["plan", "r.yaml"]) == 0
+    assert "note: variant p: finetune had better stand after prune_channels: " in capsys.readouterr().err
+    assert main(["show", "technique", "finetune"]) == 0
+    assert "rather after prune_channels: training wins back" in capsys.readouterr().out
 
 
 def test_show_gives_a_techniques_card_with_what_it_gained(monkeypatch, in_folder, capsys):
