@@ -53,8 +53,10 @@ def open_module(artefact: Artefact, dtype: str, threads: int) -> tuple[torch.nn.
     """
     import torch
 
+    from efflab.edges import own_dtype
+
     torch.set_num_threads(threads)
     module = artefact.module().requires_grad_(False)
-    own = next((t.dtype for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()), torch.float32)
+    own = own_dtype(module)
     wanted: torch.dtype = getattr(torch, dtype) if own == torch.float32 else own
     return (module.to(wanted) if wanted != own else module), wanted

@@ -31,6 +31,7 @@ class Task(Settings, ABC):
 
     version: ClassVar[int] = 1  # raise it when the meaning of the numbers changes
     metric: ClassVar[str] = "accuracy"
+    prepared: ClassVar[str] = ""  # how raw data became inputs, for users of a model who must do the same to theirs
     tiny: ClassVar[dict[str, Any]] = {}  # settings under which tests run in seconds
 
     @abstractmethod

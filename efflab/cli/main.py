@@ -16,6 +16,7 @@ ORDER = [
     "run",
     "compare",
     "report",
+    "export",
     "validate",
     "new",
     "frontier",

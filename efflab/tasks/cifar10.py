@@ -42,6 +42,7 @@ class Cifar10(Classification):
     """
 
     version: ClassVar[int] = 1
+    prepared: ClassVar[str] = f"Pixels / 255, then minus {MEAN} and over {DEVIATION} for red, green and blue."
     tiny: ClassVar[dict[str, Any]] = {}
 
     def digest(self) -> str:

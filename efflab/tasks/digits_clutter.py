@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SIZE = 24  # side of the canvas, pixels
 SIDE = 8  # side of a source image, pixels
+MEAN, DEVIATION = 0.102, 0.261  # of the training split, rounded
 SOURCES = {
     "train": (0, 1080),
     "validation": (1080, 1260),
@@ -35,6 +36,7 @@ class DigitsClutter(Classification):
     """
 
     version: ClassVar[int] = 1
+    prepared: ClassVar[str] = f"The canvas (0 paper, 1 ink, with noise), then minus {MEAN} and over {DEVIATION}."
     tiny: ClassVar[dict[str, Any]] = {"train": 512, "validation": 128, "test": 256}
 
     train: Annotated[int, Field(ge=16, le=1_000_000)] = 20_000
@@ -93,7 +95,7 @@ def _compose(images: np.ndarray, labels: np.ndarray, count: int, generator: np.r
         clutter = _warp(_fragment(other, generator), generator, scale=(0.9, 1.9), degrees=180.0, reach=10.0)
         canvas = np.maximum(canvas, clutter * generator.uniform(0.4, 0.9, (count, 1, 1)).astype(np.float32))
     canvas += 0.15 * generator.standard_normal(canvas.shape, dtype=np.float32)
-    normalised = (canvas - 0.102) / 0.261  # mean and deviation of the training split, rounded
+    normalised = (canvas - MEAN) / DEVIATION
     return Split((normalised[:, None].astype(np.float32),), labels[chosen])
 
 

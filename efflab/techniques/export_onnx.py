@@ -47,6 +47,7 @@ def export_onnx(module: torch.nn.Module, path: Path, example: Tensor | tuple[Ten
     """
     import torch
 
+    from efflab.edges import Float32Edges
     from efflab.quiet import quiet
 
     inputs = example if isinstance(example, tuple) else (example,)
@@ -56,7 +57,7 @@ def export_onnx(module: torch.nn.Module, path: Path, example: Tensor | tuple[Ten
             "ONNX runtimes take no bfloat16 graphs; export float32 and let the backend compute in bfloat16"
         )
     module.eval()
-    wrapped = module if dtype == torch.float32 else _float32_edges(module, dtype)
+    wrapped = module if dtype == torch.float32 else Float32Edges(module, dtype)
     batch = torch.export.Dim("batch")
     shapes: tuple[Any, ...] = tuple({0: batch} for _ in inputs)
     try:
@@ -78,21 +79,6 @@ def export_onnx(module: torch.nn.Module, path: Path, example: Tensor | tuple[Ten
     with quiet():
         program.save(str(path))
     _check_parity(wrapped, path, inputs, 1e-3 if dtype == torch.float32 else 5e-2)
-
-
-def _float32_edges(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
-    import torch
-
-    class Float32Edges(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = module
-
-        def forward(self, *inputs: Tensor) -> Any:
-            outputs = self.inner(*(x.to(dtype) if x.is_floating_point() else x for x in inputs))
-            return torch.utils._pytree.tree_map_only(torch.Tensor, lambda y: y.float(), outputs)
-
-    return Float32Edges()
 
 
 def _check_parity(module: torch.nn.Module, path: Path, example: tuple[Tensor, ...], tolerance: float) -> None:
