@@ -23,6 +23,7 @@ SOURCES = {
     "validation": (1080, 1260),
     "test": (1260, 1797),
 }  # ranges of a fixed shuffle of the images
+MEAN, DEVIATION = 0.102, 0.261  # of the training split, rounded
 STREAMS = {"train": 1, "validation": 2, "test": 3}
 
 
@@ -36,6 +37,10 @@ class DigitsClutter(Classification):
 
     version: ClassVar[int] = 1
     tiny: ClassVar[dict[str, Any]] = {"train": 512, "validation": 128, "test": 256}
+    classes: ClassVar[int | None] = 10
+    image: ClassVar[tuple[int, int, int] | None] = (1, SIZE, SIZE)
+    mean: ClassVar[tuple[float, ...] | None] = (MEAN,)
+    deviation: ClassVar[tuple[float, ...] | None] = (DEVIATION,)
 
     train: Annotated[int, Field(ge=16, le=1_000_000)] = 20_000
     validation: Annotated[int, Field(ge=16, le=1_000_000)] = 2_000
@@ -93,7 +98,7 @@ def _compose(images: np.ndarray, labels: np.ndarray, count: int, generator: np.r
         clutter = _warp(_fragment(other, generator), generator, scale=(0.9, 1.9), degrees=180.0, reach=10.0)
         canvas = np.maximum(canvas, clutter * generator.uniform(0.4, 0.9, (count, 1, 1)).astype(np.float32))
     canvas += 0.15 * generator.standard_normal(canvas.shape, dtype=np.float32)
-    normalised = (canvas - 0.102) / 0.261  # mean and deviation of the training split, rounded
+    normalised = (canvas - MEAN) / DEVIATION
     return Split((normalised[:, None].astype(np.float32),), labels[chosen])
 
 
