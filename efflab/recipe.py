@@ -13,7 +13,7 @@ from efflab import registry
 from efflab.backend import Backend
 from efflab.baseline import Baseline, family_members, find_card, load_baseline, make
 from efflab.card import MOST_SEED
-from efflab.card_files import file_problems, seed_notes
+from efflab.card_files import checkpoint_notes, file_problems, seed_notes
 from efflab.config import Document, Key, Name, Settings, check, collect, parse_yaml, read_yaml
 from efflab.errors import Problem, RequestError, nearest
 from efflab.variants import Variant, VariantEntry, controls, expand, order_problems
@@ -149,7 +149,7 @@ def recipe_of(document: Document, text: str) -> Recipe:
         variants += controls(variants)
     if problems:
         raise RequestError(list(dict.fromkeys(problems)))
-    notes = seed_notes(owners, spec.measure.seeds)
+    notes = seed_notes(owners, spec.measure.seeds) + checkpoint_notes(owners)
     return Recipe(
         spec, text, document.path, tuple(baselines), tuple(family), tuple(variants), tuple(backends), tuple(notes)
     )
@@ -203,7 +203,11 @@ def _teachers(variants: list[Variant], document: Document, problems: list[Proble
             if name != "baseline" and name not in found:
                 key: Key = ("variants", variant.name.split("[")[0])
                 load = partial(_card, name, document.path)
-                found[name] = collect(problems, document, load, key)
+                teacher: Baseline | None = collect(problems, document, load, key)
+                if teacher is not None and teacher.form == "onnx":
+                    what = f"the teacher {name!r} is an ONNX file, but a torch model is wanted; name another card"
+                    problems.append(Problem(document.where(key), what))
+                found[name] = teacher
     return [baseline for baseline in found.values() if baseline is not None]
 
 

@@ -18,13 +18,14 @@ from efflab.errors import RequestError, nearest
 from efflab.wording import one_line
 
 KINDS = {"techniques": "technique", "backends": "backend", "tasks": "task", "models": "model"}
+RESERVED = {"models": {"hf": "in a card, `model: {hf: ...}` is a model of Hugging Face"}}
 FORMS = ("module", "onnx")
 STATES: dict[str, tuple[str, ...]] = {"techniques": ("takes", "gives"), "backends": ("takes",)}  # each one of FORMS
 
 
 @dataclass(frozen=True)
 class Clash:
-    """Two plug-ins of one name: neither can be used, all others can."""
+    """Two plug-ins of one name, or a name that is taken: neither can be used, all others can."""
 
     reason: str
 
@@ -50,7 +51,9 @@ def sources(kind: str) -> dict[str, Source]:
 
 
 def _claim(found: dict[str, Source], kind: str, name: str, source: Source) -> None:
-    if name in found:
+    if name in RESERVED.get(kind, {}):
+        source = Clash(f"no plug-in may be named {name!r} ({_where(source)}): {RESERVED[kind][name]}; rename it")
+    elif name in found:
         source = Clash(f"two {kind} are named {name!r}: {_where(found[name])} and {_where(source)}; rename one")
     found[name] = source
 
