@@ -26,6 +26,7 @@ from efflab.hugging_face_export import export_checkpoint
 from efflab.hugging_face_fit import conversion, misfits
 from efflab.recipe import load_recipe
 from efflab.schema import card_schema
+from efflab.stages import run_baseline
 from efflab.task import Task
 from efflab.tasks.cifar10 import Cifar10
 from efflab.tasks.digits_clutter import DigitsClutter
@@ -178,6 +179,13 @@ def test_the_identity_is_that_of_the_files(vit, in_folder):
     assert load_baseline(write_card(in_folder, "model: {hf: {id: ./other}}")).content(0) == first
     change(in_folder / "baselines" / "other" / CONFIG, layer_norm_eps=1e-6)
     assert load_baseline(vit).content(0) != first
+
+
+def test_files_that_changed_after_the_plan_are_not_used(vit, in_folder):
+    spec = {"card": str(vit), "seed": 0, "content": load_baseline(vit).content(0)}
+    change(in_folder / "baselines" / "net" / CONFIG, layer_norm_eps=1e-6)
+    with pytest.raises(RequestError, match="the model of mine has changed since the plan was made; plan again"):
+        run_baseline(spec, [], in_folder, lambda *_: None)
 
 
 def test_a_module_technique_is_refused_by_the_plan(vit, in_folder):
