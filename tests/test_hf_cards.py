@@ -3,79 +3,36 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
-import pytest
-
-os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
-pytest.importorskip("transformers")
-pytest.importorskip("optimum.exporters.onnx")
-
 import onnx
 import onnxruntime
+import pytest
 import torch
+from checkpoints import NAMES, change, checkpoint
 from worlds import TINY_TASK, efflab
 
 import efflab as lab
 from efflab import hugging_face, registry
 from efflab.baseline import load_baseline
-from efflab.config import parse_yaml
 from efflab.errors import RequestError, Unavailable
-from efflab.hugging_face import CONFIG, PREPROCESSOR, WEIGHTS, HuggingFace, open_checkpoint
+from efflab.hugging_face import CONFIG, WEIGHTS
 from efflab.hugging_face_export import export_checkpoint
-from efflab.hugging_face_fit import conversion, misfits
+from efflab.hugging_face_fit import misfits
 from efflab.recipe import load_recipe
 from efflab.schema import card_schema
 from efflab.stages import run_baseline
 from efflab.task import Task
-from efflab.tasks.cifar10 import Cifar10
 from efflab.tasks.digits_clutter import DigitsClutter
 
+pytest.importorskip("transformers")
+pytest.importorskip("optimum.exporters.onnx")
+
 BUDGET = "min_runs: 11, min_seconds: 0.001, max_seconds: 0.002, rounds: 5, threads: 1, controls: false"
-NAMES = ("vit", "resnet", "mobilenet")
 QUANTIZED = "{s: [{quantize_static: {calibration_examples: 32}}], d: [{quantize_dynamic: {}}]}"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-def configuration(name, **changed):
-    from transformers import MobileNetV2Config, ResNetConfig, ViTConfig
-
-    common = {"num_channels": 1, "num_labels": 10}
-    kinds = {
-        "vit": (
-            ViTConfig,
-            {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-            | {"image_size": 24, "patch_size": 4},
-        ),
-        "resnet": (
-            ResNetConfig,
-            {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"},
-        ),
-        "mobilenet": (MobileNetV2Config, {"depth_multiplier": 0.1, "image_size": 24, "finegrained_output": False}),
-    }
-    kind, settings = kinds[name]
-    return kind(**{**common, **settings, **changed})
-
-
-def save(folder, name, **changed):
-    """Write a checkpoint of seeded weights, large enough that logits of different images differ."""
-    from transformers import AutoModelForImageClassification
-
-    torch.manual_seed(0)
-    module = AutoModelForImageClassification.from_config(configuration(name, **changed)).eval()
-    with torch.no_grad():
-        for one in module.parameters():
-            if one.ndim > 1:
-                one.normal_(std=1.4 / one[0].numel() ** 0.5)
-    module.save_pretrained(folder)
-    return module
-
-
-@pytest.fixture(scope="session")
-def saved(tmp_path_factory):
-    """A folder with a checkpoint of each kind, and the modules that were saved."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    return folder, {name: save(folder / name, name) for name in NAMES}
 
 
 @pytest.fixture(scope="session")
@@ -113,19 +70,10 @@ def write_recipe(folder, variants="{d: [{quantize_dynamic: {}}]}", baseline="min
     return path
 
 
-def checkpoint(folder):
-    document = parse_yaml("model: {hf: x}", folder / "card.yaml")
-    return open_checkpoint(HuggingFace(id=str(folder)), document)
-
-
 def said(folder):
     with pytest.raises(RequestError) as caught:
         load_recipe(write_recipe(folder))
     return [str(problem) for problem in caught.value.problems]
-
-
-def change(path, **changed):
-    path.write_text(json.dumps({**(json.loads(path.read_text()) if path.is_file() else {}), **changed}))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -163,9 +111,6 @@ def test_it_is_listed_with_its_parameters(study):
 
 
 def test_planning_imports_neither_torch_nor_transformers(vit, in_folder, monkeypatch):
-    import subprocess
-    import sys
-
     write_recipe(in_folder)
     program = "import sys; from efflab.cli.main import main; assert main(['plan', 'r.yaml']) == 0; "
     program += "assert not {'torch', 'transformers', 'huggingface_hub'} & sys.modules.keys()"
@@ -236,46 +181,6 @@ def test_a_task_without_images_takes_none(saved):
     assert "no classification of images" in what
 
 
-def test_what_only_the_model_knows_is_found_by_its_stage(saved, tmp_path):
-    folder = tmp_path / "net"
-    save(folder, "vit", image_size=32, num_labels=3)
-    task = DigitsClutter(train=16, validation=16, test=16)
-    with pytest.raises(RequestError, match="does not take what the task gives .1x24x24.: ValueError: Input image size"):
-        export_checkpoint(checkpoint(folder), task, tmp_path / "model.onnx")
-    save(folder, "resnet", num_labels=3)
-    with pytest.raises(RequestError, match="gives 3 logits for an image, the task has 10 classes"):
-        export_checkpoint(checkpoint(folder), task, tmp_path / "model.onnx")
-
-
-def test_weights_without_the_head_are_refused_not_made_up(saved, tmp_path):
-    from safetensors.torch import load_file, save_file
-
-    shutil.copytree(saved[0] / "vit", tmp_path / "net")
-    path = tmp_path / "net" / WEIGHTS
-    save_file({key: one for key, one in load_file(path).items() if "classifier" not in key}, path, {"format": "pt"})
-    with pytest.raises(RequestError, match="lack classifier.bias, classifier.weight, which would be random numbers"):
-        export_checkpoint(checkpoint(tmp_path / "net"), DigitsClutter(train=16), tmp_path / "model.onnx")
-
-
-def test_code_that_comes_with_a_model_is_not_run(saved, tmp_path):
-    shutil.copytree(saved[0] / "vit", tmp_path / "net")
-    names = {"AutoConfig": "evil.Config", "AutoModelForImageClassification": "evil.Model"}
-    change(tmp_path / "net" / CONFIG, model_type="strange", auto_map=names)
-    (tmp_path / "net" / "evil.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')")
-    with pytest.raises(RequestError, match="transformers cannot load .*trust_remote_code"):
-        export_checkpoint(checkpoint(tmp_path / "net"), DigitsClutter(train=16), tmp_path / "model.onnx")
-    assert not (tmp_path / "mark").exists()
-
-
-def test_sixteen_bits_become_float32(saved, tmp_path):
-    half = save(tmp_path / "net", "vit").half()
-    half.save_pretrained(tmp_path / "net")
-    export_checkpoint(checkpoint(tmp_path / "net"), DigitsClutter(train=16), tmp_path / "model.onnx")
-    kinds = {one.data_type for one in onnx.load(tmp_path / "model.onnx").graph.initializer}
-    assert onnx.TensorProto.FLOAT in kinds
-    assert onnx.TensorProto.FLOAT16 not in kinds
-
-
 def damage(net, how):
     weights = net / WEIGHTS
     if how == "cut":
@@ -315,12 +220,6 @@ def test_damaged_files_are_found_by_the_plan(vit, in_folder, how, what):
     damage(net, how)
     (found,) = said(in_folder)
     assert found.startswith(f"baselines/mine.yaml:3: model.hf: {what.format(net=net)}")
-
-
-def test_shards_are_read(saved, in_folder):
-    saved[1]["vit"].save_pretrained(in_folder / "net", max_shard_size="40KB")
-    assert len(checkpoint(in_folder / "net").weights) > 1
-    export_checkpoint(checkpoint(in_folder / "net"), DigitsClutter(train=16), in_folder / "model.onnx")
 
 
 @pytest.mark.parametrize(
@@ -385,40 +284,6 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(vit, in_folde
     assert found == f"baselines/mine.yaml:3: model.hf: {line}"
     with pytest.raises(Unavailable, match="need transformers: pip install"):
         export_checkpoint(checkpoint(saved[0] / "vit"), DigitsClutter(train=16), in_folder / "model.onnx")
-
-
-def test_pixels_are_converted_to_what_the_model_was_trained_on(saved, tmp_path):
-    task = DigitsClutter(train=16, validation=16, test=16)
-    shutil.copytree(saved[0] / "vit", tmp_path / "net")
-    change(tmp_path / "net" / PREPROCESSOR, image_mean=[0.5] * 3, image_std=[0.25] * 3, rescale_factor=1 / 255)
-    export_checkpoint(checkpoint(tmp_path / "net"), task, tmp_path / "model.onnx")
-    images = task.split("validation").inputs[0]
-    pixels = images * task.deviation[0] + task.mean[0]
-    with torch.no_grad():
-        wanted = saved[1]["vit"](torch.from_numpy((pixels - 0.5) / 0.25)).logits.numpy()
-    (logits,) = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(None, {"pixel_values": images})
-    np.testing.assert_allclose(logits, wanted, atol=1e-3 * np.abs(wanted).max())
-
-
-@pytest.mark.parametrize(
-    ("told", "scale"),
-    [
-        ({"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}, 1),
-        ({"image_mean": [0.485, 0.456, 0.406], "image_std": [0.5] * 3}, 0.229 / 0.5),
-        ({"do_normalize": False}, 0.229),
-        ({"do_normalize": False, "do_rescale": False}, 0.229 * 255),
-        ({"image_mean": [0, 0, 0], "image_std": [1, 1, 1], "rescale_factor": 2 / 255}, 0.229 * 2),
-        ({"image_mean": [0.1, 0.2], "image_std": [1, 1]}, None),
-        ({"image_mean": "IMAGENET", "image_std": [0, 0, 0]}, None),
-        ({}, None),
-    ],
-)
-def test_how_pixels_were_normalised_is_read_or_said_to_be_unclear(saved, tmp_path, told, scale):
-    shutil.copytree(saved[0] / "vit", tmp_path / "net")
-    change(tmp_path / "net" / PREPROCESSOR, **told)
-    change_ = conversion(checkpoint(tmp_path / "net"), Cifar10())
-    assert (change_ and change_.scale[0]) == (scale if scale is None else pytest.approx(scale))
-    assert scale != 1 or change_.nothing()
 
 
 def test_no_plug_in_may_take_the_name(in_folder, monkeypatch):
