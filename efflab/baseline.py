@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from efflab import registry
 from efflab.card import SOURCES, Card, Weights
-from efflab.config import Document, check, read_yaml
+from efflab.config import Document, check, collect, read_yaml
 from efflab.errors import Problem, RequestError, nearest
+from efflab.hugging_face import HF, KEY, Checkpoint, HuggingFace, open_checkpoint
 from efflab.task import Task
 from efflab.technique import Form
 from efflab.weights import check_safetensors, download, file_digest, load_weights
@@ -37,8 +38,8 @@ class Baseline:
 
     @property
     def form(self) -> Form:
-        """Whether the baseline is a torch module or an ONNX file."""
-        return "onnx" if self.card.onnx else "module"
+        """Whether the baseline is a torch module or an ONNX file, which models of Hugging Face become."""
+        return "onnx" if self.card.onnx or self.card.hugging_face else "module"
 
     def beside(self, name: str) -> Path:
         """Return a file that the card names, relative to the card."""
@@ -46,7 +47,7 @@ class Baseline:
 
     def seeds(self) -> list[int]:
         """Return the seeds for which there are weights; a model file given whole counts as seed 0."""
-        if self.card.onnx or self.card.torch_export:
+        if self.form == "onnx" or self.card.torch_export:
             return [0]
         return [weights.seed for weights in self.card.weights]
 
@@ -69,6 +70,8 @@ class Baseline:
                 file = value if isinstance(value, str) else value.file
                 content[key] = file_digest(self.existing(file, (key,)))
         content["model"] = card.model or (card.python.model_dump() if card.python else None)
+        if card.hugging_face:  # the files are the identity, wherever they lie
+            content["model"] = {HF: self.checkpoint().content()}
         weights = self.weights(seed)
         content["weights"] = weights.sha256 if weights else None
         return content
@@ -91,12 +94,19 @@ class Baseline:
         """Return the ONNX file of a card that names one."""
         return self.existing(str(self.card.onnx), ("onnx",))
 
+    def checkpoint(self) -> Checkpoint:
+        """Return the checkpoint of a card that names a model of Hugging Face, its files checked."""
+        assert self.card.hugging_face is not None
+        return open_checkpoint(self.card.hugging_face, self.document)
+
     def fresh(self) -> torch.nn.Module:
         """Build the torch module with fresh weights; raise RequestError, placed in the card, if that fails."""
         from efflab.artefact import build
 
-        builder = self.builder()
         place = self.document.where(tuple(key for key in SOURCES if getattr(self.card, key) is not None))
+        if self.form == "onnx":
+            raise RequestError(Problem(place, "gives an ONNX graph, but a torch model is wanted"))
+        builder = self.builder()
         try:
             return build(builder)
         except RequestError as error:
@@ -205,16 +215,24 @@ def load_baseline(path: Path) -> Baseline:
         task = make(registry.load("tasks", next(iter(card.task))), document, ("task", next(iter(card.task))))
     except RequestError as error:
         problems += [one if one.where else Problem(document.where(("task",)), one.what) for one in error.problems]
-    if card.model is not None and next(iter(card.model)) not in registry.names("models"):
-        name = next(iter(card.model))
-        problems.append(
-            Problem(
-                document.where(("model", name)), f"unknown model {name!r}; {nearest(name, registry.names('models'))}"
-            )
-        )
+    problems += _model_problems(card, document)
     if problems or task is None:
         raise RequestError(problems)
     return Baseline(card, document, task)
+
+
+def _model_problems(card: Card, document: Document) -> list[Problem]:
+    """Return what is wrong with the name under `model`, or with the settings of a model of Hugging Face."""
+    if card.model is None:
+        return []
+    ((name, settings),) = card.model.items()
+    found: list[Problem] = []
+    if name == HF:
+        collect(found, document, lambda: check(HuggingFace, document, KEY, settings or {}))
+    elif name not in registry.names("models"):
+        known = sorted({HF, *registry.names("models")})
+        found.append(Problem(document.where(("model", name)), f"unknown model {name!r}; {nearest(name, known)}"))
+    return found
 
 
 def make(schema: type[Any], document: Document, key: tuple[str | int, ...]) -> Any:

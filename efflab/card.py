@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from efflab.config import Name, Settings
+from efflab.hugging_face import HF, HuggingFace
 from efflab.schedule import TrainingSettings
 from efflab.wording import SHA256
 
@@ -77,10 +78,26 @@ class Card(Settings):
             raise ValueError("name exactly one, with its settings")
         return value
 
+    @field_validator("model", mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get(HF), str):
+            return {**value, HF: {"id": value[HF]}}
+        return value
+
+    @property
+    def hugging_face(self) -> HuggingFace | None:
+        """What the card says of a model of Hugging Face, if it names one."""
+        return HuggingFace.model_validate(self.model[HF] or {}) if self.model and HF in self.model else None
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if len([key for key in SOURCES if getattr(self, key) is not None]) != 1:
             raise ValueError(f"give exactly one of {', '.join(SOURCES)}")
+        if self.model and HF in self.model and (self.training or self.weights):
+            raise ValueError(
+                "a model of Hugging Face comes trained, with its weights; take `training` and `weights` away"
+            )
         seeds = [weights.seed for weights in self.weights]
         if len(set(seeds)) != len(seeds):
             raise ValueError("two sets of weights have the same seed")

@@ -9,6 +9,8 @@ from typing import Any
 
 from efflab.baseline import Baseline
 from efflab.errors import Problem, RequestError
+from efflab.hugging_face import KEY, lacking
+from efflab.hugging_face_fit import misfits, notes
 
 
 def file_problems(baselines: Iterable[Baseline], seeds: Iterable[int]) -> list[Problem]:
@@ -18,16 +20,24 @@ def file_problems(baselines: Iterable[Baseline], seeds: Iterable[int]) -> list[P
 
 def seed_notes(baselines: Iterable[Baseline], seeds: Iterable[int]) -> list[str]:
     """Return a sentence for each card that lacks weights of some of the recipe's seeds and uses others instead."""
-    notes = []
+    found = []
     for baseline in baselines:
         known = [weights.seed for weights in baseline.card.weights]
         lacking = [seed for seed in seeds if seed not in known]
         if known and lacking:
-            notes.append(
+            found.append(
                 f"card {baseline.name} has weights for {_seeds(known)}; "
                 f"for {_seeds(lacking)} those of seed {baseline.seed_for(lacking[0])} are used"
             )
-    return notes
+    return found
+
+
+def checkpoint_notes(baselines: Iterable[Baseline]) -> list[str]:
+    """Return a sentence for each thing that the user should know of how models of Hugging Face are used."""
+    named = [baseline for baseline in baselines if baseline.card.hugging_face]
+    return [
+        f"card {baseline.name}: {note}" for baseline in named for note in notes(baseline.checkpoint(), baseline.task)
+    ]
 
 
 def _seeds(seeds: list[int]) -> str:
@@ -36,7 +46,9 @@ def _seeds(seeds: list[int]) -> str:
 
 def _problems(baseline: Baseline, seeds: tuple[int, ...]) -> list[Problem]:
     card, checks = baseline.card, list[Callable[[], Any]]()
-    if card.onnx:
+    if card.hugging_face:
+        checks = [partial(_checkpoint, baseline), partial(_packages, baseline)]
+    elif card.onnx:
         checks = [baseline.onnx_file]
     elif card.torch_export:
         checks = [partial(_exported, baseline)]
@@ -55,6 +67,18 @@ def _problems(baseline: Baseline, seeds: tuple[int, ...]) -> list[Problem]:
         except RequestError as error:
             found += error.problems
     return found
+
+
+def _checkpoint(baseline: Baseline) -> None:
+    place = baseline.document.where(KEY)
+    wrong = misfits(baseline.checkpoint(), baseline.task)
+    if wrong:
+        raise RequestError([Problem(place, what) for what in wrong])
+
+
+def _packages(baseline: Baseline) -> None:
+    if lacking():
+        raise RequestError(Problem(baseline.document.where(KEY), lacking()))
 
 
 def _exported(baseline: Baseline) -> None:

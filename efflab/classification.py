@@ -14,6 +14,11 @@ class Classification(Task):
     """A task whose outputs are one logit a class, shape (examples, classes), and whose targets are class numbers."""
 
     metric: ClassVar[str] = "accuracy"
+    # what models that come from elsewhere are checked against, where the task says it
+    classes: ClassVar[int | None] = None
+    image: ClassVar[tuple[int, int, int] | None] = None  # channels, height, width of each example
+    mean: ClassVar[tuple[float, ...] | None] = None  # subtracted from pixels of 0 to 1, for each channel
+    deviation: ClassVar[tuple[float, ...] | None] = None  # divided by then
 
     def scores(self, outputs: Any, targets: np.ndarray) -> np.ndarray:
         """Return 1 where the highest logit is the target's, else 0."""

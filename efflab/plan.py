@@ -153,7 +153,8 @@ class _Planner:
         task = self.task_of(baseline)
         extra = {"card": str(baseline.document.path.resolve())}
         told = {"content": baseline.content(weights_seed), "seed": weights_seed, "form": baseline.form, "task": task}
-        made = [self.add("baseline", f"{baseline.name} s{weights_seed}", (), told, extra, 2.0)]
+        seconds = 15.0 if baseline.card.hugging_face else 2.0
+        made = [self.add("baseline", f"{baseline.name} s{weights_seed}", (), told, extra, seconds)]
         for index, (name, technique) in enumerate(variant.steps):
             step = {
                 "technique": name,

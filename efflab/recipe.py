@@ -13,7 +13,7 @@ from efflab import registry
 from efflab.backend import Backend
 from efflab.baseline import Baseline, family_members, find_card, load_baseline, make
 from efflab.card import MOST_SEED
-from efflab.card_files import file_problems, seed_notes
+from efflab.card_files import checkpoint_notes, file_problems, seed_notes
 from efflab.config import Document, Key, Name, Settings, check, collect, parse_yaml, read_yaml
 from efflab.errors import Problem, RequestError, nearest
 from efflab.variants import Variant, VariantEntry, controls, expand, order_notes, order_problems
@@ -149,7 +149,7 @@ def recipe_of(document: Document, text: str) -> Recipe:
         variants += controls(variants)
     if problems:
         raise RequestError(list(dict.fromkeys(problems)))
-    notes = [*seed_notes(owners, spec.measure.seeds), *order_notes(variants)]
+    notes = [*seed_notes(owners, spec.measure.seeds), *order_notes(variants), *checkpoint_notes(owners)]
     return Recipe(
         spec, text, document.path, tuple(baselines), tuple(family), tuple(variants), tuple(backends), tuple(notes)
     )
@@ -202,8 +202,16 @@ def _teachers(variants: list[Variant], document: Document, problems: list[Proble
             for name in technique.cards():
                 key: Key = ("variants", variant.name.split("[")[0])
                 if name not in found:
-                    found[name] = collect(problems, document, partial(_card, name, document.path), key)
+                    found[name] = collect(problems, document, partial(_teacher, name, document, key), key)
     return [baseline for baseline in found.values() if baseline is not None]
+
+
+def _teacher(name: str, document: Document, key: Key) -> Baseline:
+    teacher = _card(name, document.path)
+    if teacher.form == "onnx":
+        what = f"the teacher {name!r} is an ONNX file, but a torch model is wanted; name another card"
+        raise RequestError(Problem(document.where(key), what))
+    return teacher
 
 
 def _card(name: str, near: Path) -> Baseline:

@@ -19,13 +19,16 @@ from efflab.wording import one_line
 
 KINDS = {"techniques": "technique", "backends": "backend", "tasks": "task", "models": "model"}
 FORMS = ("module", "onnx")
-RESERVED = {("backends", "technique"): "`efflab validate technique NAME` checks techniques"}
+RESERVED = {
+    ("backends", "technique"): "`efflab validate technique NAME` checks techniques",
+    ("models", "hf"): "in a card, `model: {hf: ...}` is a model of Hugging Face",
+}
 STATES: dict[str, tuple[str, ...]] = {"techniques": ("takes", "gives"), "backends": ("takes",)}  # each one of FORMS
 
 
 @dataclass(frozen=True)
 class Clash:
-    """Two plug-ins of one name: neither can be used, all others can."""
+    """Two plug-ins of one name, or a name that is taken: neither can be used, all others can."""
 
     reason: str
 
@@ -51,7 +54,9 @@ def sources(kind: str) -> dict[str, Source]:
 
 
 def _claim(found: dict[str, Source], kind: str, name: str, source: Source) -> None:
-    if name in found:
+    if (kind, name) in RESERVED:
+        source = Clash(f"no {KINDS[kind]} can be named {name!r} ({_where(source)}): {RESERVED[kind, name]}; rename it")
+    elif name in found:
         source = Clash(f"two {kind} are named {name!r}: {_where(found[name])} and {_where(source)}; rename one")
     found[name] = source
 
@@ -109,8 +114,6 @@ def load(kind: str, name: str) -> Any:
         raise RequestError(f"unknown {KINDS[kind]} {name!r}; {nearest(name, sources(kind))}")
     if isinstance(source, Clash):
         raise RequestError(source.reason)
-    if (kind, name) in RESERVED:
-        raise RequestError(f"no {KINDS[kind]} can be named {name!r}: {RESERVED[kind, name]}")
     loaded = _from_entry_point(source) if isinstance(source, EntryPoint) else _import_file(kind, name, source)
     if isinstance(loaded, ModuleType):
         loaded = _member(loaded, kind, name, _where(source))

@@ -6,6 +6,7 @@ from typing import Any
 
 from efflab import registry
 from efflab.card import Card
+from efflab.hugging_face import HF, HuggingFace
 from efflab.recipe import RecipeSpec
 
 REF = "#/$defs/{model}"
@@ -29,7 +30,12 @@ def recipe_schema() -> dict[str, Any]:
 
 def card_schema() -> dict[str, Any]:
     """Return the JSON Schema of baseline cards."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Card.model_json_schema(ref_template=REF)}
+    schema = Card.model_json_schema(ref_template=REF)
+    ours = HuggingFace.model_json_schema(ref_template=REF)
+    schema["$defs"]["HuggingFace"] = ours
+    models = next(one for one in schema["properties"]["model"]["anyOf"] if one.get("type") == "object")
+    models["properties"] = {HF: {"anyOf": [ours["properties"]["id"], {"$ref": REF.format(model="HuggingFace")}]}}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def _one_of(kind: str, definitions: dict[str, Any], sweep: bool) -> dict[str, Any]:

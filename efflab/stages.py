@@ -43,9 +43,16 @@ def task_of(spec: dict[str, Any]) -> Task:
 
 
 def run_baseline(spec: dict[str, Any], needs: list[Path], folder: Path, report: Report) -> dict[str, Any]:
-    """Check a card's weights (or ONNX file) and store the model as an artefact."""
+    """Check a card's weights (or ONNX file, or checkpoint, which is exported) and store the model as an artefact."""
     baseline = _baseline(spec["card"])
-    if baseline.form == "onnx":
+    if baseline.card.hugging_face:
+        from efflab.hugging_face_export import export_checkpoint
+
+        if baseline.content(spec["seed"]) != spec["content"]:
+            raise RequestError(f"the model of {baseline.name} has changed since the plan was made; plan again")
+        export_checkpoint(baseline.checkpoint(), task_of(spec), folder / GRAPH)
+        write_structure(folder, "onnx")
+    elif baseline.form == "onnx":
         _store_onnx(baseline.onnx_file(), folder)
     else:
         save_module(baseline.module(spec["seed"]), baseline.builder(), [], folder)

@@ -182,7 +182,7 @@ def _mend(name: str, variant: Variant, start: Form) -> str:
         return f"legal order: {_legal(variant)}"
     if technique.gives == "onnx":
         return f"the baseline is an ONNX file already, drop {name}"
-    return "it needs a baseline whose card names a torch model (model, python or torch_export)"
+    return "it needs a baseline whose card names a torch model (model, but not hf, python or torch_export)"
 
 
 def _legal(variant: Variant) -> str:

@@ -10,11 +10,13 @@ from efflab.errors import nearest
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 SHA256 = r"^[0-9a-f]{64}$"
+COMMIT = r"^[0-9a-f]{40}$"
 LONGEST_SHOWN = 60
 
 _PATTERNS = {
     NAME: "must be made of letters, digits, '.', '_' and '-', and begin with a letter or digit",
     SHA256: "must be the 64 hexadecimal digits (0-9, a-f) that `sha256sum FILE` prints",
+    COMMIT: "must be the 40 hexadecimal digits (0-9, a-f) of a commit; branches and tags can move",
 }
 _TYPES = {
     "string_type": "text",

@@ -50,3 +50,12 @@ def serve():
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory):
+    """A folder with a tiny checkpoint of each kind, and the modules that were saved."""
+    from checkpoints import NAMES, save
+
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return folder, {name: save(folder / name, name) for name in NAMES}

@@ -128,17 +128,23 @@ def _card(path: Path) -> dict[str, Any]:
 
 
 def _parameters(baseline: Baseline) -> str:
-    """Return how many parameters the first weights that lie beside the card hold, buffers of batch norms left out."""
+    """Return how many parameters the first weights that lie at hand hold, buffers of batch norms left out."""
     from math import prod
 
+    from efflab.errors import RequestError
     from efflab.weights import read_header
 
-    paths = [baseline.beside(weights.file) for weights in baseline.card.weights if weights.file]
-    header = read_header(paths[0]) if paths and paths[0].is_file() else None
-    if header is None:
+    try:
+        paths = list(baseline.checkpoint().weights if baseline.card.hugging_face else ())
+    except RequestError:
+        return ""
+    paths += [baseline.beside(weights.file) for weights in baseline.card.weights if weights.file][:1]
+    headers = [read_header(path) for path in paths if path.is_file()]
+    if not headers or None in headers:
         return ""
     buffers = ("running_mean", "running_var", "num_batches_tracked")
-    return f"{sum(prod(shape) for name, shape in header['shapes'].items() if not name.endswith(buffers)):,}"
+    shapes = [(name, shape) for header in headers if header for name, shape in header["shapes"].items()]
+    return f"{sum(prod(shape) for name, shape in shapes if not name.endswith(buffers)):,}"
 
 
 def _first_comment(path: Path) -> str:

@@ -44,6 +44,10 @@ class Cifar10(Classification):
     version: ClassVar[int] = 1
     prepared: ClassVar[str] = f"Pixels / 255, then minus {MEAN} and over {DEVIATION} for red, green and blue."
     tiny: ClassVar[dict[str, Any]] = {}
+    classes: ClassVar[int | None] = 10
+    image: ClassVar[tuple[int, int, int] | None] = (3, 32, 32)
+    mean: ClassVar[tuple[float, ...] | None] = MEAN
+    deviation: ClassVar[tuple[float, ...] | None] = DEVIATION
 
     def digest(self) -> str:
         """Return a digest of the files' content and of the meaning of the data (`version`)."""

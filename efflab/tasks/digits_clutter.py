@@ -24,6 +24,7 @@ SOURCES = {
     "validation": (1080, 1260),
     "test": (1260, 1797),
 }  # ranges of a fixed shuffle of the images
+MEAN, DEVIATION = 0.102, 0.261  # of the training split, rounded
 STREAMS = {"train": 1, "validation": 2, "test": 3}
 
 
@@ -38,6 +39,10 @@ class DigitsClutter(Classification):
     version: ClassVar[int] = 1
     prepared: ClassVar[str] = f"The canvas (0 paper, 1 ink, with noise), then minus {MEAN} and over {DEVIATION}."
     tiny: ClassVar[dict[str, Any]] = {"train": 512, "validation": 128, "test": 256}
+    classes: ClassVar[int | None] = 10
+    image: ClassVar[tuple[int, int, int] | None] = (1, SIZE, SIZE)
+    mean: ClassVar[tuple[float, ...] | None] = (MEAN,)
+    deviation: ClassVar[tuple[float, ...] | None] = (DEVIATION,)
 
     train: Annotated[int, Field(ge=16, le=1_000_000)] = 20_000
     validation: Annotated[int, Field(ge=16, le=1_000_000)] = 2_000

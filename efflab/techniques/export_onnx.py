@@ -48,6 +48,7 @@ def export_onnx(module: torch.nn.Module, path: Path, example: Tensor | tuple[Ten
     import torch
 
     from efflab.edges import Float32Edges
+    from efflab.graph_check import check_graph
     from efflab.quiet import quiet
 
     inputs = example if isinstance(example, tuple) else (example,)
@@ -78,24 +79,4 @@ def export_onnx(module: torch.nn.Module, path: Path, example: Tensor | tuple[Ten
     assert program is not None
     with quiet():
         program.save(str(path))
-    _check_parity(wrapped, path, inputs, 1e-3 if dtype == torch.float32 else 5e-2)
-
-
-def _check_parity(module: torch.nn.Module, path: Path, example: tuple[Tensor, ...], tolerance: float) -> None:
-    """Compare graph and module on a batch of another size than the exported one."""
-    import onnxruntime
-    import torch
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    inputs = [torch.cat([x, x[:1]]) for x in example]
-    with torch.no_grad():
-        expected = torch.utils._pytree.tree_leaves(module(*inputs))
-    names = [value.name for value in session.get_inputs()]
-    actual = session.run(None, dict(zip(names, (x.numpy() for x in inputs), strict=True)))
-    for graph_output, output in zip(actual, expected, strict=True):
-        worst = float((torch.from_numpy(graph_output).float() - output.float()).abs().max())
-        if not worst <= tolerance * float(output.abs().max()) + 1e-5:
-            raise RuntimeError(f"the exported graph differs from the module by up to {worst:.3g}")
+    check_graph(wrapped, path, inputs, 1e-3 if dtype == torch.float32 else 5e-2)

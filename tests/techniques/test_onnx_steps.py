@@ -15,10 +15,11 @@ import torch
 from torch import nn
 
 from efflab.errors import RequestError, Unavailable
+from efflab.graph_check import check_graph
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.profiling.quality import parity
 from efflab.techniques.cast import cast
-from efflab.techniques.export_onnx import _check_parity, export_onnx
+from efflab.techniques.export_onnx import export_onnx
 from efflab.techniques.quantize_dynamic import quantize_dynamic
 from efflab.techniques.quantize_static import quantize_static
 
@@ -109,7 +110,7 @@ def test_16_bit_models_take_and_give_float32_or_are_refused(tmp_path):
 def test_a_graph_that_differs_from_the_module_is_an_error(graph):
     torch.manual_seed(1)
     with pytest.raises(RuntimeError, match="differs from the module"):
-        _check_parity(resnet_cifar(8, 1, 1).eval(), graph, (torch.from_numpy(INPUTS[:2]),), 1e-3)
+        check_graph(resnet_cifar(8, 1, 1).eval(), graph, (torch.from_numpy(INPUTS[:2]),), 1e-3)
 
 
 def test_a_module_that_cannot_be_exported_is_refused_in_one_sentence(tmp_path):
