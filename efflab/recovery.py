@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from efflab.errors import RequestError
-from efflab.hardware import add_cost, training_cost, training_device
 from efflab.schedule import TrainingSettings
 from efflab.task import Task
 from efflab.technique import Context, Cost
-from efflab.training import examples_seen, fit
-from efflab.training_step import Loss
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from efflab.training_step import Loss
 
 BASELINE = "baseline"  # as a teacher: the dense model that a variant started from
 CHECKPOINT = "training.safetensors"
@@ -23,6 +22,8 @@ CHECKPOINT = "training.safetensors"
 
 def train_step(context: Context, train: Callable[..., Cost], *models: Any, **settings: Any) -> None:
     """Call `train` on the models and the task; it goes on from the checkpoint of an interrupted call if there is one."""
+    from efflab.hardware import add_cost
+
     checkpoint = context.folder / CHECKPOINT
     cost = train(*models, context.task, seed=context.seed, checkpoint=checkpoint, report=context.report, **settings)
     add_cost(context.cost, cost)
@@ -59,6 +60,9 @@ def teach(
     Teachers are in evaluation mode, frozen, and where the training is. Raises FloatingPointError if the loss stops being
     finite.
     """
+    from efflab.hardware import training_cost, training_device
+    from efflab.training import examples_seen, fit
+
     for teacher in teachers:
         teacher.eval().requires_grad_(False).to(training_device())
     seconds = fit(module, task, settings, seed, loss=loss, checkpoint=checkpoint, report=report)
@@ -67,9 +71,11 @@ def teach(
 
 def mean_logits(teachers: Sequence[nn.Module], inputs: Tensor, like: Any, who: str) -> Tensor:
     """Return the teachers' logits, averaged; raise RequestError unless they have the shape of `like`."""
+    import torch
+
     with torch.no_grad():
         wanted = [teacher(inputs) for teacher in teachers]
     for one in wanted:
-        if not isinstance(like, Tensor) or not isinstance(one, Tensor) or one.shape != like.shape:
+        if not isinstance(like, torch.Tensor) or not isinstance(one, torch.Tensor) or one.shape != like.shape:
             raise RequestError(f"{who} needs a teacher and a model that both give logits of one shape")
     return torch.stack([one.float() for one in wanted]).mean(dim=0)

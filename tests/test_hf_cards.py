@@ -291,7 +291,7 @@ def test_no_plug_in_may_take_the_name(in_folder, monkeypatch):
     (in_folder / "plugins" / "models" / "hf.py").write_text("def hf():\n    pass\n")
     monkeypatch.setenv("EFFLAB_PLUGINS", "plugins")
     registry.sources.cache_clear()
-    assert "no plug-in may be named 'hf'" in registry.working("models")[1]["hf"]
+    assert "no model can be named 'hf'" in registry.working("models")[1]["hf"]
 
 
 def test_the_schema_knows_both_forms():

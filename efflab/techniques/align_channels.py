@@ -26,6 +26,10 @@ class AlignChannels(Technique):
 
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
+    rather_after: ClassVar[dict[str, str]] = {
+        "prune_channels": "pruning afterwards takes the filled channels out again",
+        "finetune": "training afterwards fills the zeros, which then are worth no less than other channels",
+    }
     tiny: ClassVar[dict[str, Any]] = {"to": 16}
 
     to: Annotated[int, Field(ge=2, le=256)] = 8

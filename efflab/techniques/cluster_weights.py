@@ -30,6 +30,12 @@ class ClusterWeights(Technique):
     gives: ClassVar[Form] = "module"
     claims: ClassVar[tuple[str, ...]] = ("artefact_bytes",)
     before: ClassVar[tuple[str, ...]] = ("cast", "cluster_weights")
+    rather_after: ClassVar[dict[str, str]] = {
+        "prune_weights": "zeros get a value of their own, which costs least to code (Han et al. 2016)",
+        "finetune": "training afterwards takes shared values apart",
+        "distill": "training afterwards takes shared values apart",
+        "prune_channels": "channels are ranked by weights that are not shared yet",
+    }
     tiny: ClassVar[dict[str, Any]] = {"bits": 4}
 
     bits: Annotated[int, Field(ge=1, le=8)] = 4  # 2^bits values a layer, zero among them if the layer has zeros

@@ -29,6 +29,11 @@ class DistillDecoupled(Technique):
     gives: ClassVar[Form] = "module"
     random: ClassVar[bool] = True
     before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
+    rather_after: ClassVar[dict[str, str]] = {
+        "prune_channels": "a teacher can win back only what is lost already",
+        "prune_weights": "a teacher can win back only what is lost already",
+        "low_rank": "a teacher can win back only what is lost already",
+    }
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
 
     teacher: str | Annotated[list[str], Field(min_length=1)] = "baseline"  # a list is an ensemble

@@ -29,6 +29,7 @@ class Finetune(Technique):
     rather_after: ClassVar[dict[str, str]] = {
         "prune_channels": "training wins back what the removed channels cost (Han et al. 2015)",
         "prune_weights": "training wins back what the zeros cost, and keeps them",
+        "prune_heads": "training wins back what the removed heads cost (Michel et al. 2019)",
         "low_rank": "training wins back what the dropped singular values cost (Denton et al. 2014)",
     }
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}

@@ -23,6 +23,12 @@ class FoldNorms(Technique):
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
     claims: ClassVar[tuple[str, ...]] = ("params", "artefact_bytes")
+    rather_after: ClassVar[dict[str, str]] = {
+        "finetune": "norms steady training, and are gone once folded",
+        "distill": "norms steady training, and are gone once folded",
+        "reestimate_norms": "there are no statistics left to measure",
+        "prune_channels": "norms tell which channels are weak",
+    }
     tiny: ClassVar[dict[str, Any]] = {}
 
     def apply(self, model: Any, context: Context) -> Result:

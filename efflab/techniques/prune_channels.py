@@ -36,6 +36,9 @@ class PruneChannels(Technique):
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
     claims: ClassVar[tuple[str, ...]] = ("macs", "params", "artefact_bytes")
+    rather_after: ClassVar[dict[str, str]] = {
+        "regularize_scales": "the price makes scales tell which channels are needed (Liu et al. 2017)",
+    }
     tiny: ClassVar[dict[str, Any]] = {"ratio": 0.5}
 
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of channels removed: of each layer, or of all together

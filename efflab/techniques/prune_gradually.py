@@ -29,6 +29,10 @@ class PruneGradually(Technique):
     random: ClassVar[bool] = True
     claims: ClassVar[tuple[str, ...]] = ("effective_macs", "nonzero_params")
     before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
+    rather_after: ClassVar[dict[str, str]] = {
+        "prune_channels": "removing channels afterwards changes the share of zeros",
+        "low_rank": "splitting a layer afterwards fills its zeros again",
+    }
     tiny: ClassVar[dict[str, Any]] = {"sparsity": 0.5, "rounds": 2, "epochs": 1.0, "batch_size": 64}
 
     sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.8  # share of the weights that are zero in the end

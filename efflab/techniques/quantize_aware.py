@@ -32,6 +32,13 @@ class QuantizeAware(Technique):
     gives: ClassVar[Form] = "module"
     random: ClassVar[bool] = True
     before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
+    rather_after: ClassVar[dict[str, str]] = {
+        "prune_channels": "pruning afterwards moves weights off the grid they were trained on",
+        "prune_weights": "training under rounding keeps zeros where they are",
+        "finetune": "training without rounding afterwards moves weights off the grid",
+        "distill": "training without rounding afterwards moves weights off the grid",
+        "low_rank": "split layers have other weights to get used to rounding",
+    }
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64, "calibration_examples": 64}
 
     weight_bits: Literal[8, 4] = 8  # a symmetric scale for each output channel; layer inputs have 8 bits

@@ -38,6 +38,10 @@ class QuantizeMixed(Technique):
     claims: ClassVar[tuple[str, ...]] = ("bit_operations", "artefact_bytes")
     after: ClassVar[tuple[str, ...]] = ("export_onnx",)
     before: ClassVar[tuple[str, ...]] = ("quantize_static", "quantize_dynamic", "quantize_weights", "quantize_mixed")
+    rather_after: ClassVar[dict[str, str]] = {
+        "prune_channels": "channels are ranked in float, and sensitivities are those of the channels that stay",
+        "finetune": "training needs float weights, and moves the ranges",
+    }
     tiny: ClassVar[dict[str, Any]] = {"bit_operations": 0.2, "calibration_examples": 64}
 
     bit_operations: Annotated[float, Field(gt=0, lt=1)] | None = None  # at most this share of the float graph's

@@ -31,6 +31,11 @@ class TransferAttention(Technique):
     gives: ClassVar[Form] = "module"
     random: ClassVar[bool] = True
     before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
+    rather_after: ClassVar[dict[str, str]] = {
+        "prune_channels": "a teacher can win back only what is lost already",
+        "prune_weights": "a teacher can win back only what is lost already",
+        "low_rank": "a teacher can win back only what is lost already",
+    }
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
 
     teacher: str = "baseline"  # the dense model that this variant started from, or a card's name
