@@ -23,7 +23,7 @@ class QuantizeDynamic(Technique):
     gives: ClassVar[Form] = "onnx"
     claims: ClassVar[tuple[str, ...]] = ("bit_operations", "artefact_bytes")
     after: ClassVar[tuple[str, ...]] = ("export_onnx",)
-    before: ClassVar[tuple[str, ...]] = ("quantize_static", "quantize_dynamic")
+    before: ClassVar[tuple[str, ...]] = ("quantize_static", "quantize_dynamic", "quantize_weights", "quantize_mixed")
     rather_after: ClassVar[dict[str, str]] = {
         "prune_channels": "channels are ranked in float",
         "finetune": "training needs float weights",
