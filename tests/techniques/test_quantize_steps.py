@@ -15,6 +15,7 @@ from efflab.int8 import feeds, layers, outputs, relative_error
 from efflab.models.mobile_net import mobile_net
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.profiling.work import count_onnx
+from efflab.profiling.work_onnx import macs_by_node
 from efflab.tasks.digits_clutter import DigitsClutter
 from efflab.technique import Context
 from efflab.techniques.equalize_layers import equalize_layers
@@ -107,6 +108,11 @@ def test_an_interrupted_training_under_rounding_goes_on_as_if_it_had_not_been(tm
     again = net()
     quantize_aware(again, TASK, calibration_batches(TASK, 64), checkpoint=tmp_path / "c.safetensors", **settings)
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_macs_of_the_nodes_add_up_to_those_of_the_graph(graph):
+    assert sum(macs_by_node(graph).values()) == count_onnx(graph)["macs"]
+    assert {layer.node for layer in layers(graph)} <= macs_by_node(graph).keys()
 
 
 def mixed(graph, folder, **settings):
