@@ -83,7 +83,7 @@ def _ending(row: Row, batch: int, outcomes: Outcomes) -> tuple[Status | None, st
         if stage in outcomes.failures:
             status, reason = outcomes.failures[stage]
             return "unavailable" if status == "unavailable" else "failed", reason, {}
-    if row.made[-1] not in outcomes.results or row.quality not in outcomes.results:
+    if row.quality is None or any(stage not in outcomes.results for stage in (*row.made, row.quality)):
         return None, "", {}
     steps = [outcomes.results[stage]["cost"] for stage in row.made[1:]]
     measured = {

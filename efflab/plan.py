@@ -163,6 +163,9 @@ class _Planner:
                 "seed": seed if technique.draws() else 0,
                 "task": task,
             }
+            training = baseline.card.training
+            if technique.epochs_of_training() and training and training.optimizer != "sgd":
+                step["optimizer"] = training.optimizer
             if technique.cards():
                 step["cards"] = self.named_cards(technique)
             title = f"{variant.name if index + 1 == len(variant.steps) else '...'}: {name} s{step['seed']}"

@@ -143,13 +143,18 @@ def recipe_of(document: Document, text: str) -> Recipe:
         problems += order_problems(variants, baseline.form, document)
     owners = list({one.document.path.resolve(): one for one in (*baselines, *family)}.values())
     problems += _name_clashes(spec, owners, document)
-    owners += _teachers(variants, document, problems)
+    owners += _teachers(variants, baselines, document, problems)
     problems += file_problems(owners, spec.measure.seeds)
     if not problems and spec.measure.controls:
         variants += controls(variants)
     if problems:
         raise RequestError(list(dict.fromkeys(problems)))
-    notes = [*seed_notes(owners, spec.measure.seeds), *order_notes(variants), *checkpoint_notes(owners)]
+    notes = [
+        *seed_notes(owners, spec.measure.seeds),
+        *order_notes(variants),
+        *_rate_notes(variants, baselines),
+        *checkpoint_notes(owners),
+    ]
     return Recipe(
         spec, text, document.path, tuple(baselines), tuple(family), tuple(variants), tuple(backends), tuple(notes)
     )
@@ -194,7 +199,26 @@ def _name_clashes(spec: RecipeSpec, owners: list[Baseline], document: Document) 
     ]
 
 
-def _teachers(variants: list[Variant], document: Document, problems: list[Problem]) -> list[Baseline]:
+def _rate_notes(variants: list[Variant], baselines: list[Baseline]) -> list[str]:
+    """Say which steps train faster than their baseline was trained: they forget more than they win back."""
+    notes = []
+    for baseline in baselines:
+        training = baseline.card.training
+        for variant in variants if training else ():
+            for name, technique in variant.steps:
+                rate = getattr(technique, "learning_rate", 0.0) if technique.epochs_of_training() else 0.0
+                if training and rate > training.learning_rate:
+                    what = (
+                        f"learning_rate {rate:g} of {name} is above the {training.learning_rate:g} of {baseline.name}"
+                    )
+                    named = variant.name.split("[")[0]
+                    notes.append(f"variant {named}: {what}, and undoes its training; a tenth of that is a good start")
+    return list(dict.fromkeys(notes))
+
+
+def _teachers(
+    variants: list[Variant], baselines: list[Baseline], document: Document, problems: list[Problem]
+) -> list[Baseline]:
     """Return the cards that steps name as teachers."""
     found: dict[str, Baseline | None] = {}
     for variant in variants:
@@ -202,12 +226,19 @@ def _teachers(variants: list[Variant], document: Document, problems: list[Proble
             for name in technique.cards():
                 key: Key = ("variants", variant.name.split("[")[0])
                 if name not in found:
-                    found[name] = collect(problems, document, partial(_teacher, name, document, key), key)
+                    found[name] = collect(problems, document, partial(_teacher, name, baselines, document, key), key)
     return [baseline for baseline in found.values() if baseline is not None]
 
 
-def _teacher(name: str, document: Document, key: Key) -> Baseline:
+def _teacher(name: str, baselines: list[Baseline], document: Document, key: Key) -> Baseline:
     teacher = _card(name, document.path)
+    other = next((one for one in baselines if one.card.task != teacher.card.task), None)
+    if other is not None:
+        ours, theirs = (next(iter(one.card.task)) for one in (other, teacher))
+        what = (
+            f"the teacher {name!r} is of another task ({theirs}) than {other.name} ({ours}), or of other settings of it"
+        )
+        raise RequestError(Problem(document.where(key), what))
     if teacher.form == "onnx":
         what = f"the teacher {name!r} is an ONNX file, but a torch model is wanted; name another card"
         raise RequestError(Problem(document.where(key), what))

@@ -25,7 +25,8 @@ def train_step(context: Context, train: Callable[..., Cost], *models: Any, **set
     from efflab.hardware import add_cost
 
     checkpoint = context.folder / CHECKPOINT
-    cost = train(*models, context.task, seed=context.seed, checkpoint=checkpoint, report=context.report, **settings)
+    fixed: dict[str, Any] = {"optimizer": context.optimizer, "seed": context.seed, "report": context.report}
+    cost = train(*models, context.task, checkpoint=checkpoint, **fixed, **settings)
     add_cost(context.cost, cost)
     checkpoint.unlink(missing_ok=True)
 

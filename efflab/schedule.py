@@ -9,6 +9,8 @@ from pydantic import Field
 
 from efflab.config import Settings
 
+Optimizer = Literal["sgd", "adamw"]
+
 
 class TrainingSettings(Settings):
     """Budget and schedule: SGD with Nesterov momentum or AdamW, linear warm-up, then a cosine to zero.
@@ -25,7 +27,7 @@ class TrainingSettings(Settings):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     start_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
     bf16: bool = False
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Optimizer = "sgd"
 
 
 def image_scale(progress: float, start: float) -> float:

@@ -71,6 +71,7 @@ def run_step(spec: dict[str, Any], needs: list[Path], folder: Path, report: Repo
         folder=folder,
         baseline=lambda: Artefact.open(needs[1]).module(),
         card=lambda name: _card_module(name, baseline),
+        optimizer=spec.get("optimizer", "sgd"),
         report=report,
     )
     torch.manual_seed(spec["seed"])

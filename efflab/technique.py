@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from efflab.config import Settings
+from efflab.schedule import Optimizer
 from efflab.task import Task
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Context:
     folder: Path  # files that the technique writes go here (an ONNX file, a training checkpoint)
     baseline: Callable[[], torch.nn.Module]  # the dense model that this variant started from, e.g. as teacher
     card: Callable[[str], torch.nn.Module]  # the model of any other card
+    optimizer: Optimizer = "sgd"  # by which the baseline was trained, and a step that trains goes on
     cost: Cost = field(default_factory=Cost)  # techniques that train add to it
     report: Callable[[int, int, str], None] = lambda done, total, note: None  # progress
 

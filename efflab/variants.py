@@ -143,13 +143,18 @@ def order_problems(variants: list[Variant], start: Form, document: Document) -> 
         for name, technique in variant.steps:
             what = ""
             early = [one for one in names if one in technique.before]
+            stuck = next(
+                (f"{one}: {other.no_onnx()}" for one, other in variant.steps if one in names and other.no_onnx()), ""
+            )
             if technique.takes != form:
                 takes, has = _FORMS[technique.takes], _FORMS[form]
                 what = f"{name} takes {takes}, but the model is {has} there; {_mend(name, variant, start)}"
             elif technique.after and not set(technique.after) & {*names} and start == "module":
                 what = f"{name} must come after {' or '.join(technique.after)}; legal order: {_legal(variant)}"
             elif early:
-                what = f"{name} must come before {', '.join(early)}; legal order: {_legal(variant)}"
+                what = _out_of_order(name, early, technique, variant)
+            elif stuck and technique.gives == "onnx" and technique.takes == "module":
+                what = f"{name} cannot stand after {stuck}"
             if what:
                 problems.append(Problem(document.where(entry), what))
                 break
@@ -171,6 +176,23 @@ def order_notes(variants: list[Variant]) -> list[str]:
                     named = variant.name.split("[")[0]
                     notes.append(f"variant {named}: {name} had better stand after {other}: {reason}")
     return list(dict.fromkeys(notes))
+
+
+def _out_of_order(name: str, early: list[str], technique: Technique, variant: Variant) -> str:
+    """Say what is wrong with `name` standing after `early`, and what can be done."""
+    if name in early:
+        return f"{name} stands twice, and may stand once"
+    others = dict(variant.steps)
+    rivals = [one for one in early if name in others[one].before]
+    if rivals:
+        return f"{name} may not stand after {rivals[0]}, nor before it: a variant takes one of the two"
+    rest = [one for one, _ in variant.steps if one not in (name, *early)]
+    order = (
+        " -> ".join([*rest[: len(rest)], name, *early])
+        if others[early[0]].takes == technique.takes
+        else _legal(variant)
+    )
+    return f"{name} must come before {', '.join(early)}; legal order: {order}"
 
 
 _FORMS: dict[Form, str] = {"module": "a torch module", "onnx": "an ONNX file"}

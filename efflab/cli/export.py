@@ -46,6 +46,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"{about['variant']}, seed {about['seed']}, as {about['model']} ({about['numbers']}); takes {inputs}")
     for name, score in about["quality_of_this_seed"].items():
         print(f"  {about['metric']} {score:.4f} on {name}")
+    stored, packed = (about["work"] or {}).get("artefact_bytes", 0), about["files"][about["model"]]["bytes"]
+    if stored and packed > 1.5 * stored:  # torch.export keeps weights whole, and code beside them
+        print(f"  {about['model']} takes {packed:,} bytes; the study counts the {stored:,} of efflab's own store")
     print(f"package: {folder}")
     print(f"check:   python {folder / 'run.py'}")
     return 0

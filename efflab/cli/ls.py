@@ -158,8 +158,9 @@ def _first_comment(path: Path) -> str:
 
 def _first_sentence(text: str) -> str:
     """Return a text up to its first full stop, on one line."""
-    first, stop, _ = " ".join(text.split()).partition(". ")
-    return first + stop.rstrip()
+    import re
+
+    return re.split(r"(?<!et al\.)(?<=\.) ", " ".join(text.split()), maxsplit=1)[0]
 
 
 def _about(kind: str, name: str) -> str:

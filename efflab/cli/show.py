@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"rather after {other}: {reason}")
     if technique.rather_after:
         print()
-    show(settings, args.format, ["setting", "kind", "default"])
+    show(settings, args.format, ["setting", "kind", "default", "meaning"])
     print("\nmeasured in the studies at hand:" if gains else "\nno study at hand has measured it")
     if gains:
         show(gains, args.format, list(gains[0]))
@@ -61,17 +61,54 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(technique: Any) -> list[dict[str, str]]:
-    from typing import Literal, get_args, get_origin
-
+    meanings = _meanings(technique)
     rows = []
     for name, field in technique.model_fields.items():
-        kind = getattr(field.annotation, "__name__", str(field.annotation))
-        if get_origin(field.annotation) is Literal:
-            kind = " | ".join(map(str, get_args(field.annotation)))
+        kind = _kind(field.annotation)
         limits = ", ".join(_limit(one) for one in field.metadata if _limit(one))
         default = "(none: must be given)" if field.is_required() else str(field.default)
-        rows.append({"setting": name, "kind": f"{kind}{f' ({limits})' if limits else ''}", "default": default})
+        kind = f"{kind}{f' ({limits})' if limits else ''}"
+        rows.append({"setting": name, "kind": kind, "default": default, "meaning": meanings.get(name, "")})
     return rows
+
+
+def _kind(annotation: Any) -> str:
+    """Return a type as readers know it: its choices, or its name with its limits."""
+    from types import UnionType
+    from typing import Annotated, Literal, Union, get_args, get_origin
+
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        limits = ", ".join(
+            _limit(one) for field in parts[1:] for one in getattr(field, "metadata", [field]) if _limit(one)
+        )
+        return f"{_kind(parts[0])}{f' ({limits})' if limits else ''}"
+    if origin in (Union, UnionType):
+        return " or ".join("nothing" if part is type(None) else _kind(part) for part in parts)
+    if origin is Literal:
+        return " | ".join(map(str, parts))
+    if origin is list:
+        return f"list of {_kind(parts[0])}"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def _meanings(technique: Any) -> dict[str, str]:
+    """Return what the comment beside each setting in the technique's file says of it."""
+    import inspect
+    import re
+
+    try:
+        lines = inspect.getsource(technique).splitlines()
+    except OSError:
+        return {}
+    found: dict[str, str] = {}
+    for before, line in zip(["", *lines], lines, strict=False):
+        field = re.match(r"    (\w+): ", line)
+        beside = re.search(r"  # (.*)$", line)
+        above = re.match(r"    # (.*)$", before)
+        if field and (beside or above):
+            found.setdefault(field[1], (beside or above)[1])  # type: ignore[index]
+    return found
 
 
 def _limit(one: Any) -> str:

@@ -186,6 +186,8 @@ class _Graph:
             self.learned[name] = size, size  # packed; its zeros are not looked for
         elif node.op_type in ZERO_POINT:
             slot, axis = ZERO_POINT.get(node.op_type, (99, 0))
+            if node.op_type == "QGemm" and _attributes(node).get("transB"):
+                axis = 0
             is_weight = place == OPERANDS[node.op_type][1]
             zero = node.input[slot] if is_weight and slot < len(node.input) else ""
             self.learned[name] = self._size(name, (zero, axis))

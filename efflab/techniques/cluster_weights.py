@@ -23,7 +23,7 @@ class ClusterWeights(Technique):
 
     On disk a weight is its values and a Huffman-coded string of which one goes where; in memory and in an ONNX export it
     is dense again. It saves bytes to store and to send, and no time. Zeros stay zero, so it composes with
-    `prune_weights`; 4 bits cost little, and about a tenth of the bytes are left after pruning.
+    `prune_weights`: large layers keep about a seventh of their bytes at 4 bits, a tenth after pruning (section 5).
     """
 
     takes: ClassVar[Form] = "module"

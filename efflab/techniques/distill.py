@@ -13,6 +13,7 @@ from efflab.technique import Context, Cost, Form, Result, Technique
 if TYPE_CHECKING:
     import torch
 
+    from efflab.schedule import Optimizer
     from efflab.task import Task
 
 
@@ -73,6 +74,7 @@ def distill(
     learning_rate: float = 0.02,
     batch_size: int = 128,
     bf16: bool = False,
+    optimizer: Optimizer = "sgd",
     seed: int = 0,
     checkpoint: Path | None = None,
     report: Callable[[int, int, str], None] = lambda done, total, note: None,
@@ -92,7 +94,9 @@ def distill(
         wanted = mean_logits(ensemble, inputs, outputs, "distill")
         return weight * soft_loss(outputs, wanted, temperature) + (1 - weight) * task.loss(outputs, targets)
 
-    settings = TrainingSettings(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16)
+    settings = TrainingSettings(
+        epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16, optimizer=optimizer
+    )
     return teach(module, ensemble, task, settings, loss, seed, checkpoint, report)
 
 

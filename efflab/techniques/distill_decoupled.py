@@ -13,6 +13,7 @@ from efflab.technique import Context, Cost, Form, Result, Technique
 if TYPE_CHECKING:
     import torch
 
+    from efflab.schedule import Optimizer
     from efflab.task import Task
 
 TEMPERATURE = 4.0  # in all of the paper's experiments on CIFAR (appendix A.2)
@@ -73,6 +74,7 @@ def distill_decoupled(
     learning_rate: float = 0.02,
     batch_size: int = 128,
     bf16: bool = False,
+    optimizer: Optimizer = "sgd",
     seed: int = 0,
     checkpoint: Path | None = None,
     report: Callable[[int, int, str], None] = lambda done, total, note: None,
@@ -89,7 +91,9 @@ def distill_decoupled(
         target, others = decoupled_losses(outputs, wanted, targets)
         return task.loss(outputs, targets) + alpha * target + beta * others
 
-    settings = TrainingSettings(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16)
+    settings = TrainingSettings(
+        epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16, optimizer=optimizer
+    )
     return teach(module, teachers, task, settings, loss, seed, checkpoint, report)
 
 

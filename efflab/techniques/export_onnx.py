@@ -39,6 +39,19 @@ class ExportOnnx(Technique):
         return Result(path)
 
 
+def _forget_sources(model: Any) -> None:
+    """Take the exporter's notes out: source lines and paths of this machine, more bytes than a small net's weights."""
+    graph = model.graph
+    graph.metadata_props.clear()
+    for value in (*graph.inputs, *graph.initializers.values()):
+        value.metadata_props.clear()
+    for node in graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+
+
 def export_onnx(module: torch.nn.Module, path: Path, example: Tensor | tuple[Tensor, ...], opset: int = 20) -> None:
     """Write `module` to the ONNX file `path`, its first axis free; one file, unless it has more than 1.5 GB.
 
@@ -77,6 +90,7 @@ def export_onnx(module: torch.nn.Module, path: Path, example: Tensor | tuple[Ten
         reason = next(iter(str(cause).strip().splitlines()), "")
         raise RequestError(f"export_onnx: the model cannot be exported ({type(cause).__name__}: {reason})") from error
     assert program is not None
+    _forget_sources(program.model)
     with quiet():
         program.save(str(path))
     check_graph(wrapped, path, inputs, 1e-3 if dtype == torch.float32 else 5e-2)

@@ -13,13 +13,15 @@ from efflab.technique import Context, Cost, Form, Result, Technique
 if TYPE_CHECKING:
     import torch
 
+    from efflab.schedule import Optimizer
     from efflab.task import Task
 
 
 class Finetune(Technique):
     """Train on with the task's loss to win back what an earlier step cost (Han et al. 2015); the last epoch is kept.
 
-    It helps after pruning; a tenth of the baseline's epochs at a tenth of its learning rate is a good start.
+    It helps after pruning; a tenth of the baseline's epochs at a tenth of its learning rate is a good start. The optimizer
+    is the one by which the baseline was trained, here and in every step that trains.
     """
 
     takes: ClassVar[Form] = "module"
@@ -62,6 +64,7 @@ def finetune(
     weight_decay: float = 5e-4,
     warmup: float = 0.1,
     bf16: bool = False,
+    optimizer: Optimizer = "sgd",
     seed: int = 0,
     checkpoint: Path | None = None,
     report: Callable[[int, int, str], None] = lambda done, total, note: None,
@@ -81,6 +84,7 @@ def finetune(
         weight_decay=weight_decay,
         warmup=warmup,
         bf16=bf16,
+        optimizer=optimizer,
     )
     seconds = fit(module, task, settings, seed, checkpoint=checkpoint, report=report)
     return training_cost(module, task, examples_seen(task, settings), seconds)

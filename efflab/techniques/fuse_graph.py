@@ -26,6 +26,13 @@ class FuseGraph(Technique):
     takes: ClassVar[Form] = "onnx"
     gives: ClassVar[Form] = "onnx"
     after: ClassVar[tuple[str, ...]] = ("export_onnx",)
+    rather_after: ClassVar[dict[str, str]] = {
+        "quantize_static": "quantisers pass over fused operators, which then stay in float",
+        "quantize_mixed": "quantisers pass over fused operators, which then stay in float",
+        "quantize_weights": "quantisers pass over fused operators, which then stay in float",
+        "quantize_dynamic": "quantisers pass over fused operators, which then stay in float",
+        "equalize_layers": "fused operators hide the activation between two layers",
+    }
     tiny: ClassVar[dict[str, Any]] = {"level": "extended"}
 
     level: Level = "extended"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from efflab.errors import RequestError
 from efflab.technique import Context, Form, Result, Technique
@@ -48,6 +48,12 @@ class LowRank(Technique):
     budget: Annotated[float, Field(gt=0, lt=1)] | None = None  # share of the MACs that may stay; chooses the energy
     method: Method = "svd"  # tucker: of kernels larger than 1x1, other layers by SVD
     round_to: Annotated[int, Field(ge=1, le=256)] = 1  # ranks are multiples of it, as far as they still save
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> Self:
+        if self.budget is not None and self.energy != type(self).model_fields["energy"].default:
+            raise ValueError("give energy or budget, not both: the budget chooses the energy")
+        return self
 
     def apply(self, model: Any, context: Context) -> Result:
         """Split; raise RequestError if no layer saves anything, or the budget cannot be met."""

@@ -46,7 +46,9 @@ class PruneChannels(Technique):
     scope: Scope = "local"  # rank within each layer, over layers of one kind (Fang et al. 2024), or over all
     steps: Annotated[int, Field(ge=1, le=100)] = 1  # remove in so many rounds, ranking anew before each
     round_to: Annotated[int, Field(ge=1, le=256)] = 4  # channels that stay are a multiple of it
-    calibration_examples: Annotated[int, Field(ge=1)] = 512  # training examples for the gradients of `taylor`
+    calibration_examples: Annotated[int, Field(ge=1, le=1_000_000)] = (
+        512  # training examples for the gradients of `taylor`
+    )
 
     def apply(self, model: Any, context: Context) -> Result:
         """Prune; raise RequestError if no channel can be removed under these settings."""

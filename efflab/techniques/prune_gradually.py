@@ -14,6 +14,7 @@ from efflab.technique import Context, Cost, Form, Result, Technique
 if TYPE_CHECKING:
     from torch import nn
 
+    from efflab.schedule import Optimizer
     from efflab.task import Task
 
 
@@ -71,6 +72,7 @@ def prune_gradually(
     batch_size: int = 128,
     scope: Literal["layer", "global"] = "global",
     importance: Literal["magnitude", "random"] = "magnitude",
+    optimizer: Optimizer = "sgd",
     seed: int = 0,
     checkpoint: Path | None = None,
     report: Callable[[int, int, str], None] = lambda done, total, note: None,
@@ -90,7 +92,9 @@ def prune_gradually(
     weights = prunable_weights(module, spare_ends=True)
     if not weights:
         raise RequestError("prune_gradually: no weight can be set to zero under these settings")
-    settings = TrainingSettings(epochs=epochs / rounds, learning_rate=learning_rate, batch_size=batch_size)
+    settings = TrainingSettings(
+        epochs=epochs / rounds, learning_rate=learning_rate, batch_size=batch_size, optimizer=optimizer
+    )
     begun, seconds = _resume(checkpoint, module)
     for number in range(begun, rounds):
         share = sparsity * (1 - (1 - (number + 1) / rounds) ** 3)

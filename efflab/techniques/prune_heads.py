@@ -33,7 +33,9 @@ class PruneHeads(Technique):
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.25  # share of heads removed: of each layer, or of all together
     importance: Importance = "taylor"  # change of the loss when the head is silenced, to first order
     scope: Literal["local", "global"] = "local"  # at least one head of a layer stays
-    calibration_examples: Annotated[int, Field(ge=1)] = 512  # training examples for the gradients of `taylor`
+    calibration_examples: Annotated[int, Field(ge=1, le=1_000_000)] = (
+        512  # training examples for the gradients of `taylor`
+    )
 
     def apply(self, model: Any, context: Context) -> Result:
         """Prune; raise RequestError if the model has no such layer, or no head can go."""

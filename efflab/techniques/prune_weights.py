@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from efflab.errors import RequestError
 from efflab.technique import Context, Form, Result, Technique
@@ -35,6 +35,12 @@ class PruneWeights(Technique):
     scope: Literal["layer", "global"] = "global"  # rank within each layer, or over all of them
     importance: Literal["magnitude", "random"] = "magnitude"
     spare_ends: bool = True  # leave the first and the last layer alone, which hold little and matter most
+
+    @model_validator(mode="after")
+    def _half_is_half(self) -> Self:
+        if self.pattern == "2:4" and self.sparsity != 0.5:
+            raise ValueError("pattern 2:4 is a sparsity of one half; drop sparsity, or take pattern free")
+        return self
 
     def apply(self, model: Any, context: Context) -> Result:
         """Prune; raise RequestError if no weight can be set to zero under these settings."""

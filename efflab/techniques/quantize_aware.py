@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    from efflab.schedule import Optimizer
     from efflab.task import Task
 
 MEMORY = 0.99  # of the moving averages of activation ranges
@@ -72,6 +73,7 @@ def quantize_aware(
     learning_rate: float = 0.005,
     batch_size: int = 128,
     weight_decay: float = 1e-4,
+    optimizer: Optimizer = "sgd",
     seed: int = 0,
     checkpoint: Path | None = None,
     report: Callable[[int, int, str], None] = lambda done, total, note: None,
@@ -89,7 +91,11 @@ def quantize_aware(
     try:
         _observe(module, calibration_batches)
         settings = TrainingSettings(
-            epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, weight_decay=weight_decay
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            weight_decay=weight_decay,
+            optimizer=optimizer,
         )
         seconds = fit(module, task, settings, seed, checkpoint=checkpoint, report=report)
     finally:

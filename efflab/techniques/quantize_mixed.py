@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 GRAPH = "model.onnx"
 SENSITIVITY_BATCHES = 8  # of calibration examples, on which layers are compared
+NOTE = "weight_bits"  # key of the graph's metadata under which the bits of each node stand
 BITS = (32, 8, 4)  # of a layer's weights; activations of quantised layers have 8
 Calibrator = Literal["minmax", "entropy", "percentile", "mse"]
 Choice = dict[str, int]  # node -> bits
@@ -97,8 +98,14 @@ def quantize_mixed(
 ) -> Choice:
     """Write a QDQ copy of `onnx_in` to `onnx_out` and return the weight bits of each node that has a stored weight.
 
+    The graph's metadata holds them too, under `weight_bits`.
+
     Raises RequestError if the budget cannot be met, or leaves nothing to quantise, or all is quantised already.
     """
+    import json
+
+    import onnx
+
     from efflab.calibration import refuse_quantized
     from efflab.int8 import feeds, layers, prepare, tensor_ranges, write_qdq
 
@@ -118,7 +125,9 @@ def quantize_mixed(
 
         path = _path(every, _errors(every, prepared, batches, write, report), _bit_operations(prepared))
         place = _fit(path, budget, prepared, write)
-        write(path[place])
+        model = onnx.load(str(write(path[place])))
+        onnx.helper.set_model_props(model, {NOTE: json.dumps(path[place])})
+        onnx.save(model, str(trial))
         trial.replace(onnx_out)
         return path[place]
     finally:
@@ -181,7 +190,7 @@ def _fit(path: list[Choice], budget: _Budget, prepared: Path, write: Callable[[C
         from efflab.profiling.work import count_onnx
 
         allowed = budget.bit_operations * count_onnx(prepared)["bit_operations"]
-        return _first(path, lambda choice: count_onnx(write(choice))["bit_operations"] <= allowed, budget)
+        return _first(path, lambda choice: count_onnx(write(choice))["bit_operations"] / allowed, budget)
     least = budget.quality(prepared) - (budget.loss or 0.0)
     # losses need not grow along the path, so bisection finds a crossing, not surely the last one
     low, high = 0, len(path) - 1
@@ -196,12 +205,14 @@ def _fit(path: list[Choice], budget: _Budget, prepared: Path, write: Callable[[C
     return low
 
 
-def _first(path: list[Choice], fits: Callable[[Choice], bool], budget: _Budget) -> int:
+def _first(path: list[Choice], spent: Callable[[Choice], float], budget: _Budget) -> int:
+    """Return the place of the first choice that spends at most 1 of the budget; later ones spend less."""
     low, high = 1, len(path) - 1
-    if not fits(path[high]):
-        what = f"4 bits everywhere are still more than {budget.bit_operations:g} of the float graph's bit operations"
-        raise RequestError(f"quantize_mixed: {what}; allow more")
+    least = spent(path[high]) * (budget.bit_operations or 0.0)
+    if least > (budget.bit_operations or 0.0):
+        what = f"4 bits everywhere still take {least:.4f} of the float graph's bit operations"
+        raise RequestError(f"quantize_mixed: {what}, more than {budget.bit_operations:g}; allow that much")
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if fits(path[middle]) else (middle + 1, high)
+        low, high = (low, middle) if spent(path[middle]) <= 1 else (middle + 1, high)
     return low

@@ -33,10 +33,13 @@ class QuantizeWeights(Technique):
         "prune_channels": "channels are ranked in float",
         "finetune": "training needs float weights",
     }
+    version: ClassVar[int] = 2  # with `group`, kernels are quantised too
     tiny: ClassVar[dict[str, Any]] = {"bits": 8}
 
     bits: Literal[8, 4] = 8
-    group: Annotated[int, Field(ge=0, le=4096)] = 0  # inputs that share a scale, for matrices; 0: all of an output
+    group: Annotated[int, Field(ge=0, le=4096)] = (
+        0  # inputs of a matrix that share a scale; kernels, and 0: all of an output
+    )
     least: Annotated[int, Field(ge=1)] = 256  # weights of fewer numbers stay float
 
     def apply(self, model: Any, context: Context) -> Result:
@@ -69,10 +72,12 @@ def quantize_weights(onnx_in: Path, onnx_out: Path, bits: Literal[8, 4] = 8, gro
         if node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in weights
     ]
     done: dict[str, str] = {}
+    grouped = False
     for node, name, (outputs, inputs) in uses:
         value = numpy_helper.to_array(weights[name])
         blocks = group if group and node.op_type != "Conv" and value.shape[inputs] % group == 0 else 0
-        if name not in done and (value.size < least or value.dtype.kind != "f" or (group and not blocks)):
+        grouped |= bool(blocks)
+        if name not in done and (value.size < least or value.dtype.kind != "f"):
             continue
         if name not in done:
             done[name] = f"{name}.dequantised"
@@ -88,7 +93,7 @@ def quantize_weights(onnx_in: Path, onnx_out: Path, bits: Literal[8, 4] = 8, gro
                 ),
             )
         node.input[1] = done[name]
-    if not done:
+    if not done or (group and not grouped):
         why = f"no matrix has a multiple of {group} inputs" if group else f"no weight has {least} numbers"
         raise RequestError(f"quantize_weights: {why}")
     for name in done:

@@ -14,6 +14,7 @@ from efflab.technique import Context, Cost, Form, Result, Technique
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from efflab.schedule import Optimizer
     from efflab.task import Task
 
 
@@ -56,6 +57,7 @@ def regularize_scales(
     learning_rate: float = 0.05,
     batch_size: int = 128,
     bf16: bool = False,
+    optimizer: Optimizer = "sgd",
     seed: int = 0,
     checkpoint: Path | None = None,
     report: Callable[[int, int, str], None] = lambda done, total, note: None,
@@ -78,6 +80,8 @@ def regularize_scales(
     def loss(_inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
         return task.loss(outputs, targets) + penalty * torch.stack([scale.abs().sum() for scale in scales]).sum()
 
-    settings = TrainingSettings(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16)
+    settings = TrainingSettings(
+        epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16, optimizer=optimizer
+    )
     seconds = fit(module, task, settings, seed, loss=loss, checkpoint=checkpoint, report=report)
     return training_cost(module, task, examples_seen(task, settings), seconds)

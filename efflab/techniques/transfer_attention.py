@@ -14,6 +14,7 @@ from efflab.technique import Context, Cost, Form, Result, Technique
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from efflab.schedule import Optimizer
     from efflab.task import Task
 
 Places = tuple[int, ...]  # shape of an attention map: height and width, or tokens
@@ -73,6 +74,7 @@ def transfer_attention(
     learning_rate: float = 0.02,
     batch_size: int = 128,
     bf16: bool = False,
+    optimizer: Optimizer = "sgd",
     seed: int = 0,
     checkpoint: Path | None = None,
     report: Callable[[int, int, str], None] = lambda done, total, note: None,
@@ -97,7 +99,9 @@ def transfer_attention(
         distance = sum(((attention_map(own[name]) - attention_map(wanted[name])) ** 2).mean() for name in names)
         return task.loss(outputs, targets) + weight / 2 * distance
 
-    settings = TrainingSettings(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16)
+    settings = TrainingSettings(
+        epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16, optimizer=optimizer
+    )
     try:
         return teach(module, [teacher], task, settings, loss, seed, checkpoint, report)
     finally:

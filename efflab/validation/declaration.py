@@ -47,6 +47,9 @@ def says_what_it_is(name: str, workplace: Workplace) -> None:
 
 def _check_order(name: str, schema: Any) -> None:
     known = registry.names("techniques")
+    for state in ("after", "before", "claims"):
+        if not isinstance(getattr(schema, state), tuple):
+            raise Broken(f'`{state}` must be a tuple of names, such as `("cast",)`')
     for state in ("after", "before", "rather_after"):
         unknown = [other for other in getattr(schema, state) if other not in known]
         if unknown:

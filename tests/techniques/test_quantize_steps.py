@@ -1,6 +1,7 @@
 """Training under emulated rounding, mixed bits under a budget, equalisation, and layers kept in float."""
 
 import copy
+import json
 
 import numpy as np
 import onnx
@@ -130,10 +131,14 @@ def test_a_budget_of_bit_operations_is_met_by_leaving_the_most_sensitive_layers_
         )
         assert shares[budget] <= budget
     assert shares[0.5] > shares[0.1] > shares[0.04]
+    told = {one.key: one.value for one in onnx.load(tmp_path / "0.1" / "model.onnx").metadata_props}
+    assert set(json.loads(told["weight_bits"]).values()) <= {4, 8, 32}
 
 
 def test_a_budget_that_four_bits_cannot_meet_is_refused(graph, tmp_path):
-    with pytest.raises(RequestError, match=r"4 bits everywhere are still more than 0.01"):
+    with pytest.raises(
+        RequestError, match=r"4 bits everywhere still take 0.03\d* of the float graph's bit operations, more than 0.01"
+    ):
         mixed(graph, tmp_path / "m", bit_operations=0.01)
 
 
