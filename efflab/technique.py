@@ -101,5 +101,5 @@ class Technique(Settings, ABC):
         return None
 
     def epochs_of_training(self) -> float:
-        """Return how many passes over the training split it makes, for the plan's estimate of time."""
-        return 0.0
+        """Return how many passes over the training split it makes: those of a setting `epochs`, if it has one."""
+        return float(getattr(self, "epochs", 0.0))

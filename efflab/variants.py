@@ -139,13 +139,10 @@ def order_problems(variants: list[Variant], start: Form, document: Document) -> 
     problems = []
     for variant in variants:
         entry: Key = ("variants", variant.name.split("[")[0])
-        form, names = start, list[str]()
+        form, names, stuck = start, list[str](), ""
         for name, technique in variant.steps:
             what = ""
             early = [one for one in names if one in technique.before]
-            stuck = next(
-                (f"{one}: {other.no_onnx()}" for one, other in variant.steps if one in names and other.no_onnx()), ""
-            )
             if technique.takes != form:
                 takes, has = _FORMS[technique.takes], _FORMS[form]
                 what = f"{name} takes {takes}, but the model is {has} there; {_mend(name, variant, start)}"
@@ -160,6 +157,7 @@ def order_problems(variants: list[Variant], start: Form, document: Document) -> 
                 break
             form = technique.gives
             names.append(name)
+            stuck = stuck or (f"{name}: {technique.no_onnx()}" if technique.no_onnx() else "")
     return problems
 
 
@@ -187,11 +185,7 @@ def _out_of_order(name: str, early: list[str], technique: Technique, variant: Va
     if rivals:
         return f"{name} may not stand after {rivals[0]}, nor before it: a variant takes one of the two"
     rest = [one for one, _ in variant.steps if one not in (name, *early)]
-    order = (
-        " -> ".join([*rest[: len(rest)], name, *early])
-        if others[early[0]].takes == technique.takes
-        else _legal(variant)
-    )
+    order = " -> ".join([*rest, name, *early]) if others[early[0]].takes == technique.takes else _legal(variant)
     return f"{name} must come before {', '.join(early)}; legal order: {order}"
 
 

@@ -59,10 +59,6 @@ class Distill(Technique):
 
         return other_cards(self.teacher)
 
-    def epochs_of_training(self) -> float:
-        """Return the epochs."""
-        return self.epochs
-
 
 def distill(
     module: torch.nn.Module,

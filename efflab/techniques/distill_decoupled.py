@@ -59,10 +59,6 @@ class DistillDecoupled(Technique):
 
         return other_cards(self.teacher)
 
-    def epochs_of_training(self) -> float:
-        """Return the epochs."""
-        return self.epochs
-
 
 def distill_decoupled(
     module: torch.nn.Module,

@@ -50,10 +50,6 @@ class Finetune(Technique):
         train_step(context, finetune, model, **self.model_dump())
         return Result(model)
 
-    def epochs_of_training(self) -> float:
-        """Return the epochs."""
-        return self.epochs
-
 
 def finetune(
     module: torch.nn.Module,

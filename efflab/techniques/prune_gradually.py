@@ -57,10 +57,6 @@ class PruneGradually(Technique):
         """Return the same with random weights."""
         return None if self.importance == "random" else self.model_copy(update={"importance": "random"})
 
-    def epochs_of_training(self) -> float:
-        """Return the epochs."""
-        return self.epochs
-
 
 def prune_gradually(
     module: nn.Module,

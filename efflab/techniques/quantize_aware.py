@@ -59,10 +59,6 @@ class QuantizeAware(Technique):
         train_step(context, quantize_aware, model, calibration_batches=batches, **settings)
         return Result(model)
 
-    def epochs_of_training(self) -> float:
-        """Return the epochs."""
-        return self.epochs
-
 
 def quantize_aware(
     module: nn.Module,

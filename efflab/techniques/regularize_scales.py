@@ -44,10 +44,6 @@ class RegularizeScales(Technique):
         train_step(context, regularize_scales, model, **self.model_dump())
         return Result(model)
 
-    def epochs_of_training(self) -> float:
-        """Return the epochs."""
-        return self.epochs
-
 
 def regularize_scales(
     module: nn.Module,

@@ -60,10 +60,6 @@ class TransferAttention(Technique):
 
         return other_cards(self.teacher)
 
-    def epochs_of_training(self) -> float:
-        """Return the epochs."""
-        return self.epochs
-
 
 def transfer_attention(
     module: nn.Module,
