@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efflab.int8 import Feed, layers
+from efflab.onnx_graph import attributes, open_graph, output_axis
 from efflab.quiet import quiet
 
 if TYPE_CHECKING:
@@ -50,11 +51,11 @@ def correct_biases(float_path: Path, int8_path: Path, batches: Iterable[Feed]) -
 def _dequantized(node: Any, stored: dict[str, Any]) -> np.ndarray:
     """Return the numbers that a DequantizeLinear of a stored weight gives."""
     import numpy as np
-    from onnx import helper, numpy_helper
+    from onnx import numpy_helper
 
     integers, scale = (numpy_helper.to_array(stored[node.input[place]]).astype(np.float32) for place in (0, 1))
     zero = numpy_helper.to_array(stored[node.input[2]]).astype(np.float32) if len(node.input) > 2 else np.float32(0)
-    axis = next((int(helper.get_attribute_value(one)) for one in node.attribute if one.name == "axis"), 1)
+    axis = int(attributes(node).get("axis", 1))
     if scale.ndim:
         shape = [-1 if place == axis % integers.ndim else 1 for place in range(integers.ndim)]
         scale, zero = scale.reshape(shape), np.reshape(zero, shape)
@@ -65,16 +66,15 @@ def _dequantized(node: Any, stored: dict[str, Any]) -> np.ndarray:
 def _mean_change(node: Any, change: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Return by how much the changed weight moves each output channel's mean."""
     import numpy as np
-    from onnx import helper
 
-    settings = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    settings = attributes(node)
     if node.op_type == "Conv":
         flat = change.reshape(*change.shape[:2], -1).sum(axis=2)  # (out, in of a group)
         groups = int(settings.get("group", 1))
         seen = np.repeat(mean.reshape(groups, -1), flat.shape[0] // groups, axis=0)
         moved: np.ndarray = (flat * seen).sum(axis=1)
         return moved
-    matrix = change if settings.get("transB") else change.T
+    matrix = change if output_axis(node) == 0 else change.T
     return np.asarray(matrix @ mean)
 
 
@@ -82,7 +82,7 @@ def _mean_inputs(path: Path, batches: Iterable[Feed]) -> dict[str, np.ndarray]:
     """Return the mean of each input channel of the layers, over batches and places, one batch held at a time."""
     import numpy as np
     import onnx
-    import onnxruntime
+    import torch
 
     model = onnx.load(str(path))
     wanted = {layer.node for layer in layers(path)}
@@ -91,10 +91,8 @@ def _mean_inputs(path: Path, batches: Iterable[Feed]) -> dict[str, np.ndarray]:
     given = {value.name for value in model.graph.output} | inputs
     names = list(dict.fromkeys(name for name, _ in source.values() if name not in given))
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
     with quiet():
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = open_graph(model.SerializeToString(), torch.get_num_threads())
     asked = [value.name for value in session.get_outputs()]
     sums: dict[str, Any] = {}
     count = 0

@@ -15,13 +15,11 @@ def check_graph(module: torch.nn.Module, path: Path, example: tuple[Tensor, ...]
 
     tolerance: share of the largest output by which they may differ. Raises RuntimeError if they differ more.
     """
-    import onnxruntime
     import torch
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    from efflab.onnx_graph import open_graph
+
+    session = open_graph(path)
     inputs = [torch.cat([x, x[:1]]) for x in example]
     with torch.no_grad():
         expected = torch.utils._pytree.tree_leaves(module(*inputs))

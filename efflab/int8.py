@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from efflab.onnx_graph import open_graph, output_axis
 from efflab.quiet import quiet
 
 Calibrator = Literal["minmax", "entropy", "percentile", "mse"]
@@ -190,7 +191,7 @@ def _four_bit_weights(path: Path, chosen: Collection[Layer], per_channel: bool) 
     overrides = {}
     for layer in chosen:
         value = numpy_helper.to_array(stored[layer.weight]).astype(np.float32)
-        axis = 0 if layer.operator == "Conv" or _transposed(nodes[layer.node]) else 1
+        axis = output_axis(nodes[layer.node])
         flat = np.moveaxis(value, axis, 0).reshape(value.shape[axis] if per_channel else 1, -1)
         largest = np.abs(flat).max(axis=1)
         entries: list[dict[str, Any]] = [
@@ -201,19 +202,11 @@ def _four_bit_weights(path: Path, chosen: Collection[Layer], per_channel: bool) 
     return overrides
 
 
-def _transposed(node: Any) -> bool:
-    return any(one.name == "transB" and one.i for one in node.attribute)
-
-
 def outputs(path: Path, batches: Iterable[Feed]) -> np.ndarray:
     """Return the first output of a graph for all batches, joined."""
-    import onnxruntime
     import torch
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = open_graph(path, torch.get_num_threads())
     return np.concatenate([session.run(None, feed)[0] for feed in batches])
 
 

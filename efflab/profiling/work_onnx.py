@@ -13,6 +13,7 @@ import onnx.inliner
 from onnx import TensorProto, helper, numpy_helper
 
 from efflab.errors import RequestError
+from efflab.onnx_graph import attributes
 from efflab.profiling.onnx_shapes import Shape, set_batch, shapes_and_types
 from efflab.profiling.work import Ledger
 from efflab.study import Work
@@ -145,7 +146,7 @@ class _Graph:
         zero_point = None
         while (node := self.made_by.get(name)) is not None:
             if node.op_type == "DequantizeLinear":
-                zero_point = (*node.input, "")[2], int(_attributes(node).get("axis", 1))
+                zero_point = (*node.input, "")[2], int(attributes(node).get("axis", 1))
             elif node.op_type not in SAME_NUMBERS | {"Cast", "QuantizeLinear"}:
                 break
             name = node.input[0]
@@ -154,7 +155,7 @@ class _Graph:
     def bits(self, node: onnx.NodeProto, place: int) -> int:
         """Return the bits of an operand's elements, seen through DequantizeLinear."""
         if node.op_type == "MatMulNBits" and place == 1:
-            return int(_attributes(node).get("bits", 4))
+            return int(attributes(node).get("bits", 4))
         name = node.input[place]
         while (maker := self.made_by.get(name)) is not None and name not in self.stored:
             if maker.op_type == "DequantizeLinear":
@@ -182,11 +183,11 @@ class _Graph:
         if name not in self.stored or name in self.learned:
             return
         if node.op_type == "MatMulNBits" and place == 1:
-            size = math.prod(int(_attributes(node)[key]) for key in "KN")
+            size = math.prod(int(attributes(node)[key]) for key in "KN")
             self.learned[name] = size, size  # packed; its zeros are not looked for
         elif node.op_type in ZERO_POINT:
             slot, axis = ZERO_POINT.get(node.op_type, (99, 0))
-            if node.op_type == "QGemm" and _attributes(node).get("transB"):
+            if node.op_type == "QGemm" and attributes(node).get("transB"):
                 axis = 0
             is_weight = place == OPERANDS[node.op_type][1]
             zero = node.input[slot] if is_weight and slot < len(node.input) else ""
@@ -224,10 +225,6 @@ def _makers(nodes: list[onnx.NodeProto]) -> dict[str, onnx.NodeProto]:
     return makers
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {item.name: helper.get_attribute_value(item) for item in node.attribute}
-
-
 Products = list[tuple[int, int, int]]  # (MACs, place of one operand, place of the other)
 
 
@@ -247,7 +244,7 @@ def _products(graph: _Graph, node: onnx.NodeProto) -> Products | None:
 def _formula(graph: _Graph, node: onnx.NodeProto) -> Products | None:
     """Return the products of an operator of OPERANDS; raise KeyError where a shape is not known."""
     left, right = OPERANDS[node.op_type]
-    kind, settings = node.op_type, _attributes(node)
+    kind, settings = node.op_type, attributes(node)
     first = graph.shape(node, left)
     if kind == "ConvTranspose":
         return [(math.prod(first) * math.prod(graph.shape(node, right)[1:]), left, right)]

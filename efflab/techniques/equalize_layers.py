@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from efflab.errors import RequestError
+from efflab.onnx_graph import attributes, output_axis
 from efflab.technique import Context, Form, Result, Technique
 
 GRAPH = "model.onnx"
@@ -124,29 +125,19 @@ def _is_relu6(node: Any, stored: dict[str, Any]) -> bool:
 
 def _divisible(first: Any, second: Any, stored: dict[str, Any]) -> bool:
     """Say whether the channels between two layers can be scaled: plain or depthwise, both with plain factors."""
-    plain = all(_setting(node, key, default) == default for node in (first, second) if node.op_type == "Gemm"
+    plain = all(attributes(node).get(key, default) == default for node in (first, second) if node.op_type == "Gemm"
                 for key, default in (("alpha", 1.0), ("beta", 1.0), ("transA", 0)))  # fmt: skip
     channels = stored[second.input[1]].dims[0]
-    depthwise = _setting(second, "group", 1) in (1, channels)
+    depthwise = attributes(second).get("group", 1) in (1, channels)
     return plain and depthwise
-
-
-def _setting(node: Any, name: str, default: Any) -> Any:
-    from onnx import helper
-
-    return next((helper.get_attribute_value(one) for one in node.attribute if one.name == name), default)
-
-
-def _out_axis(node: Any) -> int:
-    return 0 if node.op_type == "Conv" or _setting(node, "transB", 0) else 1
 
 
 def _equalize(pair: _Pair, values: dict[str, np.ndarray]) -> float:
     """Scale one pair in place; return by how much the farthest scale was from 1 (section 4.1, equation 11)."""
     first, second = values[pair.first.input[1]], values[pair.second.input[1]]
-    out = _out_axis(pair.first)
-    depthwise = pair.second.op_type == "Conv" and _setting(pair.second, "group", 1) > 1
-    into = 0 if depthwise else 1 - _out_axis(pair.second)
+    out = output_axis(pair.first)
+    depthwise = pair.second.op_type == "Conv" and attributes(pair.second).get("group", 1) > 1
+    into = 0 if depthwise else 1 - output_axis(pair.second)
     ours = np.abs(np.moveaxis(first, out, 0).reshape(first.shape[out], -1)).max(axis=1)
     theirs = np.abs(np.moveaxis(second, into, 0).reshape(second.shape[into], -1)).max(axis=1)
     usable = (ours > 0) & (theirs > 0)

@@ -105,10 +105,9 @@ def quantize_weights(onnx_in: Path, onnx_out: Path, bits: Literal[8, 4] = 8, gro
 
 def _axes(node: Any) -> tuple[int, int]:
     """Return the axes of a node's weight that count its outputs and its inputs."""
-    if node.op_type == "Conv":
-        return 0, 1
-    transposed = any(one.name == "transB" and one.i for one in node.attribute)
-    return (0, 1) if transposed else (1, 0)
+    from efflab.onnx_graph import output_axis
+
+    return output_axis(node), 1 - output_axis(node)
 
 
 def _quantized(value: np.ndarray, bits: int, outputs: int, inputs: int, blocks: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from efflab import registry
 from efflab.artefact import Artefact
 from efflab.errors import RequestError, Unavailable
 from efflab.metrics import METRICS
+from efflab.onnx_graph import open_graph
 from efflab.validation.declaration import (
     control_changes_one_setting,
     has_a_tiny_setting,
@@ -18,7 +19,7 @@ from efflab.validation.declaration import (
     refuses_unknown_keys,
     says_what_it_is,
 )
-from efflab.validation.workplace import ROWS, TASK, Broken, Untried, Workplace, contents, open_graph, run
+from efflab.validation.workplace import ROWS, TASK, Broken, Untried, Workplace, contents, run
 from efflab.wording import one_line
 
 CLOSE = {4: 2e-2, 2: 1e-1}  # largest gap to the graph's outputs, as a share of the largest output, by bytes of a weight

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from efflab import registry
 from efflab.artefact import Artefact, build, save_module
 from efflab.errors import RequestError, Unavailable
+from efflab.onnx_graph import open_graph
 from efflab.stages import store_result
 from efflab.task import Task
 from efflab.technique import Context, Technique
@@ -195,16 +196,6 @@ def run_module(module: torch.nn.Module, inputs: Arrays) -> list[np.ndarray]:
         outputs = module(*(like_parameters(torch.from_numpy(array.copy()), module) for array in inputs))
     leaves = torch.utils._pytree.tree_leaves(outputs)
     return [(leaf.float() if leaf.is_floating_point() else leaf).numpy() for leaf in leaves]
-
-
-def open_graph(path: Path) -> Any:
-    """Open an ONNX file in ONNX Runtime, on one processor thread."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def run(artefact: Artefact, inputs: Arrays) -> list[np.ndarray]:
