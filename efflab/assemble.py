@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, cast
 
 from efflab.environment import commit, fingerprint, machine_id
 from efflab.plan import Plan, Row
-from efflab.study import SCHEMA, Record, Status, Study, keeps_promise
-
-COST = ("training_macs", "seconds", "hardware_burden_flop")
+from efflab.search.space import size
+from efflab.study import COST, SCHEMA, Record, Status, Study, keeps_promise, less, summed
 
 
 @dataclass
@@ -19,6 +19,7 @@ class Outcomes:
 
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, tuple[str, str]] = field(default_factory=dict)  # stage -> (status, reason)
+    paused: dict[str, dict[str, Any]] = field(default_factory=dict)  # stage -> how far its training is, {} if it waits
 
 
 def assemble(plan: Plan, outcomes: Outcomes) -> Study:
@@ -26,8 +27,9 @@ def assemble(plan: Plan, outcomes: Outcomes) -> Study:
     print_ = fingerprint()
     machine = machine_id(print_)
     records = [record for row in plan.rows for record in _records(plan, row, machine, outcomes)]
+    _charge_search(plan, records, outcomes)
     owners = (*plan.recipe.baselines, *plan.recipe.family)
-    return Study(
+    study = Study(
         schema=SCHEMA,
         name=plan.recipe.spec.name,
         recipe=plan.recipe.text,
@@ -37,6 +39,37 @@ def assemble(plan: Plan, outcomes: Outcomes) -> Study:
         machines={machine: print_},
         records=records,
     )
+    search, found = plan.recipe.search, plan.recipe.found
+    if search and found:
+        study["search"] = {
+            "minimize": list(search.goal.minimize),
+            "where": [str(bound) for bound in search.goal.bounds],
+            "backend": search.backend.label,
+            "batch_size": search.batch_size,
+            "points": size(search.space) if size(search.space) != math.inf else None,
+            "cost": found.cost,
+            "found": dict(found.numbers),
+            "trials": list(found.trials),
+        }
+    return study
+
+
+def _charge_search(plan: Plan, records: list[Record], outcomes: Outcomes) -> None:
+    """Add to what a search found the cost of all that it tried beside: the winner was not known before."""
+    search, found = plan.recipe.search, plan.recipe.found
+    if search is None or found is None:
+        return
+    for name in found.numbers:
+        own = [row for row in plan.rows if row.variant == name]
+        row = next((one for one in own if one.seed == search.spec.seed), own[0] if own else None)
+        if row is None:
+            continue
+        steps = (outcomes.results[stage]["cost"] for stage in row.made[1:] if stage in outcomes.results)
+        spent = summed([*steps, _training(plan, row)])
+        beside = less(found.cost, spent)
+        for record in records:
+            if record["variant"] == name and "recovery" in record:
+                record["recovery"] = summed([record["recovery"], beside])
 
 
 def _records(plan: Plan, row: Row, machine: str, outcomes: Outcomes) -> list[Record]:
@@ -89,7 +122,7 @@ def _ending(row: Row, batch: int, outcomes: Outcomes) -> tuple[Status | None, st
     measured = {
         "work": outcomes.results[row.made[-1]]["work"],
         "quality": outcomes.results[row.quality],
-        "recovery": {key: sum(cost[key] for cost in steps) for key in COST},
+        "recovery": summed(steps),
     }
     group = row.latency.get(batch)
     if group is None:

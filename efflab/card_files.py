@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from efflab.baseline import Baseline
+from efflab.baseline import Baseline, find_card, load_baseline
+from efflab.config import Document, Key
 from efflab.errors import Problem, RequestError
 from efflab.hugging_face import KEY, lacking
 from efflab.hugging_face_fit import misfits, notes
@@ -38,6 +39,23 @@ def checkpoint_notes(baselines: Iterable[Baseline]) -> list[str]:
     return [
         f"card {baseline.name}: {note}" for baseline in named for note in notes(baseline.checkpoint(), baseline.task)
     ]
+
+
+def start_card(name: str, reference: Baseline, document: Document, key: Key) -> Baseline:
+    """Return the card from which steps start in place of `reference`; raise RequestError for one of another task or form."""
+    baseline = load_baseline(find_card(name, document.path))
+    if baseline.card.task != reference.card.task:
+        ours, theirs = (next(iter(one.card.task)) for one in (reference, baseline))
+        what = f"{name} is of another task ({theirs}) than {reference.name} ({ours}), or of other settings of it"
+        raise RequestError(Problem(document.where(key), what))
+    if baseline.form != reference.form:
+        raise RequestError(
+            Problem(document.where(key), f"{name} is not of the form of {reference.name} (torch or ONNX)")
+        )
+    if not baseline.seeds():
+        what = f"{name} has no weights yet; `efflab train {name}` makes them"
+        raise RequestError(Problem(document.where(key), what))
+    return baseline
 
 
 def _seeds(seeds: list[int]) -> str:

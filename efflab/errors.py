@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -47,3 +48,14 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}known: {', '.join(names) if names else '(none)'}"
+
+
+class Paused(Exception):  # noqa: N818 (no error: the training was asked to stop here, and can go on)
+    """A training has come as far as it was asked to; its checkpoint holds all of it.
+
+    share: how much of its steps is done; result: what its stage says of the model as it is now.
+    """
+
+    def __init__(self, share: float, seconds: float, result: dict[str, Any] | None = None):
+        super().__init__(f"paused at {share:.0%} of the training")
+        self.share, self.seconds, self.result = share, seconds, result or {}

@@ -27,7 +27,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a job: `status` is ok, failed, unavailable or disk full."""
+    """What became of a job: `status` is ok, paused, failed, unavailable or disk full."""
 
     stage_id: str
     status: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,42 +10,15 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from efflab import registry
-from efflab.backend import Backend
-from efflab.baseline import Baseline, family_members, find_card, load_baseline, make
-from efflab.card import MOST_SEED
-from efflab.card_files import checkpoint_notes, file_problems, seed_notes
+from efflab.backend_choice import BackendChoice, choose_backends
+from efflab.baseline import Baseline, family_members, find_card, load_baseline
+from efflab.card_files import checkpoint_notes, file_problems, seed_notes, start_card
 from efflab.config import Document, Key, Name, Settings, check, collect, parse_yaml, read_yaml
 from efflab.errors import Problem, RequestError, nearest
-from efflab.variants import Variant, VariantEntry, controls, expand, order_notes, order_problems
-
-
-class Measure(Settings):
-    """What is measured, how long, and the non-inferiority margin, fixed before anything is seen."""
-
-    backends: Annotated[list[str | dict[str, dict[str, Any] | None]], Field(min_length=1)] = ["torch"]
-    batch_sizes: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1)] = [1, 64]
-    seeds: Annotated[list[Annotated[int, Field(ge=0, le=MOST_SEED)]], Field(min_length=1)] = [0]
-    margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.01  # share of the baseline's metric
-    threads: Annotated[int, Field(ge=1, le=4096)] | None = None  # of a latency session; default: all processors
-    min_runs: Annotated[int, Field(ge=11, le=1_000_000)] = 130
-    min_seconds: Annotated[float, Field(gt=0, le=3600)] = 0.5
-    max_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
-    rounds: Annotated[int, Field(ge=5, le=1000)] = 20
-    controls: bool = True
-
-    @field_validator("batch_sizes", "seeds")
-    @classmethod
-    def _distinct(cls, values: list[int]) -> list[int]:
-        if len(set(values)) != len(values):
-            raise ValueError("a value is given twice")
-        return values
-
-    @model_validator(mode="after")
-    def _most_is_more(self) -> Measure:
-        if self.min_seconds > self.max_seconds:
-            raise ValueError(f"min_seconds ({self.min_seconds:g}) is more than max_seconds ({self.max_seconds:g})")
-        return self
+from efflab.measure import Measure
+from efflab.search.found import BEST, Found
+from efflab.search.spec import Search, SearchSpec, checked_search
+from efflab.variants import Variant, VariantEntry, VariantSpec, controls, expand, order_notes, order_problems
 
 
 class Limits(Settings):
@@ -62,6 +36,7 @@ class RecipeSpec(Settings):
     baseline: str | Annotated[list[str], Field(min_length=1)] | None = None
     family: str | None = None
     variants: dict[Name, VariantEntry] = {}
+    search: SearchSpec | None = None
     measure: Measure = Measure()
     limits: Limits = Limits()
 
@@ -69,6 +44,16 @@ class RecipeSpec(Settings):
     def _one_source(self) -> RecipeSpec:
         if (self.baseline is None) == (self.family is None):
             raise ValueError("give either baseline (a card, or a list of cards) or family (all its members)")
+        return self
+
+    @model_validator(mode="after")
+    def _one_reference(self) -> RecipeSpec:
+        several = self.family is not None or len(self.cards()) > 1
+        if several and self.search is not None:
+            raise ValueError("a search is judged against one baseline; name one, and the others under search.start")
+        started = [name for name, entry in self.variants.items() if isinstance(entry, VariantSpec) and entry.start]
+        if several and started:
+            raise ValueError(f"{started[0]} has a start of its own, which takes a recipe with one baseline")
         return self
 
     @field_validator("baseline")
@@ -84,20 +69,6 @@ class RecipeSpec(Settings):
 
 
 @dataclass(frozen=True)
-class BackendChoice:
-    """A backend with its settings, and its label in tables."""
-
-    name: str
-    settings: Backend
-
-    @property
-    def label(self) -> str:
-        """The backend's name with the settings that differ from its defaults: `openvino[precision=bf16]`."""
-        shown = ",".join(f"{key}={value}" for key, value in self.settings.model_dump(exclude_defaults=True).items())
-        return f"{self.name}[{shown}]" if shown else self.name
-
-
-@dataclass(frozen=True)
 class Recipe:
     """A checked recipe: its baselines, its expanded variants (controls included) and its backends."""
 
@@ -108,7 +79,17 @@ class Recipe:
     family: tuple[Baseline, ...]  # the dense control: every member, those of `baselines` included
     variants: tuple[Variant, ...]
     backends: tuple[BackendChoice, ...]
+    starts: Mapping[
+        str, Baseline
+    ]  # cards from which variants start in place of the baseline, by the name they are given
+    search: Search | None = None
     notes: tuple[str, ...] = ()  # what the user should know before it is run
+    found: Found | None = None  # what its search found, once that is finished
+
+    @property
+    def owners(self) -> tuple[Baseline, ...]:
+        """Every card that a row can be or start from."""
+        return (*self.baselines, *self.family, *self.starts.values())
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -133,17 +114,32 @@ def recipe_of(document: Document, text: str) -> Recipe:
     spec = collect(problems, document, lambda: check(RecipeSpec, document))
     if spec is None:  # what is right of it is checked further, so that all problems are reported at once
         spec = _what_is_right(document)
-        _backends(spec, document, problems)
+        choose_backends(spec.measure.backends, document, ("measure", "backends"), problems)
         expand(spec.variants, document, problems)
         raise RequestError(list(dict.fromkeys(problems)))
     baselines, family = _baselines(spec, document, problems)
-    backends = _backends(spec, document, problems)
+    backends = choose_backends(spec.measure.backends, document, ("measure", "backends"), problems)
     variants = expand(spec.variants, document, problems)
     for baseline in baselines:
         problems += order_problems(variants, baseline.form, document)
     owners = list({one.document.path.resolve(): one for one in (*baselines, *family)}.values())
     problems += _name_clashes(spec, owners, document)
-    owners += _teachers(variants, baselines, document, problems)
+    if spec.search:
+        problems += [
+            Problem(
+                document.where(("variants", name)), f"{name!r} is what the search calls its own; rename the variant"
+            )
+            for name in spec.variants
+            if name == BEST or name.startswith("front-")
+        ]
+    starts = _starts(variants, baselines, document, problems)
+    search = None
+    if spec.search and baselines:
+        search = checked_search(spec.search, baselines[0], backends, spec.measure.batch_sizes, document, problems)
+        starts |= search.starts if search else {}
+    owners = list({one.document.path.resolve(): one for one in (*owners, *starts.values())}.values())
+    searched = [Variant("search", None, search.techniques)] if search else []
+    owners += _teachers([*variants, *searched], baselines, document, problems)
     problems += file_problems(owners, spec.measure.seeds)
     if not problems and spec.measure.controls:
         variants += controls(variants)
@@ -155,9 +151,8 @@ def recipe_of(document: Document, text: str) -> Recipe:
         *_rate_notes(variants, baselines),
         *checkpoint_notes(owners),
     ]
-    return Recipe(
-        spec, text, document.path, tuple(baselines), tuple(family), tuple(variants), tuple(backends), tuple(notes)
-    )
+    cards = tuple(baselines), tuple(family)
+    return Recipe(spec, text, document.path, *cards, tuple(variants), tuple(backends), starts, search, tuple(notes))
 
 
 def _what_is_right(document: Document) -> RecipeSpec:
@@ -216,6 +211,20 @@ def _rate_notes(variants: list[Variant], baselines: list[Baseline]) -> list[str]
     return list(dict.fromkeys(notes))
 
 
+def _starts(
+    variants: list[Variant], baselines: list[Baseline], document: Document, problems: list[Problem]
+) -> dict[str, Baseline]:
+    """Return the cards that variants name as their start."""
+    found = {}
+    for variant in variants if baselines else ():
+        if variant.start and variant.start not in found:
+            key: Key = ("variants", variant.name.split("[")[0], "start")
+            found[variant.start] = collect(
+                problems, document, partial(start_card, variant.start, baselines[0], document, key), key
+            )
+    return {name: baseline for name, baseline in found.items() if baseline is not None}
+
+
 def _teachers(
     variants: list[Variant], baselines: list[Baseline], document: Document, problems: list[Problem]
 ) -> list[Baseline]:
@@ -263,29 +272,3 @@ def _baselines(spec: RecipeSpec, document: Document, problems: list[Problem]) ->
     for name, path in near.items() if spec.measure.controls else ():
         family += collect(problems, document, partial(family_members, name, path), ("baseline",)) or []
     return baselines, family
-
-
-def _backends(spec: RecipeSpec, document: Document, problems: list[Problem]) -> list[BackendChoice]:
-    chosen: dict[str, BackendChoice] = {}
-    for index, entry in enumerate(spec.measure.backends):
-        key: Key = ("measure", "backends", index)
-        if isinstance(entry, dict) and len(entry) != 1:
-            problems.append(Problem(document.where(key), "name exactly one backend, with its settings"))
-            continue
-        name = entry if isinstance(entry, str) else next(iter(entry))
-        schema = collect(problems, document, partial(registry.load, "backends", name), key)
-        place = key if isinstance(entry, str) else (*key, name)
-        known = schema and collect(
-            problems,
-            document,
-            schema if isinstance(entry, str) else partial(make, schema, document, place),
-            key,
-        )
-        if known:
-            choice = BackendChoice(name, known)
-            if choice.label in chosen:
-                problems.append(Problem(document.where(key), f"{choice.label} is given twice"))
-            chosen[choice.label] = choice
-    if not chosen and not problems:
-        problems.append(Problem(document.where(("measure", "backends")), "no backend is given"))
-    return list(chosen.values())

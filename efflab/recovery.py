@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from efflab.errors import RequestError
+from efflab.errors import Paused, RequestError
 from efflab.schedule import TrainingSettings
 from efflab.task import Task
 from efflab.technique import Context, Cost
@@ -21,12 +21,21 @@ CHECKPOINT = "training.safetensors"
 
 
 def train_step(context: Context, train: Callable[..., Cost], *models: Any, **settings: Any) -> None:
-    """Call `train` on the models and the task; it goes on from the checkpoint of an interrupted call if there is one."""
-    from efflab.hardware import add_cost
+    """Call `train` on the models and the task; it goes on from the checkpoint of an interrupted call if there is one.
+
+    models: the one that is trained, then teachers, or lists of them. A training that pauses has its work on the ledger, too.
+    """
+    from efflab.hardware import add_cost, training_cost
 
     checkpoint = context.folder / CHECKPOINT
     fixed: dict[str, Any] = {"optimizer": context.optimizer, "seed": context.seed, "report": context.report}
-    cost = train(*models, context.task, checkpoint=checkpoint, **fixed, **settings)
+    try:
+        cost = train(*models, context.task, checkpoint=checkpoint, **fixed, **settings)
+    except Paused as pause:
+        examples = pause.share * settings["epochs"] * len(context.task.split("train"))
+        teachers = [one for several in models[1:] for one in (several if isinstance(several, list) else [several])]
+        add_cost(context.cost, training_cost(models[0], context.task, examples, pause.seconds, teachers))
+        raise
     add_cost(context.cost, cost)
     checkpoint.unlink(missing_ok=True)
 

@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from efflab.assemble import Outcomes, assemble
+from efflab.drive import WHOLE_DISK, Watcher, drive, time_in_turn
 from efflab.environment import fingerprint, machine_id
 from efflab.errors import RequestError
-from efflab.executor import Done, Executor, Job, LocalExecutor, Progress
-from efflab.plan import Plan, Stage, make_plan
-from efflab.recipe import load_recipe
+from efflab.executor import LocalExecutor
+from efflab.plan import Plan, make_plan
+from efflab.recipe import Recipe, load_recipe
+from efflab.run_search import forget, searched, with_known
 from efflab.selection import narrowed, stages_to_force
+from efflab.stage_graph import Stage
 from efflab.store import Store
 from efflab.study import Study, save_study
 
-WHOLE_DISK = "the disk is full; what is finished is kept. Free some space and run the same command again"
-
-
-@dataclass
-class Watcher:
-    """Told of what happens; the command line's progress display is one."""
-
-    start: Callable[[Plan, set[str]], None] = lambda plan, cached: None
-    begin: Callable[[Stage], None] = lambda stage: None
-    progress: Callable[[str, int, int, str], None] = lambda stage_id, done, total, note: None
-    end: Callable[[Stage, str, str, float], None] = lambda stage, status, reason, seconds: None
-
 
 def plan_file(path: Path, only: list[str] | None = None, store: Store | None = None) -> Plan:
-    """Load and plan a recipe for this machine."""
-    recipe = load_recipe(path)
-    settings = machine_id(fingerprint()), recipe.spec.measure.threads or processors()
-    plan = make_plan(recipe, *settings)
+    """Load and plan a recipe for this machine; a search that is not finished is a note of the plan."""
+    recipe, store = load_recipe(path), store or Store.open()
+    return _planned(with_known(recipe, store, _where(recipe), processors()), only, store)
+
+
+def _planned(recipe: Recipe, only: list[str] | None, store: Store) -> Plan:
+    plan = make_plan(recipe, *_where(recipe))
     if not only:
         return plan
-    return narrowed(plan, make_plan(recipe, *settings, only), set(_cached(plan, store or Store.open()).results))
+    return narrowed(plan, make_plan(recipe, *_where(recipe), only), set(_cached(plan, store).results))
+
+
+def _where(recipe: Recipe) -> tuple[str, int]:
+    """Return this machine's id and the threads of a latency session: times are compared within these."""
+    return machine_id(fingerprint()), recipe.spec.measure.threads or processors()
 
 
 def processors() -> int:
@@ -62,10 +57,16 @@ def run_file(
     """
     store = store or Store.open()
     watcher = watcher or Watcher()
-    plan = plan_file(path, only, store)
+    recipe = load_recipe(path)
+    plan = None if recipe.search else _planned(recipe, only, store)  # what is wrong with it is told before any work
     try:
         store.prepare()
         with store.lock():
+            if force == []:
+                forget(recipe, store, _where(recipe))
+            if plan is None:
+                found = searched(recipe, store, _where(recipe), workers or processors(), watcher)
+                plan = _planned(found, only, store)
             if force is not None:
                 for stage in stages_to_force(plan, force):
                     store.remove(stage)
@@ -103,56 +104,17 @@ def _run_models(plan: Plan, store: Store, outcomes: Outcomes, watcher: Watcher, 
     count = max(1, min(workers, len(waiting)))
     executor = LocalExecutor(count, max(1, processors() // count), limits.stage_s, limits.memory_gb)
     try:
-        _drive(executor, waiting, store, outcomes, watcher)
+        drive(executor, waiting, store, outcomes, watcher)
     finally:
         executor.close()
-
-
-def _drive(executor: Executor, waiting: dict[str, Stage], store: Store, outcomes: Outcomes, watcher: Watcher) -> None:
-    running: dict[str, Stage] = {}
-    while waiting or running:
-        for one, stage in list(waiting.items()):
-            broken = [need for need in stage.needs if need in outcomes.failures]
-            if broken:
-                del waiting[one]
-                status, reason = outcomes.failures[broken[0]]
-                outcomes.failures[one] = (status, reason)
-                watcher.end(stage, "skipped", f"an earlier stage {status}", 0.0)
-            elif executor.free() > 0 and all(need in outcomes.results for need in stage.needs):
-                del waiting[one]
-                running[one] = stage
-                watcher.begin(stage)
-                needs = tuple(str(store.folder(need)) for need in stage.needs)
-                executor.submit(Job(one, stage.kind, stage.spec, needs, str(store.work_folder(one))))
-        for event in executor.wait() if running else []:
-            if isinstance(event, Progress):
-                watcher.progress(event.stage_id, event.done, event.total, event.note)
-            else:
-                _finish(running.pop(event.stage_id), event, store, outcomes, watcher)
-
-
-def _finish(stage: Stage, done: Done, store: Store, outcomes: Outcomes, watcher: Watcher) -> None:
-    if done.status == "disk full":
-        raise RequestError(WHOLE_DISK)
-    if done.refused and stage.kind == "baseline":
-        raise RequestError(done.reason)  # a card is part of the request, like the recipe
-    if done.status == "ok":
-        store.commit(
-            stage.id,
-            done.result,
-            {"kind": stage.kind, "title": stage.title, "spec": stage.spec, "seconds": done.seconds},
-        )
-        outcomes.results[stage.id] = done.result
-    else:
-        shutil.rmtree(store.work_folder(stage.id), ignore_errors=True)
-        outcomes.failures[stage.id] = (done.status, done.reason)
-    watcher.end(stage, done.status, done.reason, done.seconds)
 
 
 def _run_latency(plan: Plan, store: Store, outcomes: Outcomes, watcher: Watcher) -> None:
     for stage in [stage for stage in plan.stages.values() if stage.kind == "latency" and _lacking(stage, outcomes)]:
         watcher.begin(stage)
-        timings, seconds = _measure(plan, stage, store, outcomes, watcher)
+        label = next(label for label, made in stage.spec["members"].items() if made in outcomes.results)
+        task = plan.owner(next(row for row in plan.rows if row.variant == label)).task
+        timings, seconds = time_in_turn(stage, task, store, outcomes, watcher)
         good = {label: timing for label, timing in timings.items() if isinstance(timing, dict)}
         bad = {label: (timing.status, str(timing)) for label, timing in timings.items() if not isinstance(timing, dict)}
         result = {"timings": good, "reasons": bad}
@@ -171,37 +133,6 @@ def _lacking(stage: Stage, outcomes: Outcomes) -> set[str]:
     absent = (label for label, (status, _) in result["reasons"].items() if status == "unavailable")
     with_model = {label for label, made in stage.spec["members"].items() if made in outcomes.results}
     return with_model - {*result["timings"], *absent}
-
-
-def _measure(
-    plan: Plan, stage: Stage, store: Store, outcomes: Outcomes, watcher: Watcher
-) -> tuple[dict[str, Any], float]:
-    import time
-
-    import numpy as np
-
-    from efflab.profiling.latency import Budget, measure_group
-    from efflab.profiling.latency import Job as LatencyJob
-
-    spec, folder = stage.spec, store.work_folder(stage.id)
-    jobs = []
-    for label, made in spec["members"].items():
-        if made in outcomes.results:
-            inputs = folder / "inputs.npz"
-            if not inputs.exists():
-                row = next(row for row in plan.rows if row.variant == label)
-                examples = plan.owner(row).task.split("validation").inputs
-                np.savez(inputs, *(np.ascontiguousarray(array[: spec["batch_size"]]) for array in examples))
-            jobs.append(LatencyJob(label, store.folder(made), spec["backend"], spec["settings"], inputs))
-    started = time.perf_counter()
-    timings: dict[str, Any] = {}
-    if jobs:
-        timings.update(measure_group(jobs, Budget(**spec["budget"]), spec["threads"], _reporter(watcher, stage.id)))
-    return timings, time.perf_counter() - started
-
-
-def _reporter(watcher: Watcher, stage_id: str) -> Callable[..., None]:
-    return lambda done, total, note="": watcher.progress(stage_id, done, total, note)
 
 
 def cached_stages(plan: Plan, store: Store) -> set[str]:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from efflab import registry
 from efflab.artefact import GRAPH, WEIGHTS, Artefact, save_module, write_structure
 from efflab.baseline import Baseline, find_card, load_baseline
-from efflab.errors import RequestError
-from efflab.task import Task
+from efflab.errors import Paused, RequestError
+from efflab.store import write_atomically
+from efflab.task import SplitName, Task
 from efflab.technique import Context, Cost, Result, Technique
 
 Report = Callable[[int, int, str], None]
 QUALITY_BATCH = 250
+RUNG = "rung.json"  # what a paused training was worth
 
 
 def execute(kind: str, spec: dict[str, Any], needs: list[Path], folder: Path, report: Report) -> dict[str, Any]:
@@ -60,8 +63,14 @@ def run_baseline(spec: dict[str, Any], needs: list[Path], folder: Path, report: 
 
 
 def run_step(spec: dict[str, Any], needs: list[Path], folder: Path, report: Report) -> dict[str, Any]:
-    """Apply one technique to the artefact before it and store what it gives; a step that changes nothing is an error."""
+    """Apply one technique to the artefact before it and store what it gives; a step that changes nothing is an error.
+
+    A training that is to pause (`pause_at`, a share of its steps) is scored there on the validation split, once.
+    """
     import torch
+
+    from efflab.recovery import CHECKPOINT
+    from efflab.training import pause_at
 
     parent, baseline = Artefact.open(needs[0]), _baseline(spec["card"])
     technique: Technique = registry.load("techniques", spec["technique"])(**spec["settings"])
@@ -74,15 +83,28 @@ def run_step(spec: dict[str, Any], needs: list[Path], folder: Path, report: Repo
         optimizer=spec.get("optimizer", "sgd"),
         report=report,
     )
+    rung = folder / RUNG
+    pause_at(folder / CHECKPOINT, spec.get("pause_at"))
+    if "pause_at" in spec and rung.exists():
+        raise Paused(spec["pause_at"], 0.0, json.loads(rung.read_text()))
     torch.manual_seed(spec["seed"])
     started = time.perf_counter()
     model = parent.module() if parent.form == "module" else parent.onnx
-    result = technique.apply(model, context)
-    context.cost.seconds = time.perf_counter() - started
+    try:
+        result = technique.apply(model, context)
+    except Paused as pause:
+        pause.result = {"quality": _validation_quality(model, context.task), "cost": vars(context.cost)}
+        write_atomically(rung, json.dumps(pause.result))
+        raise
+    context.cost.seconds = max(context.cost.seconds, time.perf_counter() - started)  # what was interrupted counts, too
+    pause_at(folder / CHECKPOINT, None)
+    pause_at(folder / CHECKPOINT, None)
+    told = {"rung": json.loads(rung.read_text())} if rung.exists() else {}
+    rung.unlink(missing_ok=True)
     store_result(spec["technique"], technique, result, parent, folder)
     if parent.form == technique.gives and _content(parent.folder) == _content(folder):
         raise RequestError(f"{spec['technique']} changed nothing in the model; with these settings it is no step")
-    return artefact_result(folder, spec, context.cost)
+    return artefact_result(folder, spec, context.cost) | told
 
 
 def store_result(name: str, technique: Technique, result: Result, parent: Artefact, folder: Path) -> Artefact:
@@ -141,18 +163,35 @@ def artefact_result(folder: Path, spec: dict[str, Any], cost: Cost | None = None
     }
 
 
-def run_quality(spec: dict[str, Any], needs: list[Path], folder: Path, report: Report) -> dict[str, Any]:
+def _validation_quality(module: Any, task: Task) -> float:
+    import torch
+
+    from efflab.module_session import ModuleSession
+    from efflab.profiling.quality import evaluate
+
+    scores = evaluate(ModuleSession(module.eval(), torch.float32), task, "validation", QUALITY_BATCH)
+    return float(task.quality(scores))
+
+
+def run_quality(
+    spec: dict[str, Any], needs: list[Path], folder: Path, report: Report, split_name: SplitName = "test"
+) -> dict[str, Any]:
     """Score an artefact on the test split, on one backend, keeping every example's outcome."""
     from efflab.profiling.quality import evaluate
     from efflab.study import pack_scores
 
     task, artefact = task_of(spec), Artefact.open(needs[0])
     backend = registry.load("backends", spec["backend"])(**spec["settings"])
-    split = task.split("test")
+    split = task.split(split_name)
     size = min(QUALITY_BATCH, len(split))
     session = backend.prepare(artefact, tuple(array[:size] for array in split.inputs), 1)
     scores = evaluate(session, task, split, size)
     return {"metric": task.metric, "value": task.quality(scores), "scores": pack_scores(scores)}
 
 
-EXECUTE = {"baseline": run_baseline, "step": run_step, "quality": run_quality}
+EXECUTE: dict[str, Callable[..., dict[str, Any]]] = {
+    "baseline": run_baseline,
+    "step": run_step,
+    "quality": run_quality,
+    "validation": partial(run_quality, split_name="validation"),  # what a search chooses by
+}

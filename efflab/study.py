@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
 
 from efflab.errors import Problem, RequestError
 from efflab.wording import one_line
@@ -72,6 +73,22 @@ class CostRecord(TypedDict):
     hardware_burden_flop: float
 
 
+COST = ("training_macs", "seconds", "hardware_burden_flop")
+
+
+def summed(costs: Iterable[Any]) -> CostRecord:
+    """Return the sum of records of work spent."""
+    every = list(costs)
+    total: Any = {key: float(sum(cost[key] for cost in every)) for key in COST}
+    return cast(CostRecord, total)
+
+
+def less(cost: Any, part: Any) -> CostRecord:
+    """Return what is left of work spent without a part of it; never below 0."""
+    rest: Any = {key: float(max(0.0, cost[key] - part.get(key, 0.0))) for key in COST}
+    return cast(CostRecord, rest)
+
+
 class Promised(TypedDict):
     """The quality that a dense model's card promises, and how far a score may lie from it."""
 
@@ -107,6 +124,19 @@ class Record(TypedDict):
     stages: NotRequired[dict[str, str]]
 
 
+class SearchRecord(TypedDict):
+    """What a recipe's search tried before its variants were measured; values are of the validation split."""
+
+    minimize: list[str]
+    where: list[str]
+    backend: str
+    batch_size: int
+    points: float | None  # of the space; None where it has no end
+    cost: CostRecord  # of all trials, each stage once, and of the trainings of the cards that they started from
+    found: dict[str, int]  # variant -> its trial
+    trials: list[Any]  # efflab.search.journal.Trial
+
+
 class Study(TypedDict):
     """All records of one recipe run with their provenance."""
 
@@ -118,6 +148,7 @@ class Study(TypedDict):
     data: dict[str, str]  # task -> digest
     machines: dict[str, dict[str, Any]]
     records: list[Record]
+    search: NotRequired[SearchRecord]
 
 
 def keeps_promise(record: Record) -> bool | None:

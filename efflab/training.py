@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from efflab.errors import Paused
 from efflab.hardware import training_device
 from efflab.schedule import TrainingSettings, image_scale, learning_rate_share
 from efflab.task import Task
@@ -19,6 +20,25 @@ from efflab.tensors import shrunk, shrunk_sides
 from efflab.training_step import Loss, make_optimizer, make_step, set_learning_rate
 
 Report = Callable[[int, int, str], None]
+
+
+def pause_at(checkpoint: Path, share: float | None) -> None:
+    """Ask the training with this checkpoint to pause at its first epoch's end from `share` of its steps on; None: not to."""
+    if share is None:
+        _mark(checkpoint).unlink(missing_ok=True)
+    else:
+        _mark(checkpoint).write_text(str(share))
+
+
+def _mark(checkpoint: Path) -> Path:
+    return checkpoint.with_suffix(".pause")
+
+
+def _pause_if_asked(checkpoint: Path | None, done: int, total: int, seconds: float) -> None:
+    if checkpoint is None or done >= total or not _mark(checkpoint).exists():
+        return
+    if done >= float(_mark(checkpoint).read_text()) * total > 0:
+        raise Paused(done / total, seconds)
 
 
 def fit(
@@ -35,7 +55,7 @@ def fit(
     It works where EFFLAB_TRAIN_ON says (cpu or cuda) and brings the module back. With `checkpoint`, progress is saved
     after each epoch and an interrupted call goes on where it stopped, batch by batch the same. Weights that are zero at
     the start stay zero: they were pruned. Raises FloatingPointError if the loss stops being finite, RequestError if
-    there is no such device.
+    there is no such device, Paused where `pause_at` asked for it.
     """
     split, device = task.split("train"), training_device()
     inputs, targets = torch.from_numpy(split.inputs[0]).to(device), torch.from_numpy(split.targets).to(device)
@@ -48,6 +68,7 @@ def fit(
     step = make_step(module, optimizer, objective, settings.bf16)
     started = time.perf_counter()
     mean_loss = math.nan
+    _pause_if_asked(checkpoint, done, total, spent)
     while done < total:
         epoch, first = divmod(done, steps_per_epoch)
         # every epoch has its own stream, so that a resumed run sees what an uninterrupted one would have seen
@@ -66,6 +87,7 @@ def fit(
                 report(done, total, f"loss {mean_loss:.3f}")
         if checkpoint is not None:
             _save(checkpoint, module, optimizer, done, spent + time.perf_counter() - started)
+            _pause_if_asked(checkpoint, done, total, spent + time.perf_counter() - started)
     module.eval().to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return spent + time.perf_counter() - started
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from efflab import registry
 from efflab.config import Document, Key, Settings, check, collect
@@ -20,12 +20,21 @@ SWEEP = "sweep stands inside a technique's settings: `prune_channels: {sweep: {r
 
 
 class VariantSpec(Settings):
-    """A variant that continues another one."""
+    """A variant that continues another one, or starts from another card than the recipe's baseline."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
     misplaced: ClassVar[Mapping[str, str]] = {"sweep": SWEEP}
     parent: Annotated[str | None, Field(alias="from")] = None
+    start: str | None = None
     steps: Annotated[list[Step], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _one_start(self) -> VariantSpec:
+        if self.parent is not None and self.start is not None:
+            raise ValueError(
+                "give from (another variant) or start (another card); a variant starts where its parent does"
+            )
+        return self
 
 
 def _list_or_mapping(value: Any) -> Any:
@@ -47,6 +56,7 @@ class Variant:
     steps: tuple[tuple[str, Technique], ...]
     role: str = "variant"
     own: int = 0  # how many of the steps are its own, the others being its parent's
+    start: str | None = None  # the card that the steps start from, if that is not the recipe's baseline
 
     def form(self, start: Form) -> Form:
         """Return whether the variant is a torch module or an ONNX file."""
@@ -66,7 +76,8 @@ def expand(specs: Mapping[str, list[Step] | VariantSpec], document: Document, pr
         key: Key = ("variants", name) if isinstance(entry, list) else ("variants", name, "steps")
         if isinstance(entry, list) and not entry:
             problems.append(Problem(document.where(key), "has no steps; the baseline is measured anyway"))
-        parents: list[tuple[str, Variant]] = [("", Variant("", None, ()))]
+        start = None if isinstance(entry, list) else entry.start
+        parents: list[tuple[str, Variant]] = [("", Variant("", None, (), start=start))]
         if parent is not None:
             where = document.where(("variants", name, "from"))
             if parent in trail or parent == name:
@@ -82,7 +93,8 @@ def expand(specs: Mapping[str, list[Step] | VariantSpec], document: Document, pr
         for (suffix, before), (own_suffix, own) in itertools.product(parents, _steps(steps, key, document, problems)):
             both = ",".join(filter(None, [suffix, own_suffix]))
             full = f"{name}[{both}]" if both else name
-            expanded.append((both, Variant(full, before.name or None, before.steps + own, own=len(own))))
+            variant = Variant(full, before.name or None, before.steps + own, own=len(own), start=before.start)
+            expanded.append((both, variant))
         done[name] = expanded
         return expanded
 

@@ -79,6 +79,13 @@ def one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
 
 
+def duration(seconds: float) -> str:
+    """Return a time as it is said: seconds below a minute and a half, else minutes, else hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def _how(kind: str, value: Any) -> str:
     """Return how to write a value that YAML took for another type, as the tail of a sentence."""
     if kind == "string_type" and not isinstance(value, list | dict | None):

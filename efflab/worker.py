@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from efflab.errors import RequestError, Unavailable
+from efflab.errors import Paused, RequestError, Unavailable
 from efflab.wording import one_line
 
 LONGEST = 320  # characters of a reason
@@ -59,6 +59,8 @@ def _answer(job: dict[str, Any], report: Any) -> dict[str, Any]:
 
         torch.set_num_threads(job["threads"])
         result = execute(job["kind"], job["spec"], [Path(path) for path in job["needs"]], Path(job["folder"]), report)
+    except Paused as pause:
+        return {"status": "paused", "result": pause.result, "seconds": time.perf_counter() - started}
     except Unavailable as error:
         return {"status": "unavailable", "reason": str(error)}
     except RequestError as error:

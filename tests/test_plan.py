@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from efflab.errors import RequestError
-from efflab.plan import make_plan, stage_id
+from efflab.plan import make_plan
 from efflab.recipe import load_recipe, parse_recipe
+from efflab.stage_graph import stage_id
 
 ROOT = Path(__file__).parents[1]
 HEAD = "name: x\nbaseline: digits-resnet-w3\n"

@@ -2,9 +2,9 @@ import errno
 
 import pytest
 
+from efflab.drive import Watcher, _finish
 from efflab.errors import RequestError
 from efflab.executor import Done
-from efflab.run import Watcher, _finish
 from efflab.store import Store
 from efflab.worker import _disk_full
 

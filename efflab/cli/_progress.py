@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from efflab.plan import Plan, Stage
-from efflab.run import Watcher
+from efflab.drive import Watcher
+from efflab.plan import Plan
+from efflab.stage_graph import Stage
 
 
 @contextmanager
@@ -25,12 +26,14 @@ def _plain() -> Watcher:
     state = {"done": 0, "total": 0, "started": time.monotonic()}
 
     def start(plan: Plan, cached: set[str]) -> None:
-        state["total"] = len(plan.stages) - len(cached)
+        state.update(done=0, total=len(plan.stages) - len(cached))
         for note in plan.recipe.notes:
             print(f"note: {note}")
         print(f"{len(plan.stages)} stages, {len(cached)} already finished", flush=True)
 
     def end(stage: Stage, status: str, reason: str, seconds: float) -> None:
+        if not state["total"]:
+            return  # a stage of a trial: the search says itself what becomes of those
         state["done"] += 1
         why = f": {reason}" if reason else ""
         print(
@@ -38,7 +41,7 @@ def _plain() -> Watcher:
             flush=True,
         )
 
-    return Watcher(start=start, end=end)
+    return Watcher(start=start, end=end, say=lambda sentence: print(sentence, flush=True))
 
 
 @contextmanager
@@ -82,11 +85,13 @@ def _bars() -> Iterator[Watcher]:
         def end(stage: Stage, status: str, reason: str, seconds: float) -> None:
             if stage.id in running:
                 bars.remove_task(running.pop(stage.id))
+            if not state["total"]:
+                return
             count(state["done"] + 1, state["total"])
             if reason:
                 bars.console.print(f"{stage.title}: {status}: {reason}", markup=False)
 
-        yield Watcher(start, begin, progress, end)
+        yield Watcher(start, begin, progress, end, lambda sentence: bars.console.print(sentence, markup=False))
 
 
 Steps = Callable[[str, int, int, str], None]  # suite, done, total, note

@@ -14,13 +14,6 @@ from efflab.reporting.columns import known
 LEAST_WIDTH = 20  # a narrower column is harder to read than a line that the terminal breaks
 
 
-def duration(seconds: float) -> str:
-    """Return a time as it is said: seconds below a minute and a half, else minutes, else hours."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def show(rows: Sequence[dict[str, Any]], style: str, columns: Sequence[str]) -> None:
     """Print `columns` of `rows`; raise RequestError for an unknown `style`."""
     if style == "json":

@@ -19,9 +19,10 @@ def run(args: argparse.Namespace) -> int:
     """Print the plan."""
     import sys
 
-    from efflab.cli._tables import duration, show
+    from efflab.cli._tables import show
     from efflab.run import cached_stages, plan_file, processors
     from efflab.store import Store
+    from efflab.wording import duration
 
     plan = plan_file(args.recipe, args.only)
     finished = cached_stages(plan, Store.open())

@@ -68,7 +68,7 @@ def _report(name: str) -> Callable[[int, int, str], None]:
 
 def _left(seen: Sequence[tuple[float, int]], total: int) -> str:
     """Return the time left at the recent speed, as the tail of a line; nothing before there are two points."""
-    from efflab.cli._tables import duration
+    from efflab.wording import duration
 
     (before, first), (now, done) = seen[0], seen[-1]
     if done in (first, total):

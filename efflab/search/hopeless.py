@@ -1,0 +1,54 @@
+"""Which trials are stopped before their end: those that can no longer keep the bounds, or no longer win."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from efflab.search.goal import Goal
+from efflab.search.journal import Trial
+
+ENOUGH = 4  # finished trials that paused, before a pause tells anything
+SLACK = 1.25  # how much more than the most that was ever won after a pause a trial is believed to win
+
+
+def by_cost(goal: Goal, values: Mapping[str, float], trials: Sequence[Trial]) -> str:
+    """Say why a trial is hopeless by what is known before its training, or "".
+
+    Training moves none of `values`, so a bound that is broken stays broken; and where one of them is all that is
+    minimised, a trial that is not below the best so far cannot win.
+    """
+    broken = [bound for bound in goal.bounds if bound.metric in values and bound.excess(values) > 0]
+    if broken:
+        return f"{broken[0].metric} is {values[broken[0].metric]:.4g} before any training, the bound is {broken[0]}"
+    if len(goal.minimize) == 1 and goal.minimize[0] in values:
+        name = goal.minimize[0]
+        best = min((one["values"][name] for one in _fit(goal, trials)), default=float("inf"))
+        if values[name] >= best:
+            return f"{name} is {values[name]:.4g} before any training, and {best:.4g} is reached already"
+    return ""
+
+
+def by_rung(goal: Goal, values: Mapping[str, float], rung: float, trials: Sequence[Trial]) -> str:
+    """Say why a trial is hopeless whose training paused at the validation error `rung`, or "".
+
+    The best that can come of it is the rung less what the luckiest finished trial won after its own, and a quarter more;
+    hopeless is what breaks a bound on error even so, or is beaten by a finished trial in everything that is minimised.
+    """
+    won = [one["rung"] - one["values"]["error"] for one in trials if one["state"] == "done" and "rung" in one]
+    if len(won) < ENOUGH:
+        return ""
+    hoped = {**values, "error": rung - SLACK * max(*won, 0.0)}
+    hoped["quality"] = 1 - hoped["error"]
+    broken = [bound for bound in goal.bounds if bound.metric in ("error", "quality") and bound.excess(hoped) > 0]
+    told = f"error {rung:.4f} after a first part of the training, {hoped['error']:.4f} at the best in the end"
+    if broken:
+        return f"{told}; the bound is {broken[0]}"
+    if all(name in hoped for name in goal.minimize) and any(
+        goal.beats(one["values"], hoped) for one in _fit(goal, trials)
+    ):
+        return f"{told}, which another trial beats"
+    return ""
+
+
+def _fit(goal: Goal, trials: Sequence[Trial]) -> list[Trial]:
+    return [one for one in trials if one["state"] == "done" and goal.excess(one["values"]) == 0]

@@ -1,0 +1,103 @@
+"""The trials of a search on disk: one line for each batch, appended whole, so that an interruption loses no finished one."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal, NotRequired, TypedDict
+
+from efflab.errors import Problem, RequestError
+from efflab.search.space import Point
+from efflab.store import write_atomically
+from efflab.study import CostRecord
+
+SCHEMA = 1
+
+State = Literal["done", "stopped", "failed"]  # stopped: hopeless, told before its end
+
+
+class Trial(TypedDict):
+    """One trial: what was tried, how it ended, what was measured, and what it cost."""
+
+    number: int
+    point: Point
+    recipe: str  # in one line
+    state: State
+    why: str  # empty where it is done
+    values: dict[str, float]  # on the validation split; of a stopped one, what was known then
+    rung: NotRequired[float]  # error when its training paused for a look
+    cost: CostRecord  # of the stages that no trial before it had made
+    stages: list[str]  # those stages
+    paused: NotRequired[dict[str, CostRecord]]  # trainings that were stopped, and what they had cost
+    took_s: float  # wall clock, its share of the batch
+
+
+def read(path: Path, search: str) -> tuple[list[Trial], str]:
+    """Return the trials in a journal and a note on what was lost; a broken line ends it, and what stood after it is redone.
+
+    search: the id in its first line. Raises RequestError for a file of a newer version or another search.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return [], ""
+    trials: list[Trial] = []
+    head = _entry(lines[0]) if lines else None
+    if head is not None and head.get("schema", 0) > SCHEMA:
+        raise RequestError(Problem(str(path), "written by a newer efflab; move it away to search afresh"))
+    if head is not None and head.get("search") != search:
+        raise RequestError(Problem(str(path), "belongs to another search; move it away"))
+    broken = 1 if head is None else None
+    for number, line in enumerate(lines[1:] if head else [], 2):
+        batch: Any = (_entry(line) or {}).get("trials")
+        if not isinstance(batch, list) or not all(_whole(one, len(trials) + at) for at, one in enumerate(batch)):
+            broken = number
+            break
+        trials += batch
+    if broken is None and path.read_bytes().endswith(b"\n"):
+        return trials, ""
+    write_atomically(path, _head(search) + _line(trials))
+    lost = (
+        f"{path}:{broken} is cut off or damaged; what stood from there on is done again, from the models in the store"
+    )
+    return trials, lost if broken else ""
+
+
+def append(path: Path, search: str, batch: list[Trial]) -> None:
+    """Add a batch of trials; it is on the disk when this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = "" if path.exists() else _head(search)
+    with path.open("ab") as file:
+        file.write((head + _line(batch)).encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _head(search: str) -> str:
+    return json.dumps({"schema": SCHEMA, "search": search}) + "\n"
+
+
+def _line(batch: list[Trial]) -> str:
+    return json.dumps({"trials": batch}) + "\n"
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
+def _whole(trial: Any, number: int) -> bool:
+    fits = isinstance(trial, dict) and all(isinstance(trial.get(key), kind) for key, kind in _KINDS.items())
+    return fits and trial["number"] == number
+
+
+_KINDS = {
+    **dict.fromkeys(("recipe", "state", "why"), str),
+    **dict.fromkeys(("point", "values", "cost"), dict),
+    "number": int,
+    "stages": list,
+}
