@@ -10,13 +10,13 @@ from efflab import train
 from efflab.baseline import load_baseline
 from efflab.cli.main import main
 from efflab.cli.train import _report
-from efflab.errors import RequestError
+from efflab.errors import Paused, RequestError
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.schedule import TrainingSettings
 from efflab.tasks.digits_clutter import DigitsClutter
 from efflab.tensors import shrunk
 from efflab.train import score, train_seed
-from efflab.training import examples_seen, fit
+from efflab.training import examples_seen, fit, pause_at
 
 TASK = DigitsClutter(train=512, validation=64, test=100)
 SETTINGS = TrainingSettings(epochs=3.0, batch_size=64)
@@ -51,6 +51,21 @@ def test_training_is_deterministic_and_an_interrupted_one_ends_the_same(optimize
         fit(broken, TASK, settings, 5, checkpoint=checkpoint, report=stop)
     resumed = resnet_cifar(4, 1, 1)
     fit(resumed, TASK, settings, 5, checkpoint=checkpoint)
+    assert same(whole, resumed)
+
+
+def test_a_training_that_pauses_for_a_look_ends_the_same(tmp_path):
+    whole, halted = fresh(), fresh()
+    fit(whole, TASK, SETTINGS, 5)
+    checkpoint = tmp_path / "c.safetensors"
+    pause_at(checkpoint, 0.5)
+    for _ in range(2):  # asked again, it pauses where it stands
+        with pytest.raises(Paused) as pause:
+            fit(halted, TASK, SETTINGS, 5, checkpoint=checkpoint)
+        assert pause.value.share == 2 / 3  # the first end of an epoch from half of three epochs on
+    pause_at(checkpoint, None)
+    resumed = resnet_cifar(4, 1, 1)
+    fit(resumed, TASK, SETTINGS, 5, checkpoint=checkpoint)
     assert same(whole, resumed)
 
 
