@@ -1,0 +1,278 @@
+"""Propose which recipes to try first on a baseline, from the outcomes of earlier studies; no model is run.
+
+Each recipe that was measured anywhere and can stand on the baseline gets an expected gain and expected points with 90 %
+intervals, by a Gaussian process over recipes, baselines and places. The order is that in which to try them: each next recipe is
+the one most likely to come within 5 % of the best if none before it does, so a near copy of one that is listed comes late. The
+command says where it has no basis: a kind of network, a backend or a metric that no study holds. --leave-one-out shows what the
+order is worth: every baseline of the records is hidden in turn, and the trials are counted until near its best recipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from efflab.suggesting.advice import Advice, Suggestion
+    from efflab.suggesting.experience import Experience
+    from efflab.suggesting.leave_one_out import LeftOut
+    from efflab.suggesting.outcome import Model, Place
+
+HELP = "which recipes to try first on a baseline, from earlier studies, and what that is worth"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add = parser.add_argument
+    add("baseline", nargs="?", metavar="BASELINE", help="a card, by its name or its file")
+    add("--goal", default="time", help="M in time, macs, bits, bytes, energy or memory; or speedup (default: time)")
+    add("--backend", default="onnxruntime", help="e.g. openvino or 'openvino[precision=bf16]' (default: onnxruntime)")
+    add("--batch", type=int, default=1, metavar="N", help="examples in one call (default: 1)")
+    add(
+        "--within",
+        type=float,
+        metavar="POINTS",
+        help="only recipes that are expected to lose no more points than these",
+    )
+    add("--untried", action="store_true", help="leave out recipes that were measured on this baseline at this place")
+    add("--top", type=int, default=8, metavar="N", help="how many recipes (default: 8)")
+    add("--records", action="append", type=Path, metavar="PATH",
+        help="a study.json or a folder of studies, repeatable (default: reports/ and the studies of the store)")  # fmt: skip
+    add("--yaml", type=Path, metavar="FILE", help="also write the suggestions as a recipe for `efflab run`")
+    add(
+        "--leave-one-out",
+        action="store_true",
+        help="instead: trials to near the best recipe, every baseline hidden in turn",
+    )
+    add(
+        "--hide",
+        choices=("baseline", "family"),
+        default="baseline",
+        help="what --leave-one-out hides (default: baseline)",
+    )
+    add("--format", default="simple", help="any tabulate format, csv or json (default: simple)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the suggestions, or the leave-one-out table."""
+    from efflab.errors import RequestError, nearest
+    from efflab.reporting.table import check_style
+    from efflab.store import Store
+    from efflab.suggesting.experience import read, study_files
+    from efflab.suggesting.outcome import GOALS
+    from efflab.suggesting.writing import backend_label
+
+    check_style(args.format)
+    if args.goal not in GOALS:
+        raise RequestError(f"unknown --goal {args.goal!r}; {nearest(args.goal, GOALS)}")
+    if args.leave_one_out == (args.baseline is not None):
+        raise RequestError("name a baseline, or give --leave-one-out, which takes all that the records hold")
+    if args.batch < 1 or args.top < 1:
+        raise RequestError("--batch and --top must be 1 or more")
+    if args.within is not None and not args.within >= 0:
+        raise RequestError("--within is a loss in points, 0 or more")
+    if args.yaml and args.yaml.exists():
+        raise RequestError(f"--yaml {args.yaml} is there already; name another file, or take it away")
+    args.backend = backend_label(args.backend)
+    store = Store.open()
+    experience = read(study_files(args.records, store), store)
+    return _leave_one_out(args, experience) if args.leave_one_out else _suggest(args, experience)
+
+
+def _suggest(args: argparse.Namespace, experience: Experience) -> int:
+    from efflab.baseline import find_card
+    from efflab.cli._tables import show
+    from efflab.environment import fingerprint, machine_id
+    from efflab.store import Store
+    from efflab.suggesting.advice import advise
+    from efflab.suggesting.candidates import asked_model, legal
+    from efflab.suggesting.experience import recipes
+    from efflab.suggesting.outcome import Place
+
+    plain = args.format in ("csv", "json")
+    if not experience.outcomes:
+        find_card(args.baseline)  # a wrong name is told all the same
+        if plain:
+            show([], args.format, RAW)
+        what = "no study at hand has a variant that was measured; `efflab run` makes one, --records names others"
+        _say([f"no basis: {what}", *experience.notes], plain)
+        return 0
+    model, form, notes = asked_model(args.baseline, experience, Store.open())
+    place = Place(args.backend, args.batch, machine_id(fingerprint()))
+    known, unfit = legal(recipes(experience.outcomes), form, model.task, args.backend, experience)
+    tried = {
+        one.recipe
+        for one in experience.outcomes
+        if one.model.name == model.name and (one.place.backend, one.place.batch_size) == (args.backend, args.batch)
+    }
+    chosen = [one for one in known if not args.untried or one not in tried]
+    advice = advise(experience, model, place, args.goal, chosen, args.within)
+    top = advice.suggestions[: args.top]
+    rows = [(_raw if plain else _shown)(rank, one, args) for rank, one in enumerate(top, 1)]
+    if rows or plain:
+        show(rows, args.format, list(rows[0]) if rows else list(RAW))
+    lines = [*_basis(experience, advice, args), *_machines(experience, model, place, args.goal), *notes]
+    lines += [f"{count} recipe{'s' * (count != 1)} {why}" for why, count in unfit.items()]
+    _say([*lines, *experience.notes, *_write(args, model, top)], plain)
+    return 0
+
+
+RAW = (
+    "rank", "recipe", "gain", "gain_low", "gain_high", "points", "points_low", "points_high", "probability_within",
+    "records", "baselines", "measured",
+)  # fmt: skip
+
+
+def _raw(rank: int, one: Suggestion, args: argparse.Namespace) -> dict[str, Any]:
+    from efflab.suggesting.writing import compact
+
+    gain, points = one.gain, one.points or (None, None, None)
+    values = (rank, compact(one.recipe), *gain, *points, one.within, one.records, " ".join(one.baselines), one.measured)
+    return dict(zip(RAW, values, strict=True))
+
+
+def _shown(rank: int, one: Suggestion, args: argparse.Namespace) -> dict[str, Any]:
+    from efflab.reporting.numbers import points_text, ratio_text
+    from efflab.suggesting.writing import compact
+
+    gain = "speed-up" if args.goal == "speedup" else f"M, {args.goal}"
+    row: dict[str, Any] = {"": rank, f"expected {gain} [90 %]": ratio_text(*one.gain)}
+    row["expected points [90 %]"] = points_text(*one.points) if one.points else "no basis"
+    if args.within is not None:
+        row[f"P(loss <= {args.within:g})"] = f"{100 * (one.within or 0):.0f} %"
+    names = one.baselines
+    told = names[0] if len(names) == 1 else f"{len(names)} baselines"
+    row["evidence"] = (
+        f"{one.records} record{'s' * (one.records != 1)}, {told}{', measured here' if one.measured else ''}"
+    )
+    return {**row, "recipe": compact(one.recipe)}
+
+
+def _basis(experience: Experience, advice: Advice, args: argparse.Namespace) -> list[str]:
+    """Say what the expectations rest on, and what is not in the table."""
+    seen = f"{experience.records:,} records of {experience.studies} studies"
+    if advice.missing:
+        return [f"no basis: {'; '.join(advice.missing)} (read: {seen})"]
+    lines = [f"from {advice.data:,} outcomes, in {seen}; expected is the median of what a measurement would give"]
+    if not advice.suggestions:
+        lines.insert(0, "no suggestion")
+    elif args.goal != "speedup" and all(one.gain.value < 1 for one in advice.suggestions[: args.top]):
+        lines.append("all M are expected below 1: a smaller dense net of the family is expected to give more")
+    beyond = len(advice.suggestions) - args.top
+    left = [
+        (beyond, "come after these (--top)"),
+        (
+            advice.too_lossy,
+            f"are expected to lose more than {args.within or 0:g} points, or nothing is known of their loss",
+        ),
+        (advice.no_basis, "have no basis: too unlike all that was measured in a context like this one"),
+    ]
+    told = [f"{count} {why}" for count, why in left if count > 0]
+    return [*lines, *([f"not shown: {'; '.join(told)}"] if told else [])]
+
+
+def _machines(experience: Experience, model: Model, place: Place, goal: str) -> list[str]:
+    """Say how much of what is known of times was measured on other machines."""
+    from efflab.suggesting.outcome import COUNTED
+
+    timed = [one.place.machine for one in experience.outcomes if goal in one.gains]
+    others = list(dict.fromkeys(one for one in timed if one != place.machine))
+    if goal in COUNTED or not others:
+        return []
+    names = ", ".join(f"{experience.machines.get(one, one)} ({one})" for one in others)
+    here = len([one for one in timed if one == place.machine])
+    share = "all" if not here else f"{len(timed) - here:,} of {len(timed):,}"
+    return [f"{share} outcomes in time are of other machines: {names}; they say what is likely here, not what is"]
+
+
+def _write(args: argparse.Namespace, model: Model, top: tuple[Suggestion, ...]) -> list[str]:
+    """Write the suggestions as a recipe file where one is asked for."""
+    import shlex
+
+    from efflab.baseline import card_files, find_card, load_baseline
+    from efflab.store import write_atomically
+    from efflab.suggesting.writing import recipe_yaml
+
+    if not args.yaml:
+        return []
+    if not top:
+        return [f"{args.yaml} is not written: there is no suggestion"]
+    seeds = load_baseline(find_card(args.baseline)).seeds()[:3] if model.name in card_files() else []
+    words = [
+        "efflab",
+        "suggest",
+        args.baseline,
+        "--goal",
+        args.goal,
+        "--backend",
+        args.backend,
+        "--batch",
+        str(args.batch),
+    ]
+    words += ["--within", f"{args.within:g}"] * (args.within is not None)
+    text = recipe_yaml(args.baseline, args.backend, args.batch, top, shlex.join(words), seeds or [0])
+    args.yaml.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(args.yaml, text)
+    return [f"{args.yaml} is written: efflab run {args.yaml}"]
+
+
+def _leave_one_out(args: argparse.Namespace, experience: Experience) -> int:
+    from efflab.cli._tables import show
+    from efflab.suggesting.leave_one_out import METHODS, LeftOut, leave_one_out, summary
+
+    found = leave_one_out(experience, args.goal, args.hide)
+    plain = args.format in ("csv", "json")
+    whole = summary(found)
+    if plain or not whole:
+        show([one._asdict() for one in found], args.format, LeftOut._fields)
+        if not plain:
+            print("no baseline has five recipes with this goal at one place")
+        return 0
+    rows = [_trials(one) for one in found]
+    mean = {name.replace("_", " "): f"{whole.trials[name]:.2f}" for name in METHODS}
+    rows.append({**dict.fromkeys(rows[0], ""), "baseline": f"mean of {whole.baselines} baselines", **mean})
+    show(rows, args.format, list(rows[0]))
+    words = {
+        "random": "random order",
+        "search": "plain search",
+        "suggest_and_learn": "suggest that learns from its trials",
+    }
+    lines = [f"trials until within 5 % of the best known recipe (goal: {args.goal}); hidden: the {args.hide} in turn"]
+    for method, (value, low, high) in whole.saved.items():
+        verdict = "it takes fewer" if low > 0 else "it takes more" if high < 0 else "no difference that these can show"
+        lines.append(
+            f"suggest against {words[method]}: {value:+.2f} trials saved [95 %: {low:+.2f}, {high:+.2f}], {verdict}"
+        )
+    lines.append(f"{100 * whole.inside:.0f} % of the hidden gains lay in the 90 % interval that was expected of them")
+    lines.append(
+        f"the first suggestion is near the best in {100 * whole.first:.0f} % of places, each baseline weighing alike"
+    )
+    lines.append(
+        f"from {experience.records:,} records of {experience.studies} studies; each baseline counts once in the means"
+    )
+    lines += [
+        f"{name}: {why}; random order instead" for name, why in {(r.baseline, r.missing) for r in found if r.missing}
+    ]
+    _say([*lines, *experience.notes], plain)
+    return 0
+
+
+def _trials(one: LeftOut) -> dict[str, Any]:
+    from efflab.suggesting.leave_one_out import METHODS
+
+    return {
+        "baseline": one.baseline, "backend": one.backend, "batch": one.batch_size, "recipes": one.recipes,
+        "near best": one.near_best, "with basis": one.listed,
+        **{name.replace("_", " "): f"{getattr(one, name):.1f}" for name in METHODS},
+    }  # fmt: skip
+
+
+def _say(lines: list[str], plain: bool) -> None:
+    """Print lines under the table, or beside csv and json on stderr."""
+    import sys
+
+    if not plain:
+        print()
+    for line in lines:
+        print(line, file=sys.stderr if plain else sys.stdout)
