@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from efflab.store import Store
     from efflab.suggesting.advice import Advice, Suggestion
     from efflab.suggesting.experience import Experience
     from efflab.suggesting.leave_one_out import LeftOut
@@ -77,14 +78,13 @@ def run(args: argparse.Namespace) -> int:
     args.backend = backend_label(args.backend)
     store = Store.open()
     experience = read(study_files(args.records, store), store)
-    return _leave_one_out(args, experience) if args.leave_one_out else _suggest(args, experience)
+    return _leave_one_out(args, experience) if args.leave_one_out else _suggest(args, experience, store)
 
 
-def _suggest(args: argparse.Namespace, experience: Experience) -> int:
+def _suggest(args: argparse.Namespace, experience: Experience, store: Store) -> int:
     from efflab.baseline import find_card
     from efflab.cli._tables import show
     from efflab.environment import fingerprint, machine_id
-    from efflab.store import Store
     from efflab.suggesting.advice import advise
     from efflab.suggesting.candidates import asked_model, legal
     from efflab.suggesting.experience import recipes
@@ -98,7 +98,7 @@ def _suggest(args: argparse.Namespace, experience: Experience) -> int:
         what = "no study at hand has a variant that was measured; `efflab run` makes one, --records names others"
         _say([f"no basis: {what}", *experience.notes], plain)
         return 0
-    model, form, notes = asked_model(args.baseline, experience, Store.open())
+    model, form, notes = asked_model(args.baseline, experience, store)
     place = Place(args.backend, args.batch, machine_id(fingerprint()))
     known, unfit = legal(recipes(experience.outcomes), form, model.task, args.backend, experience)
     tried = {
@@ -107,7 +107,7 @@ def _suggest(args: argparse.Namespace, experience: Experience) -> int:
         if one.model.name == model.name and (one.place.backend, one.place.batch_size) == (args.backend, args.batch)
     }
     chosen = [one for one in known if not args.untried or one not in tried]
-    advice = advise(experience, model, place, args.goal, chosen, args.within)
+    advice = advise(experience, model, place, args.goal, chosen, args.within, store)
     top = advice.suggestions[: args.top]
     rows = [(_raw if plain else _shown)(rank, one, args) for rank, one in enumerate(top, 1)]
     if rows or plain:

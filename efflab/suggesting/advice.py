@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,14 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efflab.suggesting.experience import Experience
+from efflab.store import Store
+from efflab.suggesting.experience import FOLDER, Experience, keep
 from efflab.suggesting.likeness import CONTEXT_ASPECTS, Context, context_distances, context_of
-from efflab.suggesting.model import PRIOR, Belief, Datum, Evidence, believe, learn
+from efflab.suggesting.model import NAMES, PRIOR, Belief, Datum, Evidence, believe, learn
 from efflab.suggesting.outcome import COUNTED, Model, Outcome, Place, Ratio, Recipe, points_of
 
-MOST_DATA = (
-    1500  # outcomes that one answer is worked out from: of more, those in the contexts most like the one asked for
-)
+MOST_DATA = 1000  # outcomes behind one answer: of more, those in the contexts most like the one asked for
 KNOWN = 0.8  # an expectation whose standard deviation is still this share of what it was before all data has no basis
 NEAR_BEST = 0.95  # share of the best gain from which a recipe is as good as the best
 DRAWS = 1000  # of all recipes' gains together
@@ -92,21 +94,39 @@ def gaps(experience: Experience, model: Model, place: Place, goal: str) -> list[
 
 
 def believed_of(
-    outcomes: Iterable[Outcome], goal: str, asked: Context, recipes: Sequence[Recipe]
+    outcomes: Iterable[Outcome], goal: str, asked: Context, recipes: Sequence[Recipe], store: Store | None
 ) -> tuple[Belief, int]:
     """Return what outcomes let one expect of recipes in a context, and from how many observations."""
     data = nearest_data(data_of(outcomes, goal), asked)
     evidence = Evidence(data, asked, recipes)
-    return believe(evidence, learn(evidence)), len(data)
+    return believe(evidence, learnt(evidence, store)), len(data)
+
+
+def learnt(evidence: Evidence, store: Store | None) -> np.ndarray:
+    """Return `learn` of the evidence, from the store if it was worked out of the same numbers before."""
+    if store is None:
+        return learn(evidence)
+    measured = [(one.value, one.se) for one in evidence.data]
+    digest = hashlib.sha256(repr((NAMES, PRIOR)).encode())
+    for part in (measured, *evidence.places(data=True), *evidence.distances):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    kept = store.root / FOLDER / f"strengths-{digest.hexdigest()}.json"
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        strengths = np.array(json.loads(kept.read_text(encoding="utf-8")), float)
+        if strengths.shape == (len(NAMES),) and (strengths > 0).all():
+            return strengths
+    found = learn(evidence)
+    keep(kept, found.tolist())
+    return found
 
 
 def nearest_data(data: list[Datum], asked: Context) -> list[Datum]:
     """Return all data, or of many those in the contexts most like the one asked for, in their order."""
     if len(data) <= MOST_DATA:
         return data
-    contexts = list(dict.fromkeys([asked, *(one.context for one in data)]))
+    contexts = list(dict.fromkeys(one.context for one in data))
     weights = [PRIOR[name] for name in CONTEXT_ASPECTS]
-    far = dict(zip(contexts, np.tensordot(weights, context_distances(contexts), 1)[0], strict=True))
+    far = dict(zip(contexts, np.tensordot(weights, context_distances(contexts, [asked]), 1)[0], strict=True))
     nearest = sorted(range(len(data)), key=lambda at: (far[data[at].context], at))[:MOST_DATA]
     return [data[at] for at in sorted(nearest)]
 
@@ -150,14 +170,18 @@ def advise(
     goal: str,
     recipes: Sequence[Recipe],
     most_loss: float | None = None,
+    store: Store | None = None,
 ) -> Advice:
-    """Return the recipes in the order in which to try them; `most_loss` in points leaves out those expected to lose more."""
+    """Return the recipes in the order in which to try them; `most_loss` in points leaves out those expected to lose more.
+
+    The store, if there is one, keeps what takes longest to work out.
+    """
     missing = gaps(experience, model, place, goal)
     if missing or not recipes:
         return Advice((), len(recipes), 0, 0, tuple(missing))
     asked = context_of(model, place, goal)
-    gains, count = believed_of(experience.outcomes, goal, asked, recipes)
-    errors, _ = believed_of(experience.outcomes, "error", context_of(model, place, "error"), recipes)
+    gains, count = believed_of(experience.outcomes, goal, asked, recipes, store)
+    errors, _ = believed_of(experience.outcomes, "error", context_of(model, place, "error"), recipes, store)
     told, tells_error = has_basis(gains), has_basis(errors)
     seen: dict[Recipe, list[Outcome]] = {}
     for one in experience.outcomes:

@@ -16,8 +16,8 @@ from efflab import registry
 from efflab.baseline import card_files, find_card, load_baseline
 from efflab.config import Document
 from efflab.errors import RequestError, nearest
-from efflab.store import Store, write_atomically
-from efflab.suggesting.experience import FOLDER, Experience
+from efflab.store import Store
+from efflab.suggesting.experience import FOLDER, Experience, keep
 from efflab.suggesting.outcome import Model, Recipe, kind_of, settings_of
 from efflab.technique import Form, Technique
 from efflab.variants import Variant, order_problems
@@ -91,9 +91,7 @@ def _counts(baseline: Baseline, store: Store | None) -> tuple[float, float]:
         module = baseline.fresh()
         found = float(macs_per_example(module, baseline.task)), float(sum(one.numel() for one in module.parameters()))
     if kept:
-        with contextlib.suppress(OSError):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(kept, json.dumps(found))
+        keep(kept, found)
     return found
 
 

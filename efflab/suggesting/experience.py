@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from efflab.errors import RequestError
 from efflab.store import Store, write_atomically
@@ -126,10 +126,15 @@ def _told(path: Path, kept: Path | None) -> Told:
     told = Told(len(study["records"]), machines, models, outcomes)
     if kept:
         content = {"schema": SCHEMA, "records": told.records, "machines": machines, **packed(models, outcomes)}
-        with contextlib.suppress(OSError):  # a store that cannot be written makes it slower, not wrong
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(kept, json.dumps(content, separators=(",", ":")))
+        keep(kept, content)
     return told
+
+
+def keep(path: Path, content: Any) -> None:
+    """Write what was worked out; a store that cannot be written makes the next call slower, not wrong."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(content, separators=(",", ":")))
 
 
 def recipes(outcomes: Iterable[Outcome]) -> list[Recipe]:

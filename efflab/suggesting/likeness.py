@@ -20,6 +20,7 @@ from efflab.suggesting.outcome import COUNTED, Model, Place, Recipe, settings_of
 
 RECIPE_ASPECTS = ("techniques", "settings", "order")
 CONTEXT_ASPECTS = ("task", "kind", "macs", "params", "error", "backend", "batch", "machine")
+LEAST = 1e-9  # stands in for a zero, which has no logarithm
 HALF = 0.5  # what each of two words that differ adds, so that together they differ by one
 Coordinates = Mapping[Any, float]
 
@@ -54,23 +55,25 @@ def recipe_distances(recipes: Sequence[Recipe]) -> np.ndarray:
     return np.stack([_apart(techniques), _apart(settings), _apart(order)])
 
 
-def context_distances(contexts: Sequence[Context]) -> np.ndarray:
-    """Return how far contexts lie apart, shape (aspects, contexts, contexts), in the order of CONTEXT_ASPECTS.
+def context_distances(contexts: Sequence[Context], to: Sequence[Context] | None = None) -> np.ndarray:
+    """Return how far contexts lie from others, by default from each other: (aspects, others, contexts), as CONTEXT_ASPECTS.
 
     Words differ by 1 (a backend under other settings by a half), numbers by their natural logarithms.
     """
-    found = []
-    for model, place in contexts:
-        backend = place.backend.partition("[")[0]
-        words = {"task": model.task, "kind": model.kind, "machine": place.machine}
-        numbers = {
-            "macs": model.macs, "params": model.params, "error": model.error, "batch": float(place.batch_size)
-        }  # fmt: skip
-        aspects: dict[str, Coordinates] = {name: {word: HALF} for name, word in words.items()}
-        aspects |= {name: {"": math.log(max(value, 1e-9))} for name, value in numbers.items()}
-        aspects["backend"] = {backend: HALF / 2, place.backend + "!": HALF / 2}
-        found.append(aspects)
-    return np.stack([_apart([one[name] for one in found]) for name in CONTEXT_ASPECTS])
+    mine, others = ([_aspects(one) for one in some] for some in (contexts, contexts if to is None else to))
+    return np.stack([_apart([one[name] for one in mine], [one[name] for one in others]) for name in CONTEXT_ASPECTS])
+
+
+def _aspects(context: Context) -> dict[str, Coordinates]:
+    model, place = context
+    backend = place.backend.partition("[")[0]
+    words = {"task": model.task, "kind": model.kind, "machine": place.machine}
+    numbers = {"macs": model.macs, "params": model.params, "error": model.error, "batch": float(place.batch_size)}
+    return {
+        **{name: {word: HALF} for name, word in words.items()},
+        **{name: {"": math.log(max(value, LEAST))} for name, value in numbers.items()},
+        "backend": {backend: HALF / 2, (backend, place.backend): HALF / 2},
+    }
 
 
 def _flat(settings: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -127,14 +130,11 @@ def _settings(
     return found
 
 
-def _apart(points: Sequence[Coordinates]) -> np.ndarray:
-    """Return the sums of absolute differences of coordinates, (points, points); those not given are 0."""
-    from scipy.spatial.distance import cdist
-
-    columns = {key: place for place, key in enumerate(dict.fromkeys(key for point in points for key in point))}
-    table = np.zeros((len(points), max(1, len(columns))))
-    for row, point in enumerate(points):
-        for key, value in point.items():
-            table[row, columns[key]] = value
-    distances: np.ndarray = cdist(table, table, "cityblock")
-    return distances
+def _apart(points: Sequence[Coordinates], to: Sequence[Coordinates] | None = None) -> np.ndarray:
+    """Return the sums of absolute differences of coordinates, (to, points); those not given are 0."""
+    others = points if to is None else to
+    found = np.zeros((len(others), len(points)))
+    for key in dict.fromkeys(key for point in (*points, *others) for key in point):
+        mine, theirs = (np.array([point.get(key, 0.0) for point in some]) for some in (points, others))
+        found += np.abs(theirs[:, None] - mine)
+    return found

@@ -36,6 +36,9 @@ PRIOR = {
 PRIOR_SD = 1.0  # of the logarithms of all of them
 
 
+Places = tuple[np.ndarray, np.ndarray]  # of recipes and of contexts among the distances
+
+
 class Datum(NamedTuple):
     """One observation: `value` is the logarithm of a ratio, `se` its standard error."""
 
@@ -87,7 +90,15 @@ class Evidence:
         """Distances of recipes and of contexts, each once, by aspect."""
         return recipe_distances(list(self._recipes)), context_distances(list(self._contexts))
 
-    def places(self, data: bool) -> tuple[np.ndarray, np.ndarray]:
+    def covariance(self, strengths: np.ndarray, mine: Places, theirs: Places) -> np.ndarray:
+        """Return the kernel between places: the sum of its three parts."""
+        alike, near = likenesses(strengths, *self.distances)
+        everywhere, here, context = strengths[: len(PARTS)]
+        a, c = alike[mine[0]][:, theirs[0]], near[mine[1]][:, theirs[1]]
+        found: np.ndarray = everywhere * a + here * a * c + context * c
+        return found
+
+    def places(self, data: bool) -> Places:
         """Return where in `distances` the data (or what is asked) have their recipe and their context."""
         if data:
             at = [(self._recipes[one.recipe], self._contexts[one.context]) for one in self.data]
@@ -97,22 +108,12 @@ class Evidence:
         return recipes, contexts
 
 
-def kernel(
-    strengths: np.ndarray, recipes: np.ndarray, contexts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the three parts of the kernel from distances by aspect, shape (aspects, n, m)."""
-    a, b, c = strengths[:3]
+def likenesses(strengths: np.ndarray, recipes: np.ndarray, contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how alike recipes are, and contexts, from 0 to 1, from distances by aspect."""
     weights = strengths[len(PARTS) + 1 :]
-    alike = np.exp(-np.tensordot(weights[: len(RECIPE_ASPECTS)], recipes, 1))
-    near = np.exp(-np.tensordot(weights[len(RECIPE_ASPECTS) :], contexts, 1))
-    return a * alike, b * alike * near, c * near
-
-
-def whole(strengths: np.ndarray, recipes: np.ndarray, contexts: np.ndarray) -> np.ndarray:
-    """Return the kernel, the sum of its parts."""
-    everywhere, here, context = kernel(strengths, recipes, contexts)
-    found: np.ndarray = everywhere + here + context
-    return found
+    alike: np.ndarray = np.exp(-np.tensordot(weights[: len(recipes)], recipes, 1))
+    near: np.ndarray = np.exp(-np.tensordot(weights[len(recipes) :], contexts, 1))
+    return alike, near
 
 
 def believed() -> np.ndarray:
@@ -140,9 +141,10 @@ def learn(evidence: Evidence, seed: int = 0) -> np.ndarray:
     def cost(logs: np.ndarray) -> tuple[float, np.ndarray]:
         """The negative log posterior and its gradient."""
         strengths = np.exp(logs)
-        parts = kernel(strengths, recipes, contexts)
+        alike, near = likenesses(strengths, recipes, contexts)
+        parts = strengths[0] * alike, strengths[1] * alike * near, strengths[2] * near
         seen = parts[0] + parts[1] + parts[2]
-        seen[np.diag_indices_from(seen)] += squares + strengths[3]
+        seen[np.diag_indices_from(seen)] += squares + strengths[len(PARTS)]
         try:
             factor = np.linalg.cholesky(seen)
         except np.linalg.LinAlgError:
@@ -159,7 +161,7 @@ def learn(evidence: Evidence, seed: int = 0) -> np.ndarray:
             -weight * float((falls[index >= len(recipes)] * distance).sum())
             for index, (weight, distance) in enumerate(zip(weights, [*recipes, *contexts], strict=True))
         ]
-        gradient = np.array([*by_part, strengths[3] * np.trace(slope), *by_aspect])
+        gradient = np.array([*by_part, strengths[len(PARTS)] * np.trace(slope), *by_aspect])
         return float(loss), gradient + away / PRIOR_SD
 
     found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=[(one - 4, one + 4) for one in start],
@@ -170,17 +172,15 @@ def learn(evidence: Evidence, seed: int = 0) -> np.ndarray:
 
 def believe(evidence: Evidence, strengths: np.ndarray) -> Belief:
     """Return what the data let one expect of the candidates in the context asked for."""
-    recipes, contexts = evidence.distances
-    mine, here = evidence.places(data=False)
-    prior = whole(strengths, recipes[:, mine][:, :, mine], contexts[:, here][:, :, here])
-    variance, noise = float(strengths[:3].sum()), float(strengths[3])
+    mine, theirs = evidence.places(data=False), evidence.places(data=True)
+    prior = evidence.covariance(strengths, mine, mine)
+    variance, noise = float(strengths[: len(PARTS)].sum()), float(strengths[len(PARTS)])
     if not evidence.data:
-        return Belief(np.zeros(len(mine)), prior, variance, noise)
-    theirs, there = evidence.places(data=True)
+        return Belief(np.zeros(len(prior)), prior, variance, noise)
     values = np.array([one.value for one in evidence.data])
     mean = values.mean()
-    seen = whole(strengths, recipes[:, theirs][:, :, theirs], contexts[:, there][:, :, there])
+    seen = evidence.covariance(strengths, theirs, theirs)
     seen += np.diag(np.array([one.se for one in evidence.data]) ** 2 + noise)
-    cross = whole(strengths, recipes[:, theirs][:, :, mine], contexts[:, there][:, :, here])
+    cross = evidence.covariance(strengths, theirs, mine)
     solved = np.linalg.solve(seen, np.column_stack([values - mean, cross]))
     return Belief(mean + cross.T @ solved[:, 0], prior - cross.T @ solved[:, 1:], variance, noise)
