@@ -85,8 +85,8 @@ def _suggest(args: argparse.Namespace, experience: Experience, store: Store) -> 
     from efflab.baseline import find_card
     from efflab.cli._tables import show
     from efflab.environment import fingerprint, machine_id
-    from efflab.suggesting.advice import advise
-    from efflab.suggesting.candidates import asked_model, legal
+    from efflab.suggesting.advice import advise, gaps
+    from efflab.suggesting.candidates import asked_model, counted, legal
     from efflab.suggesting.experience import recipes
     from efflab.suggesting.outcome import Place
 
@@ -98,8 +98,11 @@ def _suggest(args: argparse.Namespace, experience: Experience, store: Store) -> 
         what = "no study at hand has a variant that was measured; `efflab run` makes one, --records names others"
         _say([f"no basis: {what}", *experience.notes], plain)
         return 0
-    model, form, notes = asked_model(args.baseline, experience, store)
+    model, form = asked_model(args.baseline, experience)
     place = Place(args.backend, args.batch, machine_id(fingerprint()))
+    notes: tuple[str, ...] = ()
+    if not gaps(experience, model, place, args.goal):  # else there is nothing that a count would tell
+        model, notes = counted(model, args.baseline, store)
     known, unfit = legal(recipes(experience.outcomes), form, model.task, args.backend, experience)
     tried = {
         one.recipe
@@ -210,7 +213,7 @@ def _write(args: argparse.Namespace, model: Model, top: tuple[Suggestion, ...]) 
         "--batch",
         str(args.batch),
     ]
-    words += ["--within", f"{args.within:g}"] * (args.within is not None)
+    words += [] if args.within is None else ["--within", f"{args.within:g}"]
     text = recipe_yaml(args.baseline, args.backend, args.batch, top, shlex.join(words), seeds or [0])
     args.yaml.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(args.yaml, text)

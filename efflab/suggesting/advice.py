@@ -85,9 +85,11 @@ def gaps(experience: Experience, model: Model, place: Place, goal: str) -> list[
     if model.metric not in metrics:
         found.append(f"no study measures {model.metric}; known: {', '.join(sorted(metrics))}")
     if model.kind not in kinds:
-        closest = min(told, key=lambda one: abs(math.log(one.model.macs / model.macs))).model
+        closest = min(
+            (one.model for one in told), key=lambda one: (one.task != model.task, abs(one.error - model.error))
+        )
         known = ", ".join(sorted(kinds))
-        found.append(f"no study of a {model.kind} has {goal}; known kinds: {known}; nearest in MACs: {closest.name}")
+        found.append(f"no study of a {model.kind} has {goal}; known kinds: {known}; nearest in error: {closest.name}")
     if backend not in backends and goal not in COUNTED:
         found.append(f"no study on {backend} has {goal}; known: {', '.join(sorted(backends))}")
     return found

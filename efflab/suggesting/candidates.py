@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,22 +29,31 @@ if TYPE_CHECKING:
 NOWHERE = Document(Path("suggested"), {}, {})
 
 
-def asked_model(name: str, experience: Experience, store: Store | None = None) -> tuple[Model, Form, tuple[str, ...]]:
-    """Return a baseline as the records know it, else as its card and its model say; with its form and notes.
+def asked_model(name: str, experience: Experience) -> tuple[Model, Form]:
+    """Return a baseline as the records know it, else as its card says, with no MACs and parameters yet; and its form.
 
-    A baseline that no record holds is built and its MACs are counted, which imports torch; the store keeps the count. Raises
-    RequestError for a baseline that neither a card nor a record knows.
+    Raises RequestError for a baseline that neither a card nor a record knows, and for a card that tells no quality of a task
+    that no record has.
     """
     known = {**card_files(), **experience.models}
     if name not in known and Path(name).suffix not in (".yaml", ".yml"):
         raise RequestError(f"unknown baseline {name!r}; {nearest(name, known)}")
     if name in experience.models:
-        return experience.models[name], _form(name, experience), ()
+        return experience.models[name], _form(name, experience)
     baseline = load_baseline(find_card(name))
-    if baseline.name in experience.models:
-        return experience.models[baseline.name], baseline.form, ()
-    note = f"no study holds {baseline.name}: its MACs are counted, its error is the card's"
-    return _of_card(baseline, experience, store), baseline.form, (note,)
+    return experience.models.get(baseline.name) or _of_card(baseline, experience), baseline.form
+
+
+def counted(model: Model, name: str, store: Store | None = None) -> tuple[Model, tuple[str, ...]]:
+    """Return a model with its MACs and parameters, and a note if they had to be counted.
+
+    To count, the card's model is built and run on an example, which imports torch; the store keeps the count.
+    """
+    if model.macs:
+        return model, ()
+    macs, params = _counts(load_baseline(find_card(name)), store)
+    note = f"no study holds {model.name}: its MACs are counted, its error is the card's"
+    return replace(model, macs=macs, params=params), (note,)
 
 
 def _form(name: str, experience: Experience) -> Form:
@@ -55,7 +65,7 @@ def _form(name: str, experience: Experience) -> Form:
     return "onnx" if takes == {"onnx"} else "module"
 
 
-def _of_card(baseline: Baseline, experience: Experience, store: Store | None) -> Model:
+def _of_card(baseline: Baseline, experience: Experience) -> Model:
     """Return what a card and its model say; without a quality in the card, the error is that of the task's other models."""
     card, task = baseline.card, next(iter(baseline.card.task))
     promised = [card.promise.value] if card.promise else []
@@ -65,8 +75,7 @@ def _of_card(baseline: Baseline, experience: Experience, store: Store | None) ->
         raise RequestError(f"the card of {baseline.name} tells no quality, and no study holds its task {task}")
     error = 1 - sum(scores) / len(scores) if scores else float(np.median(others))
     kind = kind_of(card.family) or next(iter(card.model or {}), baseline.name)
-    macs, params = _counts(baseline, store)
-    return Model(baseline.name, kind, card.family or "", task, baseline.task.metric, macs, params, error)
+    return Model(baseline.name, kind, card.family or "", task, baseline.task.metric, 0.0, 0.0, error)
 
 
 def _counts(baseline: Baseline, store: Store | None) -> tuple[float, float]:

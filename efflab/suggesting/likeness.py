@@ -19,7 +19,7 @@ import numpy as np
 from efflab.suggesting.outcome import COUNTED, Model, Place, Recipe, settings_of
 
 RECIPE_ASPECTS = ("techniques", "settings", "order")
-CONTEXT_ASPECTS = ("task", "kind", "macs", "params", "error", "backend", "batch", "machine")
+CONTEXT_ASPECTS = ("baseline", "task", "kind", "macs", "params", "error", "backend", "batch", "machine")
 LEAST = 1e-9  # stands in for a zero, which has no logarithm
 HALF = 0.5  # what each of two words that differ adds, so that together they differ by one
 Coordinates = Mapping[Any, float]
@@ -67,7 +67,7 @@ def context_distances(contexts: Sequence[Context], to: Sequence[Context] | None 
 def _aspects(context: Context) -> dict[str, Coordinates]:
     model, place = context
     backend = place.backend.partition("[")[0]
-    words = {"task": model.task, "kind": model.kind, "machine": place.machine}
+    words = {"baseline": model.name, "task": model.task, "kind": model.kind, "machine": place.machine}
     numbers = {"macs": model.macs, "params": model.params, "error": model.error, "batch": float(place.batch_size)}
     return {
         **{name: {word: HALF} for name, word in words.items()},

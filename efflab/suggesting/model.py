@@ -31,7 +31,8 @@ NAMES = (*PARTS, "noise", *RECIPE_ASPECTS, *CONTEXT_ASPECTS)
 PRIOR = {
     "everywhere": 0.06, "here": 0.06, "context": 0.02, "noise": 0.003,
     "techniques": 0.5, "settings": 0.3, "order": 0.3,
-    "task": 0.3, "kind": 0.7, "macs": 0.1, "params": 0.1, "error": 0.1, "backend": 0.5, "batch": 0.05, "machine": 0.5,
+    "baseline": 0.1, "task": 0.3, "kind": 0.7, "macs": 0.1, "params": 0.1, "error": 0.1,
+    "backend": 0.5, "batch": 0.05, "machine": 0.5,
 }  # fmt: skip
 PRIOR_SD = 1.0  # of the logarithms of all of them
 

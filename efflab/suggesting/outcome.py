@@ -44,7 +44,7 @@ class Model:
     family: str
     task: str
     metric: str
-    macs: float
+    macs: float  # 0 where they were not counted yet, like params
     params: float
     error: float
 
