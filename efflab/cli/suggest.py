@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from efflab.store import Store
     from efflab.suggesting.advice import Advice, Suggestion
     from efflab.suggesting.experience import Experience
-    from efflab.suggesting.leave_one_out import LeftOut
     from efflab.suggesting.outcome import Model, Place
 
 HELP = "which recipes to try first on a baseline, from earlier studies, and what that is worth"
@@ -27,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
     add("baseline", nargs="?", metavar="BASELINE", help="a card, by its name or its file")
-    add("--goal", default="time", help="M in time, macs, bits, bytes, energy or memory; or speedup (default: time)")
+    goals = "M in time, macs, bits, bytes, energy or memory, or speedup; with --leave-one-out also all"
+    add("--goal", default="time", help=f"{goals} (default: time)")
     add("--backend", default="onnxruntime", help="e.g. openvino or 'openvino[precision=bf16]' (default: onnxruntime)")
     add("--batch", type=int, default=1, metavar="N", help="examples in one call (default: 1)")
     add(
@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the suggestions, or the leave-one-out table."""
+    from efflab.cli._trials import show_trials
     from efflab.errors import RequestError, nearest
     from efflab.reporting.table import check_style
     from efflab.store import Store
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from efflab.suggesting.writing import backend_label
 
     check_style(args.format)
-    if args.goal not in GOALS:
+    if args.goal not in GOALS and not (args.leave_one_out and args.goal == "all"):
         raise RequestError(f"unknown --goal {args.goal!r}; {nearest(args.goal, GOALS)}")
     if args.leave_one_out == (args.baseline is not None):
         raise RequestError("name a baseline, or give --leave-one-out, which takes all that the records hold")
@@ -78,7 +79,10 @@ def run(args: argparse.Namespace) -> int:
     args.backend = backend_label(args.backend)
     store = Store.open()
     experience = read(study_files(args.records, store), store)
-    return _leave_one_out(args, experience) if args.leave_one_out else _suggest(args, experience, store)
+    if args.leave_one_out:
+        say([*show_trials(experience, args.goal, args.hide, args.format), *experience.notes], args.format)
+        return 0
+    return _suggest(args, experience, store)
 
 
 def _suggest(args: argparse.Namespace, experience: Experience, store: Store) -> int:
@@ -96,7 +100,7 @@ def _suggest(args: argparse.Namespace, experience: Experience, store: Store) -> 
         if plain:
             show([], args.format, RAW)
         what = "no study at hand has a variant that was measured; `efflab run` makes one, --records names others"
-        _say([f"no basis: {what}", *experience.notes], plain)
+        say([f"no basis: {what}", *experience.notes], args.format)
         return 0
     model, form = asked_model(args.baseline, experience)
     place = Place(args.backend, args.batch, machine_id(fingerprint()))
@@ -117,7 +121,7 @@ def _suggest(args: argparse.Namespace, experience: Experience, store: Store) -> 
         show(rows, args.format, list(rows[0]) if rows else list(RAW))
     lines = [*_basis(experience, advice, args), *_machines(experience, model, place, args.goal), *notes]
     lines += [f"{count} recipe{'s' * (count != 1)} {why}" for why, count in unfit.items()]
-    _say([*lines, *experience.notes, *_write(args, model, top)], plain)
+    say([*lines, *experience.notes, *_write(args, model, top)], args.format)
     return 0
 
 
@@ -220,62 +224,12 @@ def _write(args: argparse.Namespace, model: Model, top: tuple[Suggestion, ...]) 
     return [f"{args.yaml} is written: efflab run {args.yaml}"]
 
 
-def _leave_one_out(args: argparse.Namespace, experience: Experience) -> int:
-    from efflab.cli._tables import show
-    from efflab.suggesting.leave_one_out import METHODS, LeftOut, leave_one_out, summary
-
-    found = leave_one_out(experience, args.goal, args.hide)
-    plain = args.format in ("csv", "json")
-    whole = summary(found)
-    if plain or not whole:
-        show([one._asdict() for one in found], args.format, LeftOut._fields)
-        if not plain:
-            print("no baseline has five recipes with this goal at one place")
-        return 0
-    rows = [_trials(one) for one in found]
-    mean = {name.replace("_", " "): f"{whole.trials[name]:.2f}" for name in METHODS}
-    rows.append({**dict.fromkeys(rows[0], ""), "baseline": f"mean of {whole.baselines} baselines", **mean})
-    show(rows, args.format, list(rows[0]))
-    words = {
-        "random": "random order",
-        "search": "plain search",
-        "suggest_and_learn": "suggest that learns from its trials",
-    }
-    lines = [f"trials until within 5 % of the best known recipe (goal: {args.goal}); hidden: the {args.hide} in turn"]
-    for method, (value, low, high) in whole.saved.items():
-        verdict = "it takes fewer" if low > 0 else "it takes more" if high < 0 else "no difference that these can show"
-        lines.append(
-            f"suggest against {words[method]}: {value:+.2f} trials saved [95 %: {low:+.2f}, {high:+.2f}], {verdict}"
-        )
-    lines.append(f"{100 * whole.inside:.0f} % of the hidden gains lay in the 90 % interval that was expected of them")
-    lines.append(
-        f"the first suggestion is near the best in {100 * whole.first:.0f} % of places, each baseline weighing alike"
-    )
-    lines.append(
-        f"from {experience.records:,} records of {experience.studies} studies; each baseline counts once in the means"
-    )
-    lines += [
-        f"{name}: {why}; random order instead" for name, why in {(r.baseline, r.missing) for r in found if r.missing}
-    ]
-    _say([*lines, *experience.notes], plain)
-    return 0
-
-
-def _trials(one: LeftOut) -> dict[str, Any]:
-    from efflab.suggesting.leave_one_out import METHODS
-
-    return {
-        "baseline": one.baseline, "backend": one.backend, "batch": one.batch_size, "recipes": one.recipes,
-        "near best": one.near_best, "with basis": one.listed,
-        **{name.replace("_", " "): f"{getattr(one, name):.1f}" for name in METHODS},
-    }  # fmt: skip
-
-
-def _say(lines: list[str], plain: bool) -> None:
+def say(lines: list[str], style: str) -> None:
     """Print lines under the table, or beside csv and json on stderr."""
     import sys
 
-    if not plain:
+    beside = style in ("csv", "json")
+    if not beside:
         print()
     for line in lines:
-        print(line, file=sys.stderr if plain else sys.stdout)
+        print(line, file=sys.stderr if beside else sys.stdout)
