@@ -205,20 +205,13 @@ def _write(args: argparse.Namespace, model: Model, top: tuple[Suggestion, ...]) 
         return []
     if not top:
         return [f"{args.yaml} is not written: there is no suggestion"]
-    seeds = load_baseline(find_card(args.baseline)).seeds()[:3] if model.name in card_files() else []
-    words = [
-        "efflab",
-        "suggest",
-        args.baseline,
-        "--goal",
-        args.goal,
-        "--backend",
-        args.backend,
-        "--batch",
-        str(args.batch),
-    ]
+    named = model.name in card_files()
+    seeds = load_baseline(find_card(model.name)).seeds()[:3] if named else []
+    asked = model.name if named else args.baseline
+    place = ["--goal", args.goal, "--backend", args.backend, "--batch", str(args.batch)]
+    words = ["efflab", "suggest", args.baseline, *place]
     words += [] if args.within is None else ["--within", f"{args.within:g}"]
-    text = recipe_yaml(args.baseline, args.backend, args.batch, top, shlex.join(words), seeds or [0])
+    text = recipe_yaml(asked, args.backend, args.batch, top, shlex.join(words), seeds or [0])
     args.yaml.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(args.yaml, text)
     return [f"{args.yaml} is written: efflab run {args.yaml}"]

@@ -14,9 +14,9 @@ import numpy as np
 
 from efflab.store import Store
 from efflab.suggesting.experience import FOLDER, Experience, keep
-from efflab.suggesting.likeness import CONTEXT_ASPECTS, Context, context_distances, context_of
+from efflab.suggesting.likeness import CONTEXT_ASPECTS, LEAST, Context, context_distances, context_of
 from efflab.suggesting.model import NAMES, PRIOR, Belief, Datum, Evidence, believe, learn
-from efflab.suggesting.outcome import COUNTED, Model, Outcome, Place, Ratio, Recipe, points_of
+from efflab.suggesting.outcome import COUNTED, POINTS, Model, Outcome, Place, Ratio, Recipe, points_of
 
 MOST_DATA = 1000  # outcomes behind one answer: of more, those in the contexts most like the one asked for
 KNOWN = 0.8  # an expectation whose standard deviation is still this share of what it was before all data has no basis
@@ -141,8 +141,7 @@ def has_basis(belief: Belief) -> np.ndarray:
 
 
 def order(belief: Belief, seed: int = 0) -> list[int]:
-    """Return the recipes in the order in which to try them: each next one is that of which a good one is most likely, given
-    that none before it is.
+    """Return the recipes in the order in which to try them: each next one is most likely good, given that none before it is.
 
     Good is what comes within 5 % of the best in a draw of all recipes' gains together, so a near copy of a recipe that is
     listed already comes late. Greedy order for the fewest trials: Feige, Lovasz and Tetali, "Approximating Min Sum Set
@@ -230,5 +229,5 @@ def _points(errors: Belief, at: int, error: float) -> Expected:
 
 def _within(errors: Belief, at: int, error: float, most_loss: float) -> float:
     """Return the probability that the loss is at most `most_loss` points."""
-    limit = math.log1p(most_loss / 100 / error)
+    limit = math.log1p(most_loss / POINTS / max(error, LEAST))
     return 0.5 * (1 + math.erf((limit - float(errors.mean[at])) / max(1e-9, _spread(errors, at)) / math.sqrt(2)))

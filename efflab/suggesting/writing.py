@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -62,7 +63,7 @@ def recipe_yaml(
     lines = [
         f"# What earlier studies suggest for {baseline} on {backend} at batch {batch_size}: expectations, not results.",
         f"#   {command}",
-        f"name: suggested-{baseline}",
+        f"name: suggested-{Path(baseline).stem}",
         f"baseline: {baseline}",
         "variants:",
     ]

@@ -87,7 +87,7 @@ def test_without_any_study_there_is_no_basis(suggest, in_folder):
 
 def test_the_recipe_that_is_written_can_be_planned_and_is_not_overwritten(suggest, tmp_path):
     target = tmp_path / "new" / "top.yaml"
-    code, out, _ = suggest("digits-resnet-w11", *PLACE, "--top", "2", "--yaml", str(target))
+    code, out, _ = suggest("baselines/digits-resnet-w11.yaml", *PLACE, "--top", "2", "--yaml", str(target))
     assert code == 0
     assert f"{target} is written: efflab run" in out
     found = load_recipe(target)

@@ -44,6 +44,12 @@ def test_a_loss_that_is_too_large_leaves_recipes_out_and_has_a_probability():
     assert all(one.within > 0.8 for one in advice.suggestions)
 
 
+def test_a_baseline_without_any_error_gets_suggestions_too():
+    advice = advise(KNOWN, model("digits-resnet-w8", 3e6, error=0.0), HERE, "time", list(GAINS), most_loss=1.0)
+    assert advice.suggestions[0].recipe == INT8
+    assert advice.suggestions[0].points.value == 0
+
+
 def test_what_was_measured_here_is_expected_with_less_doubt():
     elsewhere, here = (
         advise(KNOWN, model(name, 1e6), HERE, "time", [INT8]).suggestions[0]
