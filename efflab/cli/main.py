@@ -12,6 +12,7 @@ FINE, GATE_FAILED, WRONG_REQUEST, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 130
 ORDER = [
     "ls",
     "show",
+    "suggest",
     "plan",
     "run",
     "compare",

@@ -270,7 +270,8 @@ def test_bad_starts_name_the_place_and_the_mend(in_folder, start, said):
 def test_a_variant_may_start_from_another_card(in_folder):
     make_card(in_folder)
     make_card(in_folder, "wide", 6)
-    text = "name: v\nbaseline: tiny\nvariants:\n  w: {start: wide, steps: [prune_channels: {ratio: 0.5}]}\n  c: {from: w, steps: [cast: {}]}\n"
+    text = "name: v\nbaseline: tiny\nvariants:\n"
+    text += "  w: {start: wide, steps: [prune_channels: {ratio: 0.5}]}\n  c: {from: w, steps: [cast: {}]}\n"
     (in_folder / "v.yaml").write_text(text + f"measure: {{backends: [fake], {MEASURE}}}\n")
     plan = plan_file(in_folder / "v.yaml")
     rows = {row.variant: row for row in plan.rows}

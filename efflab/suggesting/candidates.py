@@ -1,0 +1,140 @@
+"""Which recipes seen anywhere can stand on a baseline, and what a baseline is that no study has measured yet."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from efflab import registry
+from efflab.baseline import card_files, find_card, load_baseline
+from efflab.config import Document
+from efflab.errors import RequestError, nearest
+from efflab.store import Store
+from efflab.suggesting.experience import FOLDER, Experience, keep
+from efflab.suggesting.outcome import Model, Recipe, kind_of, settings_of
+from efflab.technique import Form, Technique
+from efflab.variants import Variant, order_problems
+
+if TYPE_CHECKING:
+    from efflab.baseline import Baseline
+
+NOWHERE = Document(Path("suggested"), {}, {})
+
+
+def asked_model(name: str, experience: Experience) -> tuple[Model, Form]:
+    """Return a baseline as the records know it, else as its card says, with no MACs and parameters yet; and its form.
+
+    Raises RequestError for a baseline that neither a card nor a record knows, and for a card that tells no quality of a task
+    that no record has.
+    """
+    known = {**card_files(), **experience.models}
+    if name not in known and Path(name).suffix not in (".yaml", ".yml"):
+        raise RequestError(f"unknown baseline {name!r}; {nearest(name, known)}")
+    if name in experience.models:
+        return experience.models[name], _form(name, experience)
+    baseline = load_baseline(find_card(name))
+    return experience.models.get(baseline.name) or _of_card(baseline, experience), baseline.form
+
+
+def counted(model: Model, name: str, store: Store | None = None) -> tuple[Model, tuple[str, ...]]:
+    """Return a model with its MACs and parameters, and a note if they had to be counted.
+
+    To count, the card's model is built and run on an example, which imports torch; the store keeps the count.
+    """
+    if model.macs:
+        return model, ()
+    macs, params = _counts(load_baseline(find_card(name)), store)
+    note = f"no study holds {model.name}: its MACs are counted, its error is the card's"
+    return replace(model, macs=macs, params=params), (note,)
+
+
+def _form(name: str, experience: Experience) -> Form:
+    """Return the form of a baseline of the records: its card's, and without a card what its recipes begin with."""
+    if name in card_files():
+        return load_baseline(find_card(name)).form
+    first = {one.recipe[0][0] for one in experience.outcomes if one.model.name == name}
+    takes = {registry.load("techniques", one).takes for one in first}
+    return "onnx" if takes == {"onnx"} else "module"
+
+
+def _of_card(baseline: Baseline, experience: Experience) -> Model:
+    """Return what a card and its model say; without a quality in the card, the error is that of the task's other models."""
+    card, task = baseline.card, next(iter(baseline.card.task))
+    promised = [card.promise.value] if card.promise else []
+    scores = [one.quality for one in card.weights if one.quality is not None] or promised
+    others = [one.error for one in experience.models.values() if one.task == task]
+    if not scores and not others:
+        raise RequestError(f"the card of {baseline.name} tells no quality, and no study holds its task {task}")
+    error = 1 - sum(scores) / len(scores) if scores else float(np.median(others))
+    kind = kind_of(card.family) or next(iter(card.model or {}), baseline.name)
+    return Model(baseline.name, kind, card.family or "", task, baseline.task.metric, 0.0, 0.0, error)
+
+
+def _counts(baseline: Baseline, store: Store | None) -> tuple[float, float]:
+    """Return MACs of one example and parameters, from the store if the same model was counted before."""
+    content = json.dumps(baseline.content(baseline.seed_for(0)), sort_keys=True)
+    kept = store.root / FOLDER / f"counts-{hashlib.sha256(content.encode()).hexdigest()}.json" if store else None
+    if kept:
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            macs, params = json.loads(kept.read_text(encoding="utf-8"))
+            return float(macs), float(params)
+    if baseline.card.hugging_face:
+        what = "an exported model of Hugging Face is counted where it is run: `efflab run` a recipe with it first"
+        raise RequestError(f"no study holds {baseline.name}, and {what}")
+    if baseline.form == "onnx":
+        from efflab.profiling.work import count_onnx
+
+        work = count_onnx(baseline.onnx_file())
+        found = float(work["macs"]), float(work["params"])
+    else:
+        from efflab.hardware import macs_per_example
+
+        module = baseline.fresh()
+        found = float(macs_per_example(module, baseline.task)), float(sum(one.numel() for one in module.parameters()))
+    if kept:
+        keep(kept, found)
+    return found
+
+
+def legal(
+    recipes: Iterable[Recipe], form: Form, task: str, backend: str, experience: Experience
+) -> tuple[list[Recipe], dict[str, int]]:
+    """Return the recipes that can stand on a baseline of this form and task and run on a backend; why the others cannot."""
+    takes: Form = registry.load("backends", backend.partition("[")[0]).takes
+    kept, reasons = [], Counter[str]()
+    for recipe in recipes:
+        steps = tuple((name, _technique(name, text)) for name, text in recipe)
+        variant = Variant("suggested", None, steps, own=len(steps))
+        ends = variant.form(form)
+        stuck = next((one.no_onnx() for _, one in steps if one.no_onnx()), "")
+        if order_problems([variant], form, NOWHERE):
+            reasons["cannot stand on this baseline in their order"] += 1
+        elif takes != ends and not (takes == "onnx" and not stuck):
+            reasons[f"cannot run on {backend}"] += 1
+        elif not all(_same_task(card, task, experience) for _, one in steps for card in one.cards()):
+            reasons["need the card of a teacher of another task"] += 1
+        else:
+            kept.append(recipe)
+    return kept, dict(reasons)
+
+
+def _technique(name: str, text: str) -> Technique:
+    made: Technique = registry.load("techniques", name).model_validate(settings_of((name, text)))
+    return made
+
+
+def _same_task(card: str, task: str, experience: Experience) -> bool:
+    if card in experience.models:
+        return experience.models[card].task == task
+    try:
+        return next(iter(load_baseline(find_card(card)).card.task)) == task
+    except RequestError:
+        return False

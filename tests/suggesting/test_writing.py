@@ -1,0 +1,43 @@
+import json
+
+import pytest
+from outcomes import recipe
+
+from efflab.errors import RequestError
+from efflab.recipe import parse_recipe
+from efflab.suggesting.advice import Expected, Suggestion
+from efflab.suggesting.outcome import current, recipe_of
+from efflab.suggesting.writing import backend_label, compact, recipe_yaml
+
+PRUNED = recipe(
+    ("prune_channels", {"ratio": 0.3, "round_to": 1}), ("finetune", {"epochs": 2, "bf16": True}), "export_onnx"
+)
+
+
+def test_a_recipe_stands_on_one_line_with_what_is_not_usual():
+    whole = tuple(current(step) for step in PRUNED)
+    assert compact(whole) == compact(PRUNED)
+    assert compact(PRUNED).startswith("prune_channels(ratio=0.3, round_to=1) > finetune(")
+    assert compact(PRUNED).endswith("bf16=true) > export_onnx")
+
+
+def test_backends_are_named_as_records_name_them():
+    assert backend_label("openvino") == "openvino"
+    assert backend_label("openvino[precision=bf16]") == "openvino[precision=bf16]"
+    with pytest.raises(RequestError, match="unknown backend 'openvin'; did you mean 'openvino'"):
+        backend_label("openvin")
+    with pytest.raises(RequestError, match="the backend openvino has no such settings"):
+        backend_label("openvino[precision=bf17]")
+
+
+def test_the_recipe_file_holds_the_suggested_steps():
+    one = Suggestion(tuple(current(step) for step in PRUNED), Expected(1.2, 1.0, 1.4), None, None, 3, ("x",), False)
+    text = recipe_yaml("digits-resnet-w8", "openvino[precision=bf16]", 4, [one, one], "efflab suggest x", [0, 1])
+    found = parse_recipe(text)
+    assert [variant.name for variant in found.variants if variant.role == "variant"] == ["top1", "top2"]
+    steps = [{name: technique.model_dump(mode="json")} for name, technique in found.variants[0].steps]
+    assert recipe_of(steps) == one.recipe
+    assert [backend.label for backend in found.backends] == ["openvino[precision=bf16]"]
+    assert found.spec.measure.batch_sizes == [4]
+    assert found.spec.measure.seeds == [0, 1]
+    assert json.dumps(text).count("expected 1.20x [1.00, 1.40]") == 2
