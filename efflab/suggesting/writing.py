@@ -37,7 +37,7 @@ def _short(value: Any) -> str:
 
 def backend_label(text: str) -> str:
     """Return a backend as the records name it; raise RequestError, with the nearest name, for one that is none."""
-    from efflab.recipe import BackendChoice
+    from efflab.backend_choice import BackendChoice
 
     name, settings = _parted(text)
     schema = registry.load("backends", name)
