@@ -1,0 +1,86 @@
+"""What a recipe's search tried, what it cost, and how its best stands beside the recipes that a person wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from efflab.metrics import METRICS
+from efflab.reporting.numbers import digits, points_text, ratio_text, si
+from efflab.reporting.section import Asked, Section, place, tally
+
+Row = dict[str, Any]
+BEST = "best"
+FRACTIONS = ("error", "quality")
+
+
+def search(asked: Asked) -> Section | None:
+    """Return the trials of a search with their ends and costs; None for a study without one."""
+    told = asked.study.get("search")
+    if told is None:
+        return None
+    named = {number: name for name, number in told["found"].items()}
+    metrics = list(dict.fromkeys([*told["minimize"], *(bound.split()[0] for bound in told["where"])]))
+    table = tuple(
+        (
+            str(trial["number"]), trial["recipe"], named.get(trial["number"], trial["state"]),
+            *(_value(name, trial["values"]) for name in metrics), si(trial["cost"]["training_macs"], "MAC"), trial["why"],
+        )
+        for trial in told["trials"]
+    )  # fmt: skip
+    points = "a continuous space" if told["points"] is None else f"a space of {told['points']:,.0f} points"
+    under = f" under {' and '.join(told['where'])}" if told["where"] else ""
+    ends = tally(trial["state"] for trial in told["trials"])
+    sentences = [
+        f"{len(told['trials'])} trials of {points}, for the least {', then '.join(told['minimize'])}{under}, judged on the "
+        f"validation split on {told['backend']}: {ends}.",
+        f"All trials, with the trainings of the cards that they started from, cost {si(told['cost']['training_macs'], 'MAC')} "
+        f"of training and {told['cost']['seconds'] / 60:.0f} minutes; what was found bears all of it.",
+        *_beside(asked),
+    ]
+    heads = ("trial", "recipe", "end", *metrics, "training", "why it was stopped")
+    notes = (
+        "Stopped trials have the values that were known then. A cost is of what no trial before had made already.",
+    )
+    return Section("search", "What the search tried", tuple(sentences), heads, table, notes, tuple(told["trials"]))
+
+
+def _value(name: str, values: Mapping[str, float]) -> str:
+    if name not in values:
+        return ""
+    value = values[name]
+    return f"{value:.4f}" if name in FRACTIONS else digits(value) if METRICS[name].unit == "ms" else si(value)
+
+
+def _beside(asked: Asked) -> list[str]:
+    """Compare the best with each variant that the recipe names, by all compute that either took, its dense model's included."""
+    told = asked.study["search"]
+    where = (told["backend"], told["batch_size"])
+    rows = [row for row in asked.rows if (row["backend"], row["batch_size"]) == where and row["role"] == "variant"]
+    rows = rows or [row for row in asked.rows if row["role"] == "variant"]
+    best = next((row for row in rows if row["variant"] == BEST and row["status"] == "ok"), None)
+    if best is None:
+        return []
+    others = [row for row in rows if row["variant"] not in told["found"] and place(row) == place(best)]
+    others = [row for row in others if row["status"] == "ok" and row["recovery_macs"] is not None]
+    return [_told(best, "found by the search"), *(_told(row, "written by hand") for row in others)]
+
+
+def _told(row: Row, how: str) -> str:
+    spent = row["training_macs"] + row["recovery_macs"] if row["training_macs"] is not None else row["recovery_macs"]
+    parts = [f"{row['quality']:.2%}" if row["quality"] is not None else "not scored"]
+    if row["quality_difference"] is not None:
+        ends = (row["quality_difference"], row["quality_difference_low"], row["quality_difference_high"])
+        parts[0] += f" ({points_text(*ends)} points)"
+    parts.append(f"{si(row['bit_operations'])} bit-operations")
+    if row["speedup"] is not None:
+        parts.append(f"{ratio_text(row['speedup'], row['speedup_low'], row['speedup_high'])} as fast")
+    if row["shift_latency"] is not None:
+        parts.append(
+            f"M = {ratio_text(row['shift_latency'], row['shift_latency_low'], row['shift_latency_high'])} in time"
+        )
+    if row["shift_bits"] is not None:
+        parts.append(
+            f"M = {ratio_text(row['shift_bits'], row['shift_bits_low'], row['shift_bits_high'])} in bit-operations"
+        )
+    return f"{row['variant']} ({how}; {si(spent, 'MAC')} of training in all, {place(row)}): {', '.join(parts)}."
