@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from efflab.errors import RequestError
     from efflab.run import run_file
     from efflab.store import Store
+    from efflab.suggesting.experience import read
 
     if args.workers is not None and args.workers < 1:
         raise RequestError("--workers must be at least 1")
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
         study = run_file(
             args.recipe, only=args.only, force=args.force, workers=args.workers, store=store, watcher=watch
         )
+    read([store.study_file(study["name"])], store)  # worked out once here, so that `suggest` need not
     records = study["records"]
     failed = [record for record in records if record["status"] == "failed"]
     absent = [record for record in records if record["status"] == "unavailable"]

@@ -55,21 +55,18 @@ def _study(space: Space, goal: Goal, trials: Sequence[Trial], seed: int) -> optu
         seed=seed,
         multivariate=True,
         group=True,  # settings of a way that was not taken do not exist
-        constraints_func=lambda trial: [trial.user_attrs["excess"]],
         n_startup_trials=int(min(10, max(4, size(space) // 10))),
     )
     study = optuna.create_study(directions=["minimize"] * len(goal.minimize), sampler=sampler)
     known = {dimension.name: dimension for dimension in dimensions(space) if dimension.size > 1}
     for trial in trials:
-        excess = _excess(goal, trial)
         params = {name: choice for name, choice in trial["point"].items() if name in known}
         study.add_trial(
             create_trial(
                 params=params,
                 distributions={name: _distribution(known[name]) for name in params},
                 values=[trial["values"].get(name, WORST) for name in goal.minimize],
-                user_attrs={"excess": excess},
-                system_attrs={"constraints": [excess]},
+                constraints={"bounds": _excess(goal, trial)},
             )
         )
     return study

@@ -108,7 +108,8 @@ def distil(study: Study) -> tuple[list[Model], list[Outcome]]:
     steps: dict[Any, Recipe] = {}
     count: Counter[Any] = Counter()
     for record in study["records"]:
-        if record["role"] == "variant":
+        # a variant that starts from another card is compared with a model that it was not made of
+        if record["role"] == "variant" and record["of"] == record["baseline"]:
             key = tuple(record[name] for name in keys)  # type: ignore[literal-required]
             steps[key] = recipe_of(record["steps"])
             count[key] += 1
