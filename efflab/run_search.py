@@ -29,7 +29,8 @@ def with_known(recipe: Recipe, store: Store, where: Where, workers: int) -> Reci
         return recipe
     search = recipe.search
     check_budget(search, recipe.path)
-    trials, _ = read(journal_file(store, recipe.spec.name, search, where), search_id(search, where))
+    trials, lost = read(journal_file(store, recipe.spec.name, search, where), search_id(search, where))
+    recipe = replace(recipe, notes=(*recipe.notes, *([f"search: {lost}"] if lost else [])))
     if finished(search, trials) and best_trials(search, trials):
         return with_found(recipe, found_by(search, trials))
     cost = forecast(search, recipe.path)

@@ -44,8 +44,8 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def arrows_of(moved: list[Row], dense: list[Row], axis: str, x: Scale, y: Scale) -> list[Arrow]:
-    """Return arrows from the baseline to each variant, stopping short of both marks."""
-    base = {name: row for row in dense if row["role"] == "baseline" for name in (row["variant"], row["baseline"])}
+    """Return arrows from the dense model that each variant started from to it, stopping short of both marks."""
+    base = {row["baseline"]: row for row in dense if row["role"] in ("baseline", "dense")}
     arrows = []
     for row in moved:
         start = base.get(row["baseline"])

@@ -55,13 +55,17 @@ def read(path: Path, search: str) -> tuple[list[Trial], str]:
             broken = number
             break
         trials += batch
-    if broken is None and path.read_bytes().endswith(b"\n"):
+    if broken is None:
         return trials, ""
-    write_atomically(path, _head(search) + _line(trials))
     lost = (
         f"{path}:{broken} is cut off or damaged; what stood from there on is done again, from the models in the store"
     )
-    return trials, lost if broken else ""
+    return trials, lost
+
+
+def mend(path: Path, search: str, trials: list[Trial]) -> None:
+    """Write the journal anew with what was read of it, so that batches can be appended."""
+    write_atomically(path, _head(search) + _line(trials))
 
 
 def append(path: Path, search: str, batch: list[Trial]) -> None:

@@ -13,7 +13,7 @@ from efflab.search import hopeless
 from efflab.search.bench import REFERENCE, Attempt, Bench, Charged
 from efflab.search.found import best_trials, nearest_trial
 from efflab.search.goal import LATENCY, WORK, Bound, described
-from efflab.search.journal import Trial, append, read
+from efflab.search.journal import Trial, append, mend, read
 from efflab.search.propose import propose
 from efflab.search.space import corners, size
 from efflab.search.spec import Search
@@ -61,9 +61,9 @@ def run_search(bench: Bench, path: Path) -> list[Trial]:
     """
     search, say = bench.search, bench.watcher.say
     identity = search_id(search, bench.where)
-    trials, lost = read(path, identity)
-    if lost:
-        say(f"note: {lost}")
+    trials, _ = read(path, identity)
+    if path.exists():
+        mend(path, identity, trials)  # what an interruption cut off must not stand before what comes now
     charged = _charged(trials)
     bench.reference_ms = next((trial["values"][REFERENCE] for trial in trials if REFERENCE in trial["values"]), None)
     if not trials:

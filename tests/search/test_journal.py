@@ -3,7 +3,7 @@ import json
 import pytest
 
 from efflab.errors import RequestError
-from efflab.search.journal import append, read
+from efflab.search.journal import append, mend, read
 
 COST = {"training_macs": 1.0, "seconds": 2.0, "hardware_burden_flop": 3.0}
 
@@ -35,6 +35,8 @@ def test_a_batch_that_was_cut_off_is_left_out_whole(journal, cut):
     # without its last newline a line is whole, and is kept
     assert trials == ([trial(0), trial(1), trial(2)] if cut == 1 else [trial(0), trial(1)])
     assert ("is cut off or damaged" in note) == (cut > 1)
+    assert read(journal, "id")[0] == trials  # reading changes nothing
+    mend(journal, "id", trials)
     append(journal, "id", [trial(len(trials))])
     assert read(journal, "id") == ([*trials, trial(len(trials))], "")
 
@@ -53,6 +55,7 @@ def test_a_file_of_rubbish_is_begun_again(journal, content):
     journal.write_bytes(content)
     trials, _ = read(journal, "id")
     assert trials == []
+    mend(journal, "id", trials)
     append(journal, "id", [trial(0)])
     assert read(journal, "id") == ([trial(0)], "")
 
