@@ -28,6 +28,7 @@ from efflab.reporting.sections.life import life
 from efflab.reporting.sections.linter import linter
 from efflab.reporting.sections.meaning import paper_targets, years
 from efflab.reporting.sections.realisation import realisation
+from efflab.reporting.sections.supernet import amortisation, supernet
 from efflab.reporting.standing import Placed
 from efflab.reporting.table import render
 from efflab.study import Study, save_study
@@ -36,7 +37,7 @@ Row = dict[str, Any]
 DRAWS = 2000
 SCHEMA = 1
 SECTIONS: tuple[Callable[[Asked], Section | None], ...] = (
-    axes, realisation, composition, law, field, gained_area, years, paper_targets, life, linter,
+    axes, supernet, amortisation, realisation, composition, law, field, gained_area, years, paper_targets, life, linter,
 )  # fmt: skip
 PLACE = ("study", "variant", "role", "baseline", "family", "task", "backend", "device", "batch_size", "machine")
 
