@@ -213,7 +213,7 @@ def _naive(asked: Asked, one: Supernet) -> str:
     for record in asked.study["records"]:
         names = [name for step in record["steps"] for name in step]
         here = (record["baseline"], record["backend"], record["status"]) == (one.baseline, one.backend, "ok")
-        if here and "quality" in record and record["role"] == "variant" and CUT in names and TRAIN not in names:
+        if here and "quality" in record and record["role"] == "variant" and names[-1:] == [CUT] and TRAIN not in names:
             tried.setdefault(record["variant"], []).append(record)
     told = [f"{name} {_percent(_mean(one['quality']['value'] for one in records))}" for name, records in tried.items()]
     return f"Cut from a net that was not trained for it: {', '.join(told)}." if told else ""
