@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from efflab.profiling.statistics import quality_verdict
-from efflab.reporting.evidence import Evidence
+from efflab.reporting.evidence import POINTS, Evidence
 from efflab.reporting.numbers import fixed, points_text, si
 from efflab.reporting.section import Asked, Section, ends
 from efflab.study import Record
@@ -75,7 +75,8 @@ def supernet(asked: Asked) -> Section | None:
         table=tuple(table), data=tuple(data),
         notes=(f"On {', '.join(dict.fromkeys(one.backend for one in found))}, means over seeds; points: inherited over "
                "stand-alone quality, seed by seed on the same test examples. Inherited: cut out of the supernet, with its "
-               "weights and without further training. Sizes that lie far apart rank alike easily.",),
+               "weights and without further training; a supernet goes on from trained weights, so that these have seen more "
+               "epochs than the twin's. Sizes that lie far apart rank alike easily.",),
     )  # fmt: skip
 
 
@@ -173,10 +174,16 @@ def _facts(one: Supernet, net: Net, evidence: Evidence) -> dict[str, Any]:
         facts |= {
             "stand_alone": any_seed["variant"], "stand_alone_quality": _quality(net.alone),
             "points": ends(points) if resampled else {"value": points.value},
-            "verdict": quality_verdict(points) if resampled else "",
+            "verdict": quality_verdict(points, _margin(net)) if resampled else "",
             "stand_alone_training_macs": _mean(_training(record) for record in net.alone.values()),
         }  # fmt: skip
     return facts
+
+
+def _margin(net: Net) -> float | None:
+    """Return the recipe's margin of non-inferiority in points, of the stand-alone quality."""
+    share = _first(net.inherited).get("margin")
+    return None if share is None else share * _quality(net.alone) * POINTS
 
 
 def _cells(facts: dict[str, Any]) -> tuple[str, ...]:
@@ -222,10 +229,14 @@ def _naive(asked: Asked, one: Supernet) -> str:
 def _from(one: Supernet, spent: float, dearest: np.ndarray, mean: float) -> str:
     n = len(dearest)
     k = next((index for index, total in enumerate(dearest, 1) if spent < total), None)
-    within = f"never within these {n} targets" if k is None else f"from {k} of these {n} targets on, the dearest first"
+    within = (
+        f"not cheaper within these {n} targets"
+        if k is None
+        else f"cheaper from {k} of these targets on, the dearest first"
+    )
     return (
         f"{one.name} took {si(spent)}MACs of training with its baseline's, the {n} stand-alone nets {si(float(dearest[-1]))}MACs: "
-        f"it is cheaper {within}; at their mean cost, from {_more(spent, mean)} targets on."
+        f"{within}; at their mean cost, from {_more(spent, mean)} targets on."
     )
 
 
