@@ -132,7 +132,10 @@ def test_one_backend_is_shown() -> None:
 
 def test_two_supernets_are_kept_apart() -> None:
     other = made(
-        "other", 4e5, 0.5, [{"train_supernet": {"widths": [0.25], "epochs": 2}}, {"cut_subnet": {"width": 0.25}}]
+        "other",
+        4e5,
+        0.5,
+        [{"train_supernet": {"widths": [0.25], "epochs": 2}}, {"cut_subnet": {"width": 0.25}}, {"export_onnx": {}}],
     )
     found = supernet(asked_of([*dense(), *subnets(), other]))
     assert found is not None

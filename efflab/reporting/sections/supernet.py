@@ -121,7 +121,7 @@ def supernets(asked: Asked) -> list[Supernet]:
     for record in asked.study["records"]:
         if record["status"] != "ok" or "quality" not in record or "work" not in record:
             continue
-        names = [name for step in record["steps"] for name in step]
+        names = _changes(record)
         if record["role"] in ("baseline", "dense"):
             dense.setdefault((record["backend"], *_size(record)), {}).setdefault(record["seed"], record)
         elif record["role"] == "variant" and _is_subnet(names):
@@ -133,7 +133,7 @@ def supernets(asked: Asked) -> list[Supernet]:
     for (baseline, _), backends in made.items():
         backend, variants = next(iter(backends.items()))
         nets = [
-            Net(name, seeds, dense.get((backend, *_size(_first(seeds))), {}), CUT not in _first(seeds)["steps"][-1])
+            Net(name, seeds, dense.get((backend, *_size(_first(seeds))), {}), CUT not in _changes(_first(seeds)))
             for name, seeds in variants.items()
         ]
         if not all(net.whole for net in nets):
@@ -149,6 +149,11 @@ def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
         return None
     tau = float(kendalltau(*zip(*pairs, strict=True)).statistic)
     return tau if np.isfinite(tau) else None
+
+
+def _changes(record: Record) -> list[str]:
+    """Return the techniques of a record; the form in which a model is stored changes nothing."""
+    return [name for step in record["steps"] for name in step if name != "export_onnx"]
 
 
 def _is_subnet(names: list[str]) -> bool:
@@ -218,7 +223,7 @@ def _naive(asked: Asked, one: Supernet) -> str:
     """Return what cutting gives without `train_supernet`, where the study has tried it."""
     tried: dict[str, list[Record]] = {}
     for record in asked.study["records"]:
-        names = [name for step in record["steps"] for name in step]
+        names = _changes(record)
         here = (record["baseline"], record["backend"], record["status"]) == (one.baseline, one.backend, "ok")
         if here and "quality" in record and record["role"] == "variant" and names[-1:] == [CUT] and TRAIN not in names:
             tried.setdefault(record["variant"], []).append(record)
