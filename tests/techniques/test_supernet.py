@@ -53,6 +53,10 @@ def test_the_ledger_holds_the_largest_the_smallest_and_the_mean_of_what_is_drawn
     assert cost.hardware_burden_flop > 0
 
 
+def test_the_plan_weighs_passes_by_width_squared():
+    assert TrainSupernet(widths=[0.5, 0.25], epochs=8.0).epochs_of_training() == 8 * (1 + 1 / 16 + 2 * 5 / 32)
+
+
 def test_sizes_are_all_pairs_of_widths_and_depths_but_the_whole_net():
     net = module(8, 2)
     found = {count_module(one.shell.eval(), EXAMPLE)["params"] for one in subnets(net, TASK, [0.5, 1.0], [1])}
