@@ -109,8 +109,8 @@ def amortisation(asked: Asked) -> Section | None:
         heads=("supernet", "targets", "stand-alone, the dearest", "the cheapest", "supernet", "supernet cheaper"),
         table=tuple(table), data=tuple(data),
         notes=("Training MACs, means over seeds; the supernet's are those of the baseline that it starts from and its own. The "
-               "largest net is a target, too, where the supernet itself was measured. Not held against it: the quality that "
-               "sub-nets lack.",),
+               "largest net is a target, too, where the supernet itself was measured. Quality is not in these numbers: see the "
+               "sub-nets against their twins.",),
     )  # fmt: skip
 
 
