@@ -49,12 +49,14 @@ def fit(
     loss: Loss | None = None,
     checkpoint: Path | None = None,
     report: Report = lambda done, total, note: None,
+    replay: bool = True,
 ) -> float:
     """Train `module` in place on the training split and return the seconds it took, interrupted time included.
 
     It works where EFFLAB_TRAIN_ON says (cpu or cuda) and brings the module back. With `checkpoint`, progress is saved
     after each epoch and an interrupted call goes on where it stopped, batch by batch the same. Weights that are zero at
-    the start stay zero: they were pruned. Raises FloatingPointError if the loss stops being finite, RequestError if
+    the start stay zero: they were pruned. `replay`: steps are alike, so that on a GPU one can be captured and replayed; not so
+    where the loss draws what it does. Raises FloatingPointError if the loss stops being finite, RequestError if
     there is no such device, Paused where `pause_at` asked for it.
     """
     split, device = task.split("train"), training_device()
@@ -65,7 +67,7 @@ def fit(
     module.train().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(module, settings)
     done, spent = _resume(checkpoint, module, optimizer)
-    step = make_step(module, optimizer, objective, settings.bf16)
+    step = make_step(module, optimizer, objective, settings.bf16, replay)
     started = time.perf_counter()
     mean_loss = math.nan
     _pause_if_asked(checkpoint, done, total, spent)

@@ -38,8 +38,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             group["lr"] = rate
 
 
-def make_step(module: nn.Module, optimizer: torch.optim.Optimizer, objective: Loss, bf16: bool) -> Step:
-    """Return the step that trains `module` in place; weights that are zero now stay zero: they were pruned."""
+def make_step(
+    module: nn.Module, optimizer: torch.optim.Optimizer, objective: Loss, bf16: bool, replay: bool = True
+) -> Step:
+    """Return the step that trains `module` in place; weights that are zero now stay zero: they were pruned.
+
+    replay: on a GPU, capture one step and replay it; wrong where steps differ in more than their examples.
+    """
     weights = list(module.parameters())
     device = weights[0].device
     pruned = [(weight, weight != 0) for weight in weights if weight.ndim > 1 and bool((weight == 0).any())]
@@ -56,7 +61,7 @@ def make_step(module: nn.Module, optimizer: torch.optim.Optimizer, objective: Lo
                 weight.mul_(kept)
         return value.detach()
 
-    return step if device.type == "cpu" else _captured(step)
+    return _captured(step) if device.type != "cpu" and replay else step
 
 
 def _captured(step: Step) -> Step:

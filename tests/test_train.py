@@ -17,6 +17,7 @@ from efflab.tasks.digits_clutter import DigitsClutter
 from efflab.tensors import shrunk
 from efflab.train import score, train_seed
 from efflab.training import examples_seen, fit, pause_at
+from efflab.training_step import make_step
 
 TASK = DigitsClutter(train=512, validation=64, test=100)
 SETTINGS = TrainingSettings(epochs=3.0, batch_size=64)
@@ -245,3 +246,11 @@ def test_shrinking_averages_neighbours():
     small = shrunk(images, 0.5)
     assert small.shape == (1, 1, 4, 4)
     assert small.mean() == pytest.approx(images.mean())
+
+
+@pytest.mark.parametrize(("device", "replay", "captured"), [("meta", True, 1), ("meta", False, 0), ("cpu", True, 0)])
+def test_a_step_that_draws_anew_is_not_captured(device, replay, captured, monkeypatch):
+    asked = []
+    monkeypatch.setattr("efflab.training_step._captured", lambda step: asked.append(step) or step)
+    make_step(torch.nn.BatchNorm1d(2).to(device), None, None, False, replay)
+    assert len(asked) == captured

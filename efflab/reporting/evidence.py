@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from efflab.errors import RequestError
-from efflab.profiling.statistics import Interval, bootstrap_medians, example_weights, interval_of, resampled_means
+from efflab.profiling.statistics import (
+    Interval,
+    bootstrap_medians,
+    example_weights,
+    interval_of,
+    mix_seeds,
+    resampled_means,
+)
 from efflab.study import Latency, Record, unpack_scores
 
 CHUNK = 256  # score arrays resampled in one matrix product
 WORK = 2_000_000  # records x draws; more records share fewer draws, so that large tables stay quick
 MOST_DRAWS, FEWEST_DRAWS = 2000, 200
+POINTS = 100.0  # quality differences are given in points: hundredths of the metric
 
 
 class Evidence:
@@ -58,6 +67,17 @@ class Evidence:
         """Return the draws of a record's quality, shape (draws,); NaN where its scores cannot be resampled."""
         found = self._quality.get(_score_key(record))
         return np.full(self.draws, np.nan) if found is None else found
+
+    def difference(self, pairs: Sequence[tuple[Record, Record]]) -> Interval:
+        """Return by how many points the second of each pair has the better quality, mean over the pairs, one for each seed.
+
+        Its ends are NaN where scores cannot be resampled.
+        """
+        value = float(np.mean([b["quality"]["value"] - a["quality"]["value"] for a, b in pairs])) * POINTS
+        draws = np.stack([self.quality(b) - self.quality(a) for a, b in pairs])
+        if not np.isfinite(draws).all():
+            return Interval(value, math.nan, math.nan)
+        return interval_of(value, mix_seeds(draws, self.seed) * POINTS)
 
     def medians(self, latency: Latency, rounds: int) -> np.ndarray:
         """Return the draws of a session's median in ms over its first `rounds` rounds, shape (draws,)."""

@@ -29,6 +29,7 @@ from efflab.reporting.sections.linter import linter
 from efflab.reporting.sections.meaning import paper_targets, years
 from efflab.reporting.sections.realisation import realisation
 from efflab.reporting.sections.search import search
+from efflab.reporting.sections.supernet import amortisation, supernet
 from efflab.reporting.standing import Placed
 from efflab.reporting.table import render
 from efflab.study import Study, save_study
@@ -37,7 +38,7 @@ Row = dict[str, Any]
 DRAWS = 2000
 SCHEMA = 1
 SECTIONS: tuple[Callable[[Asked], Section | None], ...] = (
-    search, axes, realisation, composition, law, field, gained_area, years, paper_targets, life, linter,
+    search, axes, supernet, amortisation, realisation, composition, law, field, gained_area, years, paper_targets, life, linter,
 )  # fmt: skip
 PLACE = ("study", "variant", "role", "baseline", "family", "task", "backend", "device", "batch_size", "machine")
 

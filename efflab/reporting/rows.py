@@ -23,13 +23,12 @@ from efflab.profiling.statistics import (
 )
 from efflab.reporting.columns import COLUMNS, USUAL_AXES
 from efflab.reporting.dominance import fill_beaten, fill_pareto, inversions, place_of
-from efflab.reporting.evidence import Evidence
+from efflab.reporting.evidence import POINTS, Evidence
 from efflab.reporting.standing import Placed, fill_shifts
 from efflab.study import Latency, Record, Study, keeps_promise
 
 Row = dict[str, Any]
 IDENTITY = ("variant", "role", "baseline", "family", "task", "backend", "device", "batch_size", "machine")
-POINTS = 100.0  # quality differences are given in points: hundredths of the metric
 
 
 @dataclass
@@ -194,13 +193,10 @@ def _compare_quality(cell: Cell, baseline: Cell, evidence: Evidence) -> None:
     if not baseline.scored or not mine:
         return
     pairs = [(baseline.partner(record["seed"]), record) for record in mine]
-    value = float(np.mean([b["quality"]["value"] - a["quality"]["value"] for a, b in pairs])) * POINTS
-    row = cell.row
-    row["quality_difference"] = value
-    draws = np.stack([evidence.quality(b) - evidence.quality(a) for a, b in pairs])
-    if not np.isfinite(draws).all():
+    interval, row = evidence.difference(pairs), cell.row
+    row["quality_difference"] = interval.value
+    if math.isnan(interval.low):
         return
-    interval = interval_of(value, mix_seeds(draws, evidence.seed) * POINTS)
     row["quality_difference_low"], row["quality_difference_high"] = interval.low, interval.high
     if "margin" in mine[0]:
         row["margin"] = mine[0]["margin"] * baseline.row["quality"] * POINTS

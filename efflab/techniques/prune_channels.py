@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -17,12 +16,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from efflab.coupling import Root
     from efflab.surgery import Structure
 
 Importance = Literal["l1", "l2", "taylor", "bn_scale", "lamp", "random"]
 Scope = Literal["local", "isomorphic", "global"]
-Root = tuple[str, bool]  # a group of coupled channels: name of one of its layers, and whether by its outputs
-Kind = tuple[Root, ...]  # what is around a group: types of layers, and whether by their outputs
+Kind = tuple[tuple[str, bool], ...]  # what is around a group: types of layers, and whether by their outputs
 
 
 class PruneChannels(Technique):
@@ -95,13 +94,14 @@ def prune_channels(
     Raises RequestError if nothing can be removed.
     """
     from efflab.calibration import like_parameters
+    from efflab.coupling import removable
     from efflab.surgery import keep_structure, same_as_ignoring
 
     inputs = example if isinstance(example, tuple) else (example,)
     module.eval()
     inputs = tuple(like_parameters(array, module) for array in inputs)
     plan = _Plan(ratio, importance, scope, steps, round_to, seed, gradients)
-    roots = _removable(module, inputs)
+    roots = removable(module, inputs, "prune_channels")
     structure = _attempt(module, inputs, plan, roots)
     if structure is None or (structure and not same_as_ignoring(module, structure, inputs)):
         # DepGraph misread something; find out which groups it got right, one by one
@@ -134,48 +134,6 @@ def _why(roots: list[Root], plan: _Plan) -> str:
     return f"no layer has channels{scale} to spare at ratio {plan.ratio} and round_to {plan.round_to}; lower round_to"
 
 
-def _graph(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
-    import torch
-    import torch_pruning
-
-    with torch.enable_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about parameters outside layers, which we never prune
-        return torch_pruning.DependencyGraph().build_dependency(module, example_inputs=inputs, verbose=False)
-
-
-def _groups(graph: Any) -> list[Any]:
-    import torch
-
-    kinds = [torch.nn.modules.conv._ConvNd, torch.nn.Linear]
-    return list(graph.get_all_groups(root_module_types=kinds))
-
-
-def _root(graph: Any, group: Any, names: dict[Any, str]) -> Root:
-    return names[group[0].dep.target.module], bool(graph.is_out_channel_pruning_fn(group[0].dep.handler))
-
-
-def _removable(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[Root]:
-    """List the groups whose layers we can slice and whose channels some layer consumes (else they are outputs)."""
-    from torch import nn
-
-    from efflab.surgery import SLICEABLE
-
-    try:
-        graph = _graph(copy.deepcopy(module), inputs)
-    except Exception as error:
-        raise RequestError(f"prune_channels cannot trace this model ({type(error).__name__}: {error})") from error
-    names = {layer: name for name, layer in graph.model.named_modules()}
-    roots = []
-    for group in _groups(graph):
-        deps = [dep for dep, _ in group]
-        layers = [dep.target.module for dep in deps if dep.target.module in names]
-        foreign = any(isinstance(dep.target.module, nn.Parameter) for dep in deps)
-        consumed = any(not graph.is_out_channel_pruning_fn(dep.handler) for dep in deps if dep.target.module in names)
-        if consumed and not foreign and all(isinstance(layer, SLICEABLE) for layer in layers):
-            roots.append(_root(graph, group, names))
-    return roots
-
-
 def _attempt(module: nn.Module, inputs: tuple[Tensor, ...], plan: _Plan, roots: list[Root]) -> Structure | None:
     """Return what pruning a copy would keep; None where torch-pruning stumbles over its own reading of the network."""
     try:
@@ -196,11 +154,10 @@ def _survives(module: nn.Module, inputs: tuple[Tensor, ...], plan: _Plan, root: 
 
 def _prune(module: nn.Module, inputs: tuple[Tensor, ...], plan: _Plan, roots: list[Root]) -> Structure:
     """Prune `module` in place by its dependency graph; return what is kept."""
-    import torch
-
     from efflab.channel_ranking import drops_of
+    from efflab.coupling import drop, graph_of, groups_of, root_of
 
-    graph = _graph(module, inputs)
+    graph = graph_of(module, inputs)
     names = {layer: name for name, layer in module.named_modules()}
     score = _scorer(plan)
     first: dict[Root, int] = {}
@@ -211,8 +168,8 @@ def _prune(module: nn.Module, inputs: tuple[Tensor, ...], plan: _Plan, roots: li
             plan.gradients(module)
         scores: dict[Root, tuple[Tensor, int]] = {}
         kinds: dict[Root, Kind] = {}
-        for group in _groups(graph):
-            root = _root(graph, group, names)
+        for group in groups_of(graph):
+            root = root_of(graph, group, names)
             if root in roots:
                 values = _block_scores(group, score, names)
                 if values is not None:
@@ -222,27 +179,8 @@ def _prune(module: nn.Module, inputs: tuple[Tensor, ...], plan: _Plan, roots: li
         share = plan.ratio * (step + 1) / plan.steps
         drops = drops_of(scores, first, share, plan.round_to, None if plan.scope == "local" else kinds)
         for root, dropped in drops.items():
-            layer = module.get_submodule(root[0])
-            pruner = graph.get_pruner_of_module(layer)
-            handler = pruner.prune_out_channels if root[1] else pruner.prune_in_channels
-            group = graph.get_pruning_group(layer, handler, dropped)
-            _note(graph, group, names, structure)
-            with torch.no_grad():
-                group.prune()
+            drop(graph, root, dropped, names, structure)
     return structure
-
-
-def _note(graph: Any, group: Any, names: dict[Any, str], structure: Structure) -> None:
-    """Record what a pruning group leaves of each layer, in the channel numbers that the layers had at the start."""
-    for dep, indices in group:
-        layer = dep.target.module
-        if layer not in names:
-            continue  # reshapes and additions have no channels of their own
-        out = graph.is_out_channel_pruning_fn(dep.handler)
-        count = graph.get_out_channels(layer) if out else graph.get_in_channels(layer)
-        kept = structure.setdefault(names[layer], {}).setdefault("out" if out else "in", list(range(count)))
-        gone = set(indices)
-        kept[:] = [channel for position, channel in enumerate(kept) if position not in gone]
 
 
 def _block_scores(

@@ -46,25 +46,7 @@ def reestimate_norms(module: nn.Module, batches: Iterable[tuple[np.ndarray, ...]
 
     Only norms are put in training mode, so dropout stays off. Raises RequestError if there are none.
     """
-    import torch
-    from torch.nn.modules.batchnorm import _BatchNorm
+    from efflab.norms import measure_norms
 
-    from efflab.calibration import like_parameters
-
-    norms = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.running_mean is not None]
-    if not norms:
+    if not measure_norms(module, batches):
         raise RequestError("reestimate_norms: the model has no batch norm with running statistics")
-    module.eval()
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over all batches
-        norm.train()
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                module(*(like_parameters(torch.from_numpy(array.copy()), module) for array in batch))
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-            norm.eval()

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from efflab.channel_ranking import drops_of
+from efflab.coupling import graph_of, groups_of, root_of
 from efflab.errors import RequestError
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.surgery import ignoring, keep_structure
-from efflab.techniques.prune_channels import PruneChannels, _graph, _groups, _kind, _root, prune_channels
+from efflab.techniques.prune_channels import PruneChannels, _kind, prune_channels
 
 
 def small(channels: int = 8) -> nn.Sequential:
@@ -82,9 +83,9 @@ def test_groups_of_different_kinds_are_ranked_apart():
 
 def test_inner_channels_of_blocks_are_of_one_kind_and_each_residual_stream_of_its_own():
     module = resnet_cifar(8, 2, 1)
-    graph = _graph(module, (torch.randn(2, 1, 24, 24),))
+    graph = graph_of(module, (torch.randn(2, 1, 24, 24),))
     names = {layer: name for name, layer in module.named_modules()}
-    kinds = {_root(graph, group, names)[0]: _kind(graph, group, names) for group in _groups(graph)}
+    kinds = {root_of(graph, group, names)[0]: _kind(graph, group, names) for group in groups_of(graph)}
     inner = {kind for name, kind in kinds.items() if name.endswith("conv1") and name != "conv1"}
     assert len(inner) == 1
     assert kinds["conv1"] not in inner
