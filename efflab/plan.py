@@ -9,6 +9,7 @@ from typing import Any
 
 from efflab.baseline import Baseline
 from efflab.errors import RequestError, nearest
+from efflab.profiling.latency import batches_for
 from efflab.recipe import BackendChoice, Recipe
 from efflab.study import Role
 from efflab.technique import Technique
@@ -49,6 +50,7 @@ class Row:
     made: tuple[str, ...]  # artefact stages from the baseline on; the last one is the artefact
     quality: str | None
     latency: dict[int, str] = field(default_factory=dict)  # batch size -> group stage; first seed only
+    input_dependent: bool = False
 
 
 @dataclass(frozen=True)
@@ -227,6 +229,7 @@ class _Planner:
                 tuple(stages),
                 quality,
                 dict.fromkeys(self.recipe.spec.measure.batch_sizes, "") if first and not misfit else {},
+                any(technique.input_dependent() for _, technique in variant.steps),
             )
         )
 
@@ -263,6 +266,8 @@ class _Planner:
                     "threads": self.threads,
                     "members": {row.variant: row.made[-1] for row in members},
                 }
+                if any(row.input_dependent for row in members):  # all of them, so that times stay paired
+                    told["inputs"] = batches_for(batch)
                 needs = tuple(dict.fromkeys(row.made[-1] for row in members))
                 seconds = len(members) * (1.5 + measure.min_seconds * 1.5)
                 one = self.add(

@@ -184,15 +184,16 @@ def _measure(
     from efflab.profiling.latency import Job as LatencyJob
 
     spec, folder = stage.spec, store.work_folder(stage.id)
-    jobs = []
+    batch, inputs = spec["batch_size"], folder / "inputs.npz"
+    jobs: list[LatencyJob] = []
     for label, made in spec["members"].items():
         if made in outcomes.results:
-            inputs = folder / "inputs.npz"
-            if not inputs.exists():
-                row = next(row for row in plan.rows if row.variant == label)
-                examples = plan.owner(row).task.split("validation").inputs
-                np.savez(inputs, *(np.ascontiguousarray(array[: spec["batch_size"]]) for array in examples))
-            jobs.append(LatencyJob(label, store.folder(made), spec["backend"], spec["settings"], inputs))
+            row = next(row for row in plan.rows if row.variant == label)
+            examples = plan.owner(row).task.split("validation").inputs
+            batches = max(1, min(spec.get("inputs", 1), len(examples[0]) // batch))
+            if not jobs:
+                np.savez(inputs, *(np.ascontiguousarray(array[: batches * batch]) for array in examples))
+            jobs.append(LatencyJob(label, store.folder(made), spec["backend"], spec["settings"], inputs, batches))
     started = time.perf_counter()
     timings: dict[str, Any] = {}
     if jobs:

@@ -110,6 +110,14 @@ def bootstrap_medians(rounds: Sequence[Sequence[float]], draws: int = 2000, seed
     return result
 
 
+def bootstrap_means(rounds: Sequence[Sequence[float]], draws: int = 2000, seed: int = 0) -> np.ndarray:
+    """Return `draws` means of all samples over resampled rounds; equal seeds resample equal round indices."""
+    sums, lengths = (np.array([of(one) for one in rounds], float) for of in (math.fsum, len))
+    weights = _round_weights(len(rounds), draws, seed).astype(float)
+    result: np.ndarray = (weights @ sums) / (weights @ lengths)
+    return result
+
+
 def ratio_of_medians(
     a_rounds: Sequence[Sequence[float]], b_rounds: Sequence[Sequence[float]], draws: int = 2000, seed: int = 0
 ) -> Interval:

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from efflab.errors import RequestError
-from efflab.profiling.statistics import Interval, bootstrap_medians, example_weights, interval_of, resampled_means
+from efflab.profiling.statistics import (
+    Interval,
+    bootstrap_means,
+    bootstrap_medians,
+    example_weights,
+    interval_of,
+    resampled_means,
+)
 from efflab.study import Latency, Record, unpack_scores
 
 CHUNK = 256  # score arrays resampled in one matrix product
@@ -24,7 +31,7 @@ class Evidence:
         records = list(records)
         self.draws = draws or int(np.clip(WORK // max(1, len(records)), FEWEST_DRAWS, MOST_DRAWS))
         self._quality: dict[Any, np.ndarray] = {}
-        self._medians: dict[tuple[int, int], np.ndarray] = {}
+        self._times: dict[tuple[int, int], np.ndarray] = {}
         self._samples: dict[int, np.ndarray] = {}
         self._resample_means(record for record in records if "quality" in record)
 
@@ -59,31 +66,33 @@ class Evidence:
         found = self._quality.get(_score_key(record))
         return np.full(self.draws, np.nan) if found is None else found
 
-    def medians(self, latency: Latency, rounds: int) -> np.ndarray:
-        """Return the draws of a session's median in ms over its first `rounds` rounds, shape (draws,)."""
+    def call_times(self, latency: Latency, rounds: int) -> np.ndarray:
+        """Return the draws of a session's time of a call in ms over its first `rounds` rounds, shape (draws,)."""
         key = (id(latency), rounds)
-        if key not in self._medians:
-            self._medians[key] = bootstrap_medians(latency["rounds_ms"][:rounds], self.draws, self.seed)
-        return self._medians[key]
+        if key not in self._times:
+            bootstrap = bootstrap_means if over_inputs(latency) else bootstrap_medians
+            self._times[key] = bootstrap(latency["rounds_ms"][:rounds], self.draws, self.seed)
+        return self._times[key]
 
     def times(self, latency: Latency | None) -> np.ndarray | None:
-        """Return the draws of a session's median in ms over all its rounds, if there is a session."""
-        return None if latency is None else self.medians(latency, len(latency["rounds_ms"]))
+        """Return the draws of a session's time of a call in ms over all its rounds, if there is a session."""
+        return None if latency is None else self.call_times(latency, len(latency["rounds_ms"]))
 
     def speedup(self, theirs: Latency, mine: Latency) -> Interval:
-        """Return their median time over mine, over the rounds that both ran side by side."""
+        """Return their time over mine, over the rounds that both ran side by side."""
         n = min(len(theirs["rounds_ms"]), len(mine["rounds_ms"]))
-        medians = []
-        for latency in (theirs, mine):
-            whole = n == len(latency["rounds_ms"])
-            medians.append(
-                self.median(latency) if whole else float(np.median(np.concatenate(latency["rounds_ms"][:n])))
-            )
-        return interval_of(medians[0] / medians[1], self.medians(theirs, n) / self.medians(mine, n))
+        times = [self.call_time(latency, n) for latency in (theirs, mine)]
+        return interval_of(times[0] / times[1], self.call_times(theirs, n) / self.call_times(mine, n))
 
-    def median(self, latency: Latency) -> float:
-        """Return a session's median time in ms."""
-        ordered = self.samples(latency)
+    def call_time(self, latency: Latency, rounds: int | None = None) -> float:
+        """Return a session's time of a call in ms, over its first `rounds` rounds if they are given.
+
+        It is the median; and the mean where the calls went over several inputs, whose times may differ by nature.
+        """
+        whole = rounds is None or rounds == len(latency["rounds_ms"])
+        ordered = self.samples(latency) if whole else np.sort(np.concatenate(latency["rounds_ms"][:rounds]))
+        if over_inputs(latency):
+            return float(ordered.mean())
         middle = len(ordered) // 2
         return float(ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2)
 
@@ -93,6 +102,11 @@ class Evidence:
             times = [time for one in latency["rounds_ms"] for time in one]
             self._samples[id(latency)] = np.sort(np.array(times, float))
         return self._samples[id(latency)]
+
+
+def over_inputs(latency: Latency) -> bool:
+    """Say whether a session's calls went over several inputs, in whole turns."""
+    return latency.get("inputs", 1) > 1
 
 
 def _count(packed: dict[str, Any]) -> int:
