@@ -57,6 +57,7 @@ class EarlyExits(nn.Module):
         for index, name in enumerate(self.stages):
             # a partial of a method follows its owner when the module is copied, a closure would not
             body.get_submodule(name).register_forward_hook(partial(self._after, index))
+        self.train(body.training)
 
     @property
     def input_dependent(self) -> bool:

@@ -19,6 +19,7 @@ class MergingRow(nn.Sequential):
     def __init__(self, blocks: Any, ratio: float, similarity: float = -1.0):
         super().__init__(*blocks)
         self.ratio, self.similarity = ratio, similarity
+        self.training = blocks.training
 
     @property
     def input_dependent(self) -> bool:
@@ -35,7 +36,7 @@ class MergingRow(nn.Sequential):
             most = int(self.ratio * x.shape[1])
             if most:
                 into = match(keys, size, self.ratio, self.similarity)
-                size = torch.ones_like(x[..., 0]) if size is None else size
+                size = torch.ones_like(x[..., 0], dtype=torch.float32) if size is None else size
                 # a captured step of training cannot wait for a number, and leaves places empty
                 count = x.shape[1] - (0 if self.input_dependent else most)
                 x, size, now = merge(x, size, into, None if self.input_dependent and not self.training else count)
@@ -77,7 +78,7 @@ def match(keys: Tensor, size: Tensor | None, ratio: float, similarity: float = -
     if similarity > -1:
         goes = best >= similarity
         if size is not None:  # the share is of the tokens that an example has, not of its places
-            limit = (ratio * (size > 0).sum(dim=1, keepdim=True)).int()
+            limit = (ratio * (size > 0).sum(dim=1, keepdim=True).double()).int()
             goes &= torch.arange(most, device=keys.device) < limit
         into = torch.where(goes, into, 2 * going)
     return torch.arange(tokens, device=keys.device).expand(keys.shape[0], -1).scatter(1, 2 * going, into)
@@ -93,7 +94,7 @@ def merge(x: Tensor, size: Tensor, into: Tensor, count: int | None) -> tuple[Ten
     total = torch.zeros_like(size).scatter_add(1, into, size)
     across = into.unsqueeze(2).expand(-1, -1, x.shape[2])
     weighted = x * size.unsqueeze(2)
-    x = torch.zeros_like(weighted).scatter_add(1, across, weighted) / total.clamp_min(1).unsqueeze(2)
+    x = (torch.zeros_like(weighted).scatter_add(1, across, weighted) / total.clamp_min(1).unsqueeze(2)).to(x.dtype)
     kept = (total > 0).long()
     if count is None:
         count = int(kept.sum(dim=1).max())

@@ -61,6 +61,15 @@ def test_bootstrap_medians_search_all_ranks_when_rounds_drift() -> None:
     np.testing.assert_allclose(stats.bootstrap_medians(rounds, 200, 0), plain)
 
 
+@given(ROUNDS, st.integers(0, 5))
+@settings(max_examples=30, deadline=None)
+def test_bootstrap_means_equal_the_plain_loop(rounds: list[list[float]], seed: int) -> None:
+    weights = stats._round_weights(len(rounds), 20, seed)
+    taken = ([np.repeat(one, int(k)) for one, k in zip(rounds, row, strict=True)] for row in weights)
+    plain = [float(np.mean(np.concatenate(one))) for one in taken]
+    np.testing.assert_allclose(stats.bootstrap_means(rounds, 20, seed), plain)
+
+
 @given(ROUNDS, st.floats(0.1, 10))
 @settings(max_examples=30, deadline=None)
 def test_ratio_of_scaled_times_is_the_scale_exactly(rounds: list[list[float]], scale: float) -> None:
