@@ -30,7 +30,7 @@ METRICS = {
             "latency_ms_p50",
             "ms",
             -1,
-            "median time of one call at the given batch size; the mean where calls go over several inputs",
+            "median time of one call at the given batch size; over several inputs the mean of their medians",
         ),
         Metric("latency_ms_p90", "ms", -1, "upper bound of the 90th percentile at 99 % confidence"),
         Metric("latency_ms_p95", "ms", -1, "upper bound of the 95th percentile at 99 % confidence"),

@@ -232,6 +232,8 @@ def _odd_numbers(record: dict[str, Any]) -> str:
     odd = not all(
         set(map(type, times)) <= {int, float} and min(times, default=0) >= 0 <= sum(times) for times in rounds
     )
+    if not odd and any(len(times) % inputs for times in rounds):
+        return "latency.rounds_ms must hold whole turns over latency.inputs"
     return "latency.rounds_ms must hold times, none below 0" if odd else ""  # a sum with NaN is NaN, and not from 0 on
 
 

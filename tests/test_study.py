@@ -37,7 +37,7 @@ def changed_latency(**keys):
 
 def test_work_by_input_and_times_over_inputs_are_read_back(tmp_path):
     study = changed_work(by_input=[{"macs": 1, "share": 0.5, "quality": 1.0}, {"macs": 2, "share": 0.5, "quality": 0}])
-    study["records"][0]["latency"]["inputs"] = 64
+    study["records"][0]["latency"]["inputs"] = 11  # as many as a round has calls
     save_study(study, tmp_path / "study.json")
     assert load_study(tmp_path / "study.json") == json.loads(json.dumps(study))
 
@@ -69,6 +69,7 @@ def test_the_committed_study_is_whole():
         (changed_work(by_input=5), "work.by_input must be a list"),
         (changed_work(by_input=[{"macs": 1, "share": 1.0}]), "work.by_input must be a list"),
         (changed_work(by_input=[{"macs": 1, "share": 0.5, "quality": 1.0}]), "whose shares make 1"),
+        (changed_latency(inputs=4), "must hold whole turns over latency.inputs"),
         (changed_latency(inputs=0), "latency.inputs must be a count"),
         (changed_record(latency="x"), "records[0]: latency must be a mapping"),
         (changed_record(latency={}), "records[0]: latency."),

@@ -211,9 +211,9 @@ class _Track:
             self.watts.append(watts)
 
     def _call_s(self) -> float:
-        """Return the seconds of one call: the median, or the mean over several batches."""
-        middle_of = median if self.job.batches == 1 else fmean
-        return float(middle_of(sample for block in self.rounds_ms for sample in block)) / 1e3
+        """Return the seconds of one call: the median, and over several batches the mean of each one's median."""
+        samples, batches = [sample for block in self.rounds_ms for sample in block], self.job.batches
+        return fmean(median(samples[first::batches]) for first in range(batches)) / 1e3
 
     def _whole(self, calls: int) -> int:
         return whole_turns(calls, self.job.batches)

@@ -105,9 +105,7 @@ COLUMNS: dict[str, Column] = {
     "latency_ms_p95": _measured("guarded", "latency_ms_p95"),
     "latency_ms_p99": _measured("guarded", "latency_ms_p99"),
     "latency_n": Column("count", "timed calls"),
-    "inputs": Column(
-        "count", "different batches that the calls went over; ms and speed-up are then of means, not medians"
-    ),
+    "inputs": Column("count", "different batches that the calls went over; ms is then the mean of each one's median"),
     "throughput_per_s": _measured("si", "throughput_per_s"),
     "peak_memory_bytes": _measured("bytes", "peak_memory_bytes"),
     "prepare_s": _measured("seconds", "prepare_s"),
@@ -117,7 +115,7 @@ COLUMNS: dict[str, Column] = {
     "threads": Column("count", "processor threads of the session"),
     "speedup": Column(
         "ratio",
-        "baseline's median (over several inputs: mean) time over this one, same backend, batch, machine and group",
+        "baseline's time over this one, both as in ms, same backend, batch, machine and group",
     ),
     "speedup_low": Column("ratio", "lower end of its 95 % interval, over paired rounds"),
     "speedup_high": Column("ratio", "upper end of its 95 % interval"),

@@ -10,11 +10,12 @@ import numpy as np
 from efflab.errors import RequestError
 from efflab.profiling.statistics import (
     Interval,
-    bootstrap_means,
     bootstrap_medians,
+    bootstrap_over_inputs,
     example_weights,
     interval_of,
     resampled_means,
+    time_over_inputs,
 )
 from efflab.study import Latency, Record, unpack_scores
 
@@ -70,8 +71,12 @@ class Evidence:
         """Return the draws of a session's time of a call in ms over its first `rounds` rounds, shape (draws,)."""
         key = (id(latency), rounds)
         if key not in self._times:
-            bootstrap = bootstrap_means if over_inputs(latency) else bootstrap_medians
-            self._times[key] = bootstrap(latency["rounds_ms"][:rounds], self.draws, self.seed)
+            some, inputs = latency["rounds_ms"][:rounds], latency.get("inputs", 1)
+            self._times[key] = (
+                bootstrap_medians(some, self.draws, self.seed)
+                if inputs == 1
+                else bootstrap_over_inputs(some, inputs, self.draws, self.seed)
+            )
         return self._times[key]
 
     def times(self, latency: Latency | None) -> np.ndarray | None:
@@ -87,12 +92,13 @@ class Evidence:
     def call_time(self, latency: Latency, rounds: int | None = None) -> float:
         """Return a session's time of a call in ms, over its first `rounds` rounds if they are given.
 
-        It is the median; and the mean where the calls went over several inputs, whose times may differ by nature.
+        It is the median; and where the calls went over several inputs the mean over these of each one's median.
         """
-        whole = rounds is None or rounds == len(latency["rounds_ms"])
-        ordered = self.samples(latency) if whole else np.sort(np.concatenate(latency["rounds_ms"][:rounds]))
-        if over_inputs(latency):
-            return float(ordered.mean())
+        inputs, some = latency.get("inputs", 1), latency["rounds_ms"][:rounds]
+        if inputs > 1:
+            return time_over_inputs(some, inputs)
+        whole = len(some) == len(latency["rounds_ms"])
+        ordered = self.samples(latency) if whole else np.sort(np.concatenate(some))
         middle = len(ordered) // 2
         return float(ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2)
 
@@ -102,11 +108,6 @@ class Evidence:
             times = [time for one in latency["rounds_ms"] for time in one]
             self._samples[id(latency)] = np.sort(np.array(times, float))
         return self._samples[id(latency)]
-
-
-def over_inputs(latency: Latency) -> bool:
-    """Say whether a session's calls went over several inputs, in whole turns."""
-    return latency.get("inputs", 1) > 1
 
 
 def _count(packed: dict[str, Any]) -> int:

@@ -63,7 +63,8 @@ def _input_lines(rows: Sequence[Row]) -> list[str]:
         f"{row['backend']} batch {row['batch_size']} ({row['inputs']} inputs)" for row in rows if row["inputs"]
     )
     where = ", ".join(found)
-    return [f"ms and speed-up are of means over inputs, as some model's work depends on them: {where}"] if found else []
+    what = "ms and speed-up are of means over inputs (of each one's median time), as some model's work depends on them"
+    return [f"{what}: {where}"] if found else []
 
 
 def beaten_lines(rows: Sequence[Row]) -> list[str]:

@@ -79,7 +79,10 @@ def test_over_several_inputs_times_are_means_and_the_table_says_so() -> None:
     mean = pick(rows(study), "x")
     assert (mean["latency_ms_p50"], mean["speedup"], mean["inputs"]) == (2.0, 1.5, 3)
     assert mean["latency_ms_p50_low"] == mean["latency_ms_p50_high"] == 2.0
-    line = "ms and speed-up are of means over inputs, as some model's work depends on them: torch batch 1 (3 inputs)"
+    line = (
+        "ms and speed-up are of means over inputs (of each one's median time), as some model's work depends on them: "
+        "torch batch 1 (3 inputs)"
+    )
     assert line in footer(rows(study))
 
 
