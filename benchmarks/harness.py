@@ -62,14 +62,14 @@ def bare_calls(session: Session, loaded: object, calls: int) -> list[int]:
 
 def latency_ratio(session: Session, loaded: object) -> float:
     """Median by the harness (its overhead subtracted) over the median of a bare loop."""
-    warm_up(session, loaded)
+    warm_up(session, [loaded])
     overhead = overhead_ns(session)
     harness, bare = [], []
     for round_ in range(ROUNDS):
         for side in ("harness", "bare") if round_ % 2 else ("bare", "harness"):
             session.run(loaded)
             if side == "harness":
-                harness += [ns - overhead for ns in timed_calls(session, loaded, CALLS)]
+                harness += [ns - overhead for ns in timed_calls(session, [loaded], CALLS)]
             else:
                 bare += bare_calls(session, loaded, CALLS)
     return median(harness) / median(bare)

@@ -88,12 +88,11 @@ def time_in_turn(
     from efflab.profiling.latency import Job as LatencyJob
 
     spec, inputs = stage.spec, store.work_folder(stage.id) / "inputs.npz"
-    np.savez(
-        inputs,
-        *(np.ascontiguousarray(array[: spec["batch_size"]]) for array in task.split("validation").inputs),
-    )
+    batch, examples = spec["batch_size"], task.split("validation").inputs
+    batches = max(1, min(spec.get("inputs", 1), len(examples[0]) // batch))
+    np.savez(inputs, *(np.ascontiguousarray(array[: batches * batch]) for array in examples))
     jobs = [
-        LatencyJob(label, store.folder(made), spec["backend"], spec["settings"], inputs)
+        LatencyJob(label, store.folder(made), spec["backend"], spec["settings"], inputs, batches)
         for label, made in spec["members"].items()
         if made in outcomes.results
     ]

@@ -26,7 +26,12 @@ METRICS = {
         Metric("artefact_bytes", "B", -1, "bytes of the artefact's files on disk"),
         Metric("quality", "", +1, "the task's metric on the test split, measured on the profiled backend"),
         Metric("error", "", -1, "1 - quality"),
-        Metric("latency_ms_p50", "ms", -1, "median time of one call at the given batch size"),
+        Metric(
+            "latency_ms_p50",
+            "ms",
+            -1,
+            "median time of one call at the given batch size; over several inputs the mean of their medians",
+        ),
         Metric("latency_ms_p90", "ms", -1, "upper bound of the 90th percentile at 99 % confidence"),
         Metric("latency_ms_p95", "ms", -1, "upper bound of the 95th percentile at 99 % confidence"),
         Metric("latency_ms_p99", "ms", -1, "upper bound of the 99th percentile at 99 % confidence"),

@@ -129,9 +129,18 @@ class StageGraph:
         return self.add(kind, title, (artefact,), told, {}, 3.0)
 
     def time(
-        self, choice: BackendChoice, batch_size: int, members: dict[str, str], measure: Measure, where: tuple[str, int]
+        self,
+        choice: BackendChoice,
+        batch_size: int,
+        members: dict[str, str],
+        measure: Measure,
+        where: tuple[str, int],
+        inputs: int = 1,
     ) -> str:
-        """Add the group that measures `members` (label -> artefact) in turn; `where` is the machine and the threads."""
+        """Add the group that measures `members` (label -> artefact) in turn, over `inputs` batches.
+
+        where: the machine and the threads.
+        """
         told = {
             "backend": choice.name,
             "settings": choice.settings.model_dump(),
@@ -141,6 +150,8 @@ class StageGraph:
             "threads": where[1],
             "members": members,
         }
+        if inputs > 1:
+            told["inputs"] = inputs
         title = f"{choice.label} at batch {batch_size}, {len(members)} in turn"
         seconds = len(members) * (1.5 + measure.min_seconds * 1.5)
         return self.add("latency", title, tuple(dict.fromkeys(members.values())), told, {}, seconds)

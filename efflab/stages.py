@@ -140,17 +140,18 @@ def artefact_result(folder: Path, spec: dict[str, Any], cost: Cost | None = None
     """Return the ledger of a stored artefact: work of one forward pass of one example, bytes, and what it cost to make."""
     import torch
 
+    from efflab.calibration import like_parameters
     from efflab.profiling.work import count_module, count_onnx
+    from efflab.profiling.work_by_input import count_by_input, is_input_dependent
 
-    artefact = Artefact.open(folder)
+    artefact, task = Artefact.open(folder), task_of(spec)
     if artefact.form == "onnx":
         work = count_onnx(artefact.onnx)
+    elif is_input_dependent(module := artefact.module()):
+        work = count_by_input(module, task)
     else:
-        module = artefact.module()
-        dtype = next((tensor.dtype for tensor in module.parameters() if tensor.is_floating_point()), torch.float32)
-        arrays = task_of(spec).split("validation").inputs
-        example = (torch.from_numpy(array[:1]) for array in arrays)
-        work = count_module(module, tuple(one.to(dtype) if one.is_floating_point() else one for one in example))
+        example = (torch.from_numpy(array[:1]) for array in task.split("validation").inputs)
+        work = count_module(module, tuple(like_parameters(one, module) for one in example))
     spent = cost or Cost()
     return {
         "form": artefact.form,

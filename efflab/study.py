@@ -28,7 +28,19 @@ Role = Literal[
 ]  # repeat = the A/A row; dense = other family members
 
 
-class Work(TypedDict):
+class CostGroup(TypedDict):
+    """Validation examples that cost alike, one by one, in a model whose work depends on its input."""
+
+    macs: int  # of one example, their mean
+    share: float  # of the examples
+    quality: float
+
+
+class _WorkByInput(TypedDict, total=False):
+    by_input: list[CostGroup]  # the cheapest first; the sums are then means over these examples
+
+
+class Work(_WorkByInput):
     """The MAC ledger of one forward pass of one example."""
 
     macs: int
@@ -49,7 +61,11 @@ class Quality(TypedDict):
     scores: dict[str, Any]  # per-example scores, see `pack_scores`
 
 
-class Latency(TypedDict):
+class _LatencyOverInputs(TypedDict, total=False):
+    inputs: int  # different batches that the calls went over in turn, in whole cycles; absent: one
+
+
+class Latency(_LatencyOverInputs):
     """Raw times of one session, measured in rounds interleaved with the sessions of its group."""
 
     rounds_ms: list[list[float]]  # one list a round; round i of all sessions of a group ran side by side
@@ -231,18 +247,35 @@ def _odd_numbers(record: dict[str, Any]) -> str:
     for name in ("macs", "effective_macs", "bit_operations", "params", "nonzero_params", "artefact_bytes", "coverage"):
         if name in work and type(work[name]) not in (int, float):
             return f"work.{name} must be a number"
+    if not _sound_groups(work.get("by_input", [])):
+        return "work.by_input must be a list of groups with macs, share and quality, whose shares make 1"
     value = record.get("quality", {"value": 0.0})["value"]
     if type(value) not in (int, float) or value != value:
         return "quality.value must be a number"
     if "latency" not in record:
         return ""
+    inputs = record["latency"].get("inputs", 1)
+    if type(inputs) is not int or inputs < 1:
+        return "latency.inputs must be a count"
     rounds = record["latency"]["rounds_ms"]
     if not isinstance(rounds, list) or not all(isinstance(times, list) for times in rounds) or not any(rounds):
         return "latency.rounds_ms must be a list of lists of times"
     odd = not all(
         set(map(type, times)) <= {int, float} and min(times, default=0) >= 0 <= sum(times) for times in rounds
     )
+    if not odd and any(len(times) % inputs for times in rounds):
+        return "latency.rounds_ms must hold whole turns over latency.inputs"
     return "latency.rounds_ms must hold times, none below 0" if odd else ""  # a sum with NaN is NaN, and not from 0 on
+
+
+def _sound_groups(groups: Any) -> bool:
+    """Say whether the groups of a ledger by input can be read."""
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        return False
+    wanted = ("macs", "share", "quality")
+    if not all(type(group.get(name)) in (int, float) for group in groups for name in wanted):
+        return False
+    return not groups or abs(sum(group["share"] for group in groups) - 1) < 1e-6
 
 
 def _odd_scores(record: dict[str, Any]) -> str:

@@ -96,6 +96,10 @@ class Technique(Settings, ABC):
         """Return why a module after this step has no ONNX form, or "" if it has; ONNX backends are then not planned."""
         return ""
 
+    def input_dependent(self) -> bool:
+        """Return whether the work of a model after this step depends on its input; it is timed over many inputs then."""
+        return False
+
     def control(self) -> Technique | None:
         """Return the settings that show what the technique's own choice is worth (e.g. random channels), if any."""
         return None

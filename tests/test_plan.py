@@ -6,6 +6,7 @@ from efflab.errors import RequestError
 from efflab.plan import make_plan
 from efflab.recipe import load_recipe, parse_recipe
 from efflab.stage_graph import stage_id
+from efflab.techniques.choose_exits import ChooseExits
 
 ROOT = Path(__file__).parents[1]
 HEAD = "name: x\nbaseline: digits-resnet-w3\n"
@@ -65,6 +66,22 @@ def test_a_variant_that_a_backend_cannot_take_is_a_row_with_the_reason_and_no_wo
     assert set(misfits) == {("q", "torch"), ("c", "onnxruntime")}
     assert "bfloat16" in misfits["c", "onnxruntime"]
     assert all(row.quality is None and not row.latency for row in rows if row.misfit)
+
+
+def test_a_group_goes_over_many_inputs_only_where_a_member_s_work_depends_on_them():
+    exits = "e: [{add_exits: {}}]"
+    measure = "measure: {backends: [torch, onnxruntime], batch_sizes: [1, 64]}"
+    without = plan(f"variants: {{{exits}}}\n{measure}")
+    with_ = plan(f"variants: {{{exits}, c: {{from: e, steps: [{{choose_exits: {{}}}}]}}}}\n{measure}")
+    assert not any("inputs" in stage.spec for stage in without.stages.values())
+    found = {
+        (stage.spec["backend"], stage.spec["batch_size"]): stage.spec.get("inputs")
+        for stage in with_.stages.values()
+        if stage.kind == "latency"
+    }
+    # on ONNX there is no such model, and nothing changes
+    assert found == {("torch", 1): 64, ("torch", 64): 4, ("onnxruntime", 1): None, ("onnxruntime", 64): None}
+    assert {row.misfit for row in with_.rows if row.misfit} == {ChooseExits().no_onnx()}
 
 
 def test_steps_that_draw_no_random_numbers_are_not_repeated_over_seeds_of_one_baseline(tmp_path, monkeypatch):

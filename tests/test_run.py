@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from worlds import efflab, make_card, make_recipe
+from worlds import QUICK, efflab, make_card, make_recipe
 
 import efflab as package
 from efflab.run import cached_stages, plan_file
@@ -80,6 +80,34 @@ def test_a_recipe_runs_to_a_study_and_a_second_run_repeats_nothing(in_folder):
     assert again["records"] == study["records"]
     rows = package.rows(again)
     assert {row["variant"] for row in rows} == names
+
+
+def test_exits_are_counted_and_timed_over_many_inputs(in_folder):
+    make_card(in_folder)
+    recipe = make_recipe(
+        in_folder,
+        """
+        e: [{add_exits: {epochs: 1.0, batch_size: 64, hidden: 4}}]
+        c: {from: e, steps: [{choose_exits: {loss: 0.5}}]}
+        """,
+        measure=QUICK,
+    )
+    study = package.run_recipe(recipe)
+    assert all(record["status"] == "ok" for record in study["records"])
+    dense, still, opened = (
+        next(record for record in study["records"] if record["variant"] == name) for name in ("tiny", "e", "c")
+    )
+    assert still["work"]["macs"] == dense["work"]["macs"]
+    assert opened["work"]["macs"] < dense["work"]["macs"]
+    groups = opened["work"]["by_input"]
+    assert sum(group["share"] for group in groups) == pytest.approx(1)
+    assert sum(group["share"] * group["macs"] for group in groups) == pytest.approx(opened["work"]["macs"], abs=1)
+    assert "by_input" not in still["work"]
+    # 64 validation examples: 64 batches of one, 16 of four
+    timed = {record["batch_size"]: record["latency"]["inputs"] for record in study["records"] if "latency" in record}
+    assert timed == {1: 64, 4: 16}
+    assert all(len(one) % record["latency"]["inputs"] == 0 for record in study["records"] if "latency" in record
+               for one in record["latency"]["rounds_ms"])  # fmt: skip
 
 
 def test_only_force_and_shared_prefixes(in_folder):

@@ -27,6 +27,21 @@ def changed_record(**keys):
     return changed(records=[{**whole()["records"][0], **keys}])
 
 
+def changed_work(**keys):
+    return changed_record(work={**whole()["records"][0]["work"], **keys})
+
+
+def changed_latency(**keys):
+    return changed_record(latency={**whole()["records"][0]["latency"], **keys})
+
+
+def test_work_by_input_and_times_over_inputs_are_read_back(tmp_path):
+    study = changed_work(by_input=[{"macs": 1, "share": 0.5, "quality": 1.0}, {"macs": 2, "share": 0.5, "quality": 0}])
+    study["records"][0]["latency"]["inputs"] = 11  # as many as a round has calls
+    save_study(study, tmp_path / "study.json")
+    assert load_study(tmp_path / "study.json") == json.loads(json.dumps(study))
+
+
 def test_what_is_saved_is_read_back(tmp_path):
     save_study(whole(), tmp_path / "study.json")
     assert load_study(tmp_path / "study.json") == json.loads(json.dumps(whole()))
@@ -51,6 +66,11 @@ def test_the_committed_study_is_whole():
         (changed(records=[5]), "records[0]: it must be a mapping"),
         (changed(machines=None), "machines is missing"),
         (changed(machines={}), "machine 'm1' is not among the study's machines"),
+        (changed_work(by_input=5), "work.by_input must be a list"),
+        (changed_work(by_input=[{"macs": 1, "share": 1.0}]), "work.by_input must be a list"),
+        (changed_work(by_input=[{"macs": 1, "share": 0.5, "quality": 1.0}]), "whose shares make 1"),
+        (changed_latency(inputs=4), "must hold whole turns over latency.inputs"),
+        (changed_latency(inputs=0), "latency.inputs must be a count"),
         (changed_record(latency="x"), "records[0]: latency must be a mapping"),
         (changed_record(latency={}), "records[0]: latency."),
         (changed_record(quality={"value": 1.0, "metric": "accuracy"}), "quality.scores is missing"),

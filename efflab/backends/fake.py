@@ -53,8 +53,9 @@ class FakeSession(ModuleSession):
         super().__init__(module, dtype)
         self.duration_ns, self.jitter = duration_ns, jitter
         self.now_ns, self.calls = 0, 0
-        self.loaded: Any = None
-        self.outputs: Any = None
+        self.answers: dict[
+            int, tuple[Any, Any]
+        ] = {}  # by identity of what was loaded, which is kept, so that it stays its own
         self.clock = lambda: self.now_ns
 
     def run(self, loaded: Any) -> Any:
@@ -62,6 +63,6 @@ class FakeSession(ModuleSession):
         self.calls += 1
         swing = self.jitter * (self.calls * GOLDEN % 1 - 0.5)
         self.now_ns += round(self.duration_ns(len(loaded[0])) * (1 + swing))
-        if loaded is not self.loaded:
-            self.loaded, self.outputs = loaded, super().run(loaded)
-        return self.outputs
+        if id(loaded) not in self.answers:
+            self.answers[id(loaded)] = (loaded, super().run(loaded))
+        return self.answers[id(loaded)][1]

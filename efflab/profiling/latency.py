@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import fmean, median, quantiles
 from typing import Annotated, Any, TypedDict
 
 from pydantic import Field, model_validator
@@ -17,6 +17,7 @@ from efflab import environment
 from efflab.child import Child, Failure
 from efflab.config import Settings
 from efflab.profiling import energy
+from efflab.profiling.session_worker import whole_turns
 
 __all__ = ["Budget", "Failure", "Job", "Timing", "measure_group"]
 
@@ -28,6 +29,7 @@ SETTLE_S = (
     0.04  # the last session's threads go on spinning for some 20 ms: a call of 4.0 ms was seen to take 7.9 beside them
 )
 THROUGHPUT_PASSES, THROUGHPUT_S = 3, 0.05
+MOST_BATCHES, LEAST_BATCHES, EXAMPLES = 64, 4, 256  # of sessions whose work depends on the input
 ANSWER_TIMEOUT_S = 60.0  # beyond the time that the calls asked for should take
 
 Report = Callable[[int, int, str], None]
@@ -35,13 +37,17 @@ Report = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Job:
-    """A session to measure: an artefact's folder on a backend; `inputs` is an .npz of one batch (arr_0, arr_1, ...)."""
+    """A session to measure: an artefact's folder on a backend; `inputs` is an .npz of its inputs (arr_0, arr_1, ...).
+
+    They are cut into `batches` equal batches, over which the calls go in turn.
+    """
 
     label: str
     artefact: Path
     backend: str
     settings: dict[str, Any]
     inputs: Path
+    batches: int = 1
 
 
 class Budget(Settings):
@@ -60,7 +66,11 @@ class Budget(Settings):
         return self
 
 
-class Timing(TypedDict):
+class _TimingOverInputs(TypedDict, total=False):
+    inputs: int
+
+
+class Timing(_TimingOverInputs):
     """The raw times of one session: `efflab.study.Latency` without its group."""
 
     rounds_ms: list[list[float]]
@@ -135,19 +145,19 @@ class _Track:
     def prepare(self, budget: Budget) -> None:
         """Load and compile the artefact."""
         job = {"artefact": str(self.job.artefact), "inputs": str(self.job.inputs), "threads": self.threads}
-        request = {**job, "backend": self.job.backend, "settings": self.job.settings}
+        request = {**job, "backend": self.job.backend, "settings": self.job.settings, "batches": self.job.batches}
         self.facts.update(self.process.ask(request, budget.prepare_timeout_s, "preparing"))
 
     def warm_up(self, budget: Budget) -> None:
         """Call until times are steady, and choose the length of a block."""
         time.sleep(SETTLE_S)
         self.facts.update(self.process.ask({"do": "warm_up"}, budget.prepare_timeout_s, "warming up"))
-        self.block_calls = calls_a_block(self.facts.get("median_ns", 0.0) / 1e9, budget)
+        self.block_calls = self._whole(calls_a_block(self.facts.get("median_ns", 0.0) / 1e9, budget))
 
     def measure_block(self) -> None:
         """Measure one round; a session that has stopped only keeps its rounds level with the others'."""
         time.sleep(SETTLE_S)
-        calls = max(1, self.block_calls // 8) if self.stopped else self.block_calls
+        calls = self._whole(max(1, self.block_calls // 8)) if self.stopped else self.block_calls
         answer = self.process.ask({"do": "block", "calls": calls}, self._limit_s(calls), "being timed")
         overhead_ns = self.facts.get("overhead_ns", 0.0)
         self.rounds_ms.append([round(max(0.0, ns - overhead_ns) / 1e6, 6) for ns in answer.get("samples_ns", ())])
@@ -155,14 +165,14 @@ class _Track:
     def goes_on(self, budget: Budget) -> bool:
         """Say whether more must be known of this session, and its budget is not spent."""
         if not self.stopped and len(self.rounds_ms) >= LEAST_ROUNDS:
-            self.stopped = enough([sample for block in self.rounds_ms for sample in block], budget)
+            self.stopped = enough([sample for block in self.rounds_ms for sample in block], budget, self.job.batches)
         return not self.stopped and self.process.failure is None
 
     def measure_throughput(self) -> None:
         """Run batches back to back for a short while."""
         if self.process.failure:
             return
-        calls = max(3, min(MOST_SAMPLES, round(THROUGHPUT_S / max(self._median_s(), 1e-9))))
+        calls = self._whole(max(3, min(MOST_SAMPLES, round(THROUGHPUT_S / max(self._call_s(), 1e-9)))))
         time.sleep(SETTLE_S)
         gpu = energy.is_nvidia(self.facts["device"])
         request = {"do": "throughput", "calls": calls}
@@ -178,8 +188,8 @@ class _Track:
         """Return the record of a session that did not fail."""
         watts = median(self.watts) if self.watts else None
         rapl_j, device = self.facts["rapl_j"], self.facts["device"]
-        joules, method = energy.energy_of_call(self._median_s(), self.threads, device, rapl_j, watts)
-        return {
+        joules, method = energy.energy_of_call(self._call_s(), self.threads, device, rapl_j, watts)
+        timing: Timing = {
             "rounds_ms": self.rounds_ms,
             "overhead_us": self.facts["overhead_ns"] / 1e3,
             "warmup_runs": self.facts["calls"],
@@ -191,14 +201,22 @@ class _Track:
             "quiet": quiet,
             "threads": self.threads,
         }
+        if self.job.batches > 1:
+            timing["inputs"] = self.job.batches
+        return timing
 
     def _note_watts(self) -> None:
         watts = energy.gpu_watts()
         if watts is not None:
             self.watts.append(watts)
 
-    def _median_s(self) -> float:
-        return float(median(sample for block in self.rounds_ms for sample in block)) / 1e3
+    def _call_s(self) -> float:
+        """Return the seconds of one call: the median, and over several batches the mean of each one's median."""
+        samples, batches = [sample for block in self.rounds_ms for sample in block], self.job.batches
+        return fmean(median(samples[first::batches]) for first in range(batches)) / 1e3
+
+    def _whole(self, calls: int) -> int:
+        return whole_turns(calls, self.job.batches)
 
     def _limit_s(self, calls: int) -> float:
         return ANSWER_TIMEOUT_S + 20 * calls * float(self.facts.get("median_ns", 0.0)) / 1e9
@@ -214,14 +232,25 @@ def calls_a_block(call_s: float, budget: Budget) -> int:
     return min(wanted, affordable, max(least, MOST_SAMPLES // budget.rounds))
 
 
-def enough(samples_ms: Sequence[float], budget: Budget) -> bool:
-    """Say whether a session may stop: long and often enough and steady, or at the most seconds or samples."""
+def batches_for(batch_size: int) -> int:
+    """Return over how many batches the calls go where the work depends on the input: fewer of larger ones."""
+    return max(LEAST_BATCHES, min(MOST_BATCHES, EXAMPLES // batch_size))
+
+
+def enough(samples_ms: Sequence[float], budget: Budget, batches: int = 1) -> bool:
+    """Say whether a session may stop: long and often enough and steady, or at the most seconds or samples.
+
+    Over several batches, steady is said of the means of whole turns: the batches themselves may differ.
+    """
     seconds = sum(samples_ms) / 1e3
     if seconds >= budget.max_seconds or len(samples_ms) >= max(MOST_SAMPLES, budget.min_runs):
         return True
     if len(samples_ms) < max(2, budget.min_runs) or 0 < seconds < budget.min_seconds:
         return False
-    low, middle, high = quantiles(samples_ms, n=4)
+    turns = [fmean(samples_ms[start : start + batches]) for start in range(0, len(samples_ms), batches)]
+    if len(turns) < 2:
+        return False
+    low, middle, high = quantiles(turns, n=4)
     return high - low <= STEADY * middle
 
 

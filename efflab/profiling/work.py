@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from efflab.study import Work
 
-__all__ = ["Ledger", "count_module", "count_onnx", "is_compute"]
+__all__ = ["Ledger", "count_module", "count_onnx", "is_compute", "run_counted"]
 
 
 @dataclass
@@ -59,16 +59,22 @@ def count_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Work:
     Products over zero padding and masked attention count as the dense products they are computed as.
     `artefact_bytes` is the size of parameters and buffers; an artefact on disk knows better.
     """
+    return run_counted(module, inputs)[0]
+
+
+def run_counted(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Work, Any]:
+    """Count one forward pass as `count_module` does; return the outputs, too."""
     state = [*module.parameters(), *module.buffers()]
     counter = _Counter(state)
     with _evaluating(module), torch.no_grad(), counter:
-        module(*inputs)
+        outputs = module(*inputs)
     params = list(module.parameters())
-    return counter.ledger.work(
+    work = counter.ledger.work(
         params=sum(tensor.numel() for tensor in params),
         nonzero_params=sum(_nonzero(tensor) for tensor in params),
         artefact_bytes=sum(tensor.numel() * tensor.element_size() for tensor in state),
     )
+    return work, outputs
 
 
 def count_onnx(path: Path) -> Work:

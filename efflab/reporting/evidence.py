@@ -12,10 +12,12 @@ from efflab.errors import RequestError
 from efflab.profiling.statistics import (
     Interval,
     bootstrap_medians,
+    bootstrap_over_inputs,
     example_weights,
     interval_of,
     mix_seeds,
     resampled_means,
+    time_over_inputs,
 )
 from efflab.study import Latency, Record, unpack_scores
 
@@ -33,7 +35,7 @@ class Evidence:
         records = list(records)
         self.draws = draws or int(np.clip(WORK // max(1, len(records)), FEWEST_DRAWS, MOST_DRAWS))
         self._quality: dict[Any, np.ndarray] = {}
-        self._medians: dict[tuple[int, int], np.ndarray] = {}
+        self._times: dict[tuple[int, int], np.ndarray] = {}
         self._samples: dict[int, np.ndarray] = {}
         self._resample_means(record for record in records if "quality" in record)
 
@@ -79,31 +81,38 @@ class Evidence:
             return Interval(value, math.nan, math.nan)
         return interval_of(value, mix_seeds(draws, self.seed) * POINTS)
 
-    def medians(self, latency: Latency, rounds: int) -> np.ndarray:
-        """Return the draws of a session's median in ms over its first `rounds` rounds, shape (draws,)."""
+    def call_times(self, latency: Latency, rounds: int) -> np.ndarray:
+        """Return the draws of a session's time of a call in ms over its first `rounds` rounds, shape (draws,)."""
         key = (id(latency), rounds)
-        if key not in self._medians:
-            self._medians[key] = bootstrap_medians(latency["rounds_ms"][:rounds], self.draws, self.seed)
-        return self._medians[key]
+        if key not in self._times:
+            some, inputs = latency["rounds_ms"][:rounds], latency.get("inputs", 1)
+            self._times[key] = (
+                bootstrap_medians(some, self.draws, self.seed)
+                if inputs == 1
+                else bootstrap_over_inputs(some, inputs, self.draws, self.seed)
+            )
+        return self._times[key]
 
     def times(self, latency: Latency | None) -> np.ndarray | None:
-        """Return the draws of a session's median in ms over all its rounds, if there is a session."""
-        return None if latency is None else self.medians(latency, len(latency["rounds_ms"]))
+        """Return the draws of a session's time of a call in ms over all its rounds, if there is a session."""
+        return None if latency is None else self.call_times(latency, len(latency["rounds_ms"]))
 
     def speedup(self, theirs: Latency, mine: Latency) -> Interval:
-        """Return their median time over mine, over the rounds that both ran side by side."""
+        """Return their time over mine, over the rounds that both ran side by side."""
         n = min(len(theirs["rounds_ms"]), len(mine["rounds_ms"]))
-        medians = []
-        for latency in (theirs, mine):
-            whole = n == len(latency["rounds_ms"])
-            medians.append(
-                self.median(latency) if whole else float(np.median(np.concatenate(latency["rounds_ms"][:n])))
-            )
-        return interval_of(medians[0] / medians[1], self.medians(theirs, n) / self.medians(mine, n))
+        times = [self.call_time(latency, n) for latency in (theirs, mine)]
+        return interval_of(times[0] / times[1], self.call_times(theirs, n) / self.call_times(mine, n))
 
-    def median(self, latency: Latency) -> float:
-        """Return a session's median time in ms."""
-        ordered = self.samples(latency)
+    def call_time(self, latency: Latency, rounds: int | None = None) -> float:
+        """Return a session's time of a call in ms, over its first `rounds` rounds if they are given.
+
+        It is the median; and where the calls went over several inputs the mean over these of each one's median.
+        """
+        inputs, some = latency.get("inputs", 1), latency["rounds_ms"][:rounds]
+        if inputs > 1:
+            return time_over_inputs(some, inputs)
+        whole = len(some) == len(latency["rounds_ms"])
+        ordered = self.samples(latency) if whole else np.sort(np.concatenate(some))
         middle = len(ordered) // 2
         return float(ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2)
 

@@ -18,7 +18,7 @@ def footer(rows: Sequence[Row], everything: Sequence[Row] | None = None, columns
     everything = rows if everything is None else everything
     lines = []
     if "speedup" in columns:
-        lines += noise_lines(rows, everything) + _loud_lines(rows)
+        lines += noise_lines(rows, everything) + _loud_lines(rows) + _input_lines(rows)
         lines.append("faster / slower: the whole 95 % interval of baseline time / own time lies beyond 1, "
                      "the value beyond A/A's and 2 %")  # fmt: skip
         lines += beaten_lines(rows)
@@ -55,6 +55,16 @@ def _loud_lines(rows: Sequence[Row]) -> list[str]:
     loud = [row for row in timed if not row["quiet"]]
     where = ", ".join(dict.fromkeys(f"{row['backend']} batch {row['batch_size']}" for row in loud))
     return [f"timed while others used the machine: {len(loud)} of {len(timed)} rows ({where})"] if loud else []
+
+
+def _input_lines(rows: Sequence[Row]) -> list[str]:
+    """Say where times are means over several inputs, since some model's work depends on them."""
+    found = dict.fromkeys(
+        f"{row['backend']} batch {row['batch_size']} ({row['inputs']} inputs)" for row in rows if row["inputs"]
+    )
+    where = ", ".join(found)
+    what = "ms and speed-up are of means over inputs (of each one's median time), as some model's work depends on them"
+    return [f"{what}: {where}"] if found else []
 
 
 def beaten_lines(rows: Sequence[Row]) -> list[str]:

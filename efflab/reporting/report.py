@@ -20,6 +20,7 @@ from efflab.reporting.layout import comparison
 from efflab.reporting.page import Drawn, page
 from efflab.reporting.rows import assess
 from efflab.reporting.section import Asked, Section, markdown
+from efflab.reporting.sections.adaptive import adaptive_time, work_by_input
 from efflab.reporting.sections.axes import axes
 from efflab.reporting.sections.composition import composition
 from efflab.reporting.sections.field import field, gained_area
@@ -38,7 +39,8 @@ Row = dict[str, Any]
 DRAWS = 2000
 SCHEMA = 1
 SECTIONS: tuple[Callable[[Asked], Section | None], ...] = (
-    search, axes, supernet, amortisation, realisation, composition, law, field, gained_area, years, paper_targets, life, linter,
+    search, axes, supernet, amortisation, realisation, work_by_input, adaptive_time, composition, law, field, gained_area, years,
+    paper_targets, life, linter,
 )  # fmt: skip
 PLACE = ("study", "variant", "role", "baseline", "family", "task", "backend", "device", "batch_size", "machine")
 

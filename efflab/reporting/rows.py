@@ -180,8 +180,8 @@ def _fill_promise(row: Row, scored: list[Record]) -> None:
 def _fill_latency(row: Row, latency: Latency, evidence: Evidence) -> None:
     samples = evidence.samples(latency)
     row["latency_n"] = len(samples)
-    row["latency_ms_p50"], row["latency_ms_iqr"] = median_and_iqr(samples)
-    interval = interval_of(row["latency_ms_p50"], evidence.medians(latency, len(latency["rounds_ms"])))
+    row["latency_ms_p50"], row["latency_ms_iqr"] = evidence.call_time(latency), median_and_iqr(samples)[1]
+    interval = interval_of(row["latency_ms_p50"], evidence.call_times(latency, len(latency["rounds_ms"])))
     row["latency_ms_p50_low"], row["latency_ms_p50_high"] = interval.low, interval.high
     for percentile in (90, 95, 99):
         row[f"latency_ms_p{percentile}"] = percentile_bound(samples, percentile)
@@ -237,5 +237,5 @@ def _compare_speed(cell: Cell, baseline: Cell, evidence: Evidence, noise: dict[t
     if row["theoretical_speedup"]:
         row["realisation"] = interval.value / row["theoretical_speedup"]
     if row["recovery_s"] is not None:
-        before, after = (evidence.median(one) / 1000 / row["batch_size"] for one in (theirs, mine))
+        before, after = (evidence.call_time(one) / 1000 / row["batch_size"] for one in (theirs, mine))
         row["break_even_time"] = break_even(row["recovery_s"], before, after, "seconds").inferences

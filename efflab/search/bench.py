@@ -12,6 +12,8 @@ from efflab.drive import Watcher, drive, time_in_turn
 from efflab.errors import RequestError
 from efflab.executor import Executor
 from efflab.measure import Measure
+from efflab.profiling.latency import batches_for
+from efflab.profiling.statistics import time_over_inputs
 from efflab.search.goal import LATENCY, WORK
 from efflab.search.journal import State
 from efflab.search.space import Point, recipe_at, spelled
@@ -36,6 +38,7 @@ class Attempt:
     made: list[str] = field(default_factory=list)  # artefact stages up to what the backend runs
     twin: list[str] = field(default_factory=list)
     score: str = ""  # the stage that scores it on the validation split
+    input_dependent: bool = False
     paused: str = ""  # the training that pauses for a look
     pause_at: float = 1.0
     values: dict[str, float] = field(default_factory=dict)
@@ -71,6 +74,7 @@ class Bench:
         except RequestError as error:
             attempt.end("failed", str(error))
             return attempt
+        attempt.input_dependent = any(technique.input_dependent() for _, technique in variant.steps)
         made = self.graph.artefacts(baseline, variant, search.spec.seed)
         attempt.made, misfit = self.graph.on_backend(baseline, variant, made, search.backend)
         if misfit:
@@ -130,7 +134,8 @@ class Bench:
         self.make(reference)
         members = {search.reference.name: reference[-1]}
         members |= {f"trial {attempt.number}": (attempt.twin or attempt.made)[-1] for attempt in attempts}
-        one = self.graph.time(search.backend, search.batch_size, members, self.measure, self.where)
+        inputs = batches_for(search.batch_size) if any(attempt.input_dependent for attempt in attempts) else 1
+        one = self.graph.time(search.backend, search.batch_size, members, self.measure, self.where, inputs)
         result = self.store.result(one)
         if result is None:
             timings, seconds = time_in_turn(
@@ -142,7 +147,7 @@ class Bench:
             stage = self.graph.stages[one]
             about = {"kind": stage.kind, "title": stage.title, "spec": stage.spec, "seconds": seconds}
             self.store.commit(one, result, about)
-        times = {label: _median_ms(timing) for label, timing in result["timings"].items()}
+        times = {label: _call_ms(timing) for label, timing in result["timings"].items()}
         base = times.get(search.reference.name)
         for attempt in attempts:
             label = f"trial {attempt.number}"
@@ -181,5 +186,8 @@ def untrained(variant: Variant) -> Variant:
     return replace(variant, name=f"{variant.name} untrained", steps=kept, own=len(kept))
 
 
-def _median_ms(timing: Mapping[str, Any]) -> float:
+def _call_ms(timing: Mapping[str, Any]) -> float:
+    """Return the time of a call: the median, over several inputs the mean of each one's (reporting.evidence says the same)."""
+    if timing.get("inputs", 1) > 1:
+        return float(time_over_inputs(timing["rounds_ms"], timing["inputs"]))
     return float(median(ms for round_ in timing["rounds_ms"] for ms in round_))

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -69,7 +70,8 @@ class ScriptedSession(Session):
         if self.backend.fault == "kill" and self.calls == 30:
             os.kill(os.getpid(), signal.SIGKILL)
         script = self.backend.script_ms
-        self.pending += round(script[self.calls % len(script)] * 1e6)
+        place = int(loaded[0][0, 0]) if self.backend.fault == "by input" else self.calls
+        self.pending += round(script[place % len(script)] * 1e6)
         self.calls += 1
         os.write(self.log, self.backend.label.encode())
         return loaded
@@ -118,9 +120,41 @@ def test_a_group_is_interleaved_and_its_rounds_stay_level(job):
     assert [count for _, count in blocks[-3:]] == [2, 4, 2]
 
 
+def over_batches(job, tmp_path, batches, **settings):
+    """A job of one-example batches whose first number says which batch it is."""
+    which = np.arange(batches, dtype=np.float32)[:, None] * np.ones((1, 3), np.float32)
+    np.savez(tmp_path / "batches.npz", which, np.zeros((batches, 1), np.int64))
+    return dataclasses.replace(job(**settings), inputs=tmp_path / "batches.npz", batches=batches)
+
+
+def test_calls_go_over_the_batches_in_whole_turns(job, tmp_path):
+    jobs = [
+        over_batches(job, tmp_path, 5, label="A", script_ms=[1, 1, 1, 1, 6], fault="by input"),
+        over_batches(job, tmp_path, 5, label="B", script_ms=[2.0]),
+    ]
+    timings = measure_group(jobs, SHORT, 1)
+    a, b = (timings[label] for label in "AB")
+    # times swing by 5 ms, the means of whole turns do not: three rounds are enough
+    assert a["rounds_ms"] == [[1.0, 1.0, 1.0, 1.0, 6.0]] * 3
+    assert b["rounds_ms"] == [[2.0] * 5] * 3
+    assert a["inputs"] == b["inputs"] == 5
+    assert a["warmup_runs"] % 5 == 1  # a first call, then whole turns
+    assert a["throughput_per_s"] == pytest.approx(5 / 10e-3)
+
+
+def test_a_turn_is_not_cut_short(job):
+    session = Clocked([5, 7, 9])
+    assert timed_calls(session, [1, 2, 3], 6, limit_ns=4) == [5, 7, 9]
+    assert timed_calls(session, [1], 6, limit_ns=4) == [9]
+
+
+def test_fewer_of_larger_batches():
+    assert [latency.batches_for(size) for size in (1, 4, 8, 64, 512)] == [64, 64, 32, 4, 4]
+
+
 def test_the_record_of_a_session(job):
     timing = measure_group([job("A", [2.0])], SHORT, 1)["A"]
-    assert set(timing) == set(latency.Timing.__annotations__)
+    assert set(timing) == latency.Timing.__required_keys__
     assert timing["throughput_per_s"] == pytest.approx(4 / 2e-3)
     assert timing["overhead_us"] == 0.0  # a scripted clock
     assert timing["warmup_runs"] == 1 + 3 + 10
@@ -248,13 +282,13 @@ class Clocked:
 
 def test_the_timed_region_is_one_call_and_its_wait():
     session = Clocked([5, 7])
-    assert timed_calls(session, None, 2) == [5, 7]
+    assert timed_calls(session, [None], 2) == [5, 7]
     assert session.order == ["clock", "run", "wait", "clock"] * 2
 
 
 def test_throughput_waits_only_at_the_end():
     session = Clocked([5])
-    assert throughput(session, None, 3) == 15
+    assert throughput(session, [None], 3) == 15
     assert session.order == ["clock", "run", "run", "run", "wait", "clock"]
 
 
@@ -262,12 +296,12 @@ def test_warm_up_lasts_until_two_windows_agree():
     millisecond = 1_000_000
     # first call; windows of 3 at 50 and of 3 at 8 ms (20 ms hold 0.4 of the former); then 8 ms for ever
     session = Clocked([90 * millisecond, *[50 * millisecond] * 3, 8 * millisecond])
-    assert warm_up(session, None) == (1 + 3 + 3 + 3, 8 * millisecond)
+    assert warm_up(session, [None]) == (1 + 3 + 3 + 3, 8 * millisecond)
 
 
 def test_warm_up_of_a_session_that_never_settles_is_capped():
     session = Clocked([1_000_000 * 2**window for window in range(10) for _ in range(3)])
-    calls, _ = warm_up(session, None)
+    calls, _ = warm_up(session, [None])
     assert calls < 60
 
 

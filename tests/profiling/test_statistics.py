@@ -61,6 +61,28 @@ def test_bootstrap_medians_search_all_ranks_when_rounds_drift() -> None:
     np.testing.assert_allclose(stats.bootstrap_medians(rounds, 200, 0), plain)
 
 
+def test_time_over_inputs_by_hand() -> None:
+    # two kinds of input, one call of the second was disturbed
+    rounds = [[1.0, 3.0], [1.0, 3.0, 1.0, 50.0], [1.0, 3.0]]
+    assert stats.time_over_inputs(rounds, 2) == 2.0
+    assert stats.time_over_inputs([[4.0, 1.0], [2.0]], 1) == 2.0
+
+
+@given(st.lists(st.lists(MILLISECONDS, min_size=3, max_size=3), min_size=2, max_size=8), st.integers(0, 5))
+@settings(max_examples=30, deadline=None)
+def test_bootstrap_over_inputs_equals_the_plain_loop(rounds: list[list[float]], seed: int) -> None:
+    picks = np.random.default_rng(seed).integers(0, len(rounds), (40, len(rounds)))
+    plain = [stats.time_over_inputs([rounds[index] for index in some], 3) for some in picks]
+    np.testing.assert_allclose(stats.bootstrap_over_inputs(rounds, 3, 40, seed), plain)
+
+
+def test_sessions_over_inputs_are_resampled_by_the_same_rounds() -> None:
+    rounds = [[float(index), 2.0 * index] for index in range(1, 7)]
+    doubled = [[2 * time for time in one] for one in rounds]
+    ratios = stats.bootstrap_over_inputs(doubled, 2) / stats.bootstrap_over_inputs(rounds, 2)
+    np.testing.assert_allclose(ratios, 2.0)
+
+
 @given(ROUNDS, st.floats(0.1, 10))
 @settings(max_examples=30, deadline=None)
 def test_ratio_of_scaled_times_is_the_scale_exactly(rounds: list[list[float]], scale: float) -> None:

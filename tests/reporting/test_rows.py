@@ -6,6 +6,7 @@ import pytest
 from studies import BASELINE, FAMILY, error_at, example_study, failed, record, study_of
 
 from efflab.reporting.columns import COLUMNS
+from efflab.reporting.footer import footer
 from efflab.reporting.rows import rows
 from efflab.study import Study
 
@@ -62,6 +63,27 @@ def test_verdicts_and_ratios() -> None:
     assert int8["quality_verdict"] == "no difference"
     assert pick(ROWS, "bf16")["speed_verdict"] == "slower"
     assert pick(ROWS, f"{BASELINE} (A/A)")["speed_verdict"] == "no difference"
+
+
+def test_over_several_inputs_times_are_means_and_the_table_says_so() -> None:
+    study = study_of(
+        [record(BASELINE, 1e6, 0.2, role="baseline", latency_ms=1.0), record("x", 1e6, 0.2, latency_ms=1.0)]
+    )
+    for one, times in zip(study["records"], ([3.0, 3.0, 3.0], [1.0, 1.0, 4.0]), strict=True):
+        one["latency"]["rounds_ms"] = [times] * 8
+    median = pick(rows(study), "x")
+    assert (median["latency_ms_p50"], median["speedup"], median["inputs"]) == (1.0, 3.0, None)
+    assert not any("means over inputs" in line for line in footer(rows(study)))
+    for one in study["records"]:
+        one["latency"]["inputs"] = 3
+    mean = pick(rows(study), "x")
+    assert (mean["latency_ms_p50"], mean["speedup"], mean["inputs"]) == (2.0, 1.5, 3)
+    assert mean["latency_ms_p50_low"] == mean["latency_ms_p50_high"] == 2.0
+    line = (
+        "ms and speed-up are of means over inputs (of each one's median time), as some model's work depends on them: "
+        "torch batch 1 (3 inputs)"
+    )
+    assert line in footer(rows(study))
 
 
 def test_percentiles_only_with_the_samples_that_bound_them() -> None:

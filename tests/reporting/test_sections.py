@@ -13,6 +13,7 @@ from efflab.reporting.columns import AXES
 from efflab.reporting.report import SECTIONS, write_report
 from efflab.reporting.rows import assess
 from efflab.reporting.section import Asked, Section, markdown
+from efflab.reporting.sections.adaptive import adaptive_time, percentile, work_by_input
 from efflab.reporting.sections.axes import axes
 from efflab.reporting.sections.composition import composition
 from efflab.reporting.sections.field import field, gained_area
@@ -171,6 +172,56 @@ def test_rules_that_a_control_or_a_foreign_model_breaks() -> None:
     assert choosing["random_control"] == (False, "no control for prune_channels")
     assert choosing["magnitude_control"] == (True, "l2")
     assert choosing["validation"][0] is False  # these records say nothing of a training
+
+
+def early_study(larger: float = 1.25) -> Study:
+    """A model whose easy half takes 0.5 ms and whose other half 1.5 ms at batch 1; at batch 64 it takes `larger` of 40 ms."""
+    groups = [{"macs": 1_000_000, "share": 0.5, "quality": 0.95}, {"macs": 3_000_000, "share": 0.5, "quality": 0.65}]
+    swing = [[0.5, 1.5] * 12] * 6
+    records = []
+    for batch, base, mine in ((1, [[2.0] * 24] * 6, swing), (64, [[40.0] * 24] * 6, [[40.0 * larger] * 24] * 6)):
+        for name, macs, times in ((BASELINE, 4e6, base), ("early", 2e6, mine)):
+            role = "baseline" if name == BASELINE else "variant"
+            one = record(name, macs, 0.2, role=role, latency_ms=1.0, batch_size=batch)
+            one["latency"]["rounds_ms"], one["latency"]["inputs"] = times, 12
+            if name == "early":
+                one["work"]["by_input"] = groups
+            records.append(one)
+    return study_of(records)
+
+
+def test_work_by_input_and_its_percentiles() -> None:
+    asked = asked_of(early_study())
+    found = work_by_input(asked)
+    assert (
+        cell(found, "early", "share of examples at MACs (quality)")
+        == "50 % at 1.00 M (95.0 %); 50 % at 3.00 M (65.0 %)"
+    )
+    assert [cell(found, "early", head) for head in ("p10", "mean", "p90", "theory")] == [
+        "1.00 M",
+        "2.00 M",
+        "3.00 M",
+        "2.00x",
+    ]
+    assert work_by_input(ASKED) is None
+    assert adaptive_time(ASKED) is None
+    thirds = [{"macs": macs, "share": 0.1, "quality": 1.0} for macs in range(10)]
+    assert [percentile(thirds, percent) for percent in (10, 50, 90, 100)] == [0, 4, 8, 9]
+
+
+def test_times_by_input_are_means_and_a_saving_that_vanishes_is_said() -> None:
+    asked = asked_of(early_study())
+    found = adaptive_time(asked)
+    assert found is not None
+    assert [line[2:5] for line in found.table] == [("1.00", "1.00", "1.50"), ("50.0", "50.0", "50.0")]
+    assert found.data[0]["speedup"] == pytest.approx(2.0)  # 2 ms over the mean of 0.5 and 1.5 ms
+    assert found.sentences == (
+        "early on torch: MACs promise 2.00x; the clock says 2.00x [2.00, 2.00] at batch 1, 0.80x [0.80, 0.80] at batch 64; "
+        "the saving vanishes at batch 64.",
+    )
+    seen = adaptive_time(asked_of(early_study(0.5)))
+    assert seen is not None
+    assert "vanishes" not in seen.sentences[0]
 
 
 @pytest.mark.parametrize("make", SECTIONS, ids=lambda make: make.__name__)

@@ -60,6 +60,11 @@ BAD = [
     ("quantize_static", {"engine": "nncf", "calibrator": "entropy"}),
     ("quantize_dynamic", {"per_channel": "yes"}),
     ("cast", {"dtype": "float32"}),
+    ("add_exits", {"hidden": -1}),
+    ("choose_exits", {"loss": 1.0}),
+    ("choose_exits", {"confidence": "margin"}),
+    ("merge_tokens", {"ratio": 0.6}),
+    ("merge_tokens", {"similarity": 1.0}),
 ]
 
 

@@ -1,0 +1,170 @@
+"""Adds exits after the stages of a model and trains their heads (Teerapittayanon et al. 2016, arXiv 1709.01686)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from efflab.errors import RequestError
+from efflab.technique import Context, Cost, Form, Result, Technique
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from efflab.early_exits import EarlyExits
+    from efflab.schedule import Optimizer
+    from efflab.task import Task
+
+
+class AddExits(Technique):
+    """Add a head after every stage but the last and train them, with the body (BranchyNet 2016) or on it (Kaya et al. 2019).
+
+    It takes models that name their `stages`, as efflab's ResNets do. Nobody leaves early, and nothing gets cheaper, until
+    `choose_exits` opens the exits. Training the body too gives better exits, and may move what the last one answers; with
+    `train_body: false` the last one answers as before. It helps where many examples are easy.
+    """
+
+    takes: ClassVar[Form] = "module"
+    gives: ClassVar[Form] = "module"
+    random: ClassVar[bool] = True
+    before: ClassVar[tuple[str, ...]] = ("cast", "add_exits")  # SGD steps are lost to rounding in 16-bit weights
+    rather_after: ClassVar[dict[str, str]] = {
+        "prune_channels": "heads are as wide as the stages that they stand after",
+        "finetune": "training afterwards moves the body away from its heads",
+        "distill": "training afterwards moves the body away from its heads",
+        "low_rank": "heads get used to what the split layers give",
+    }
+    tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
+
+    train_body: bool = True
+    hidden: Annotated[int, Field(ge=0, le=4096)] = (
+        16  # channels of a 3x3 convolution in each head; 0: a linear layer only
+    )
+    weight: Annotated[float, Field(gt=0, le=100)] = 0.5  # of each head's loss, beside the last one's
+    epochs: Annotated[float, Field(gt=0, le=1000)] = 5.0
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.02
+    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
+    bf16: bool = False  # compute in bfloat16, weights stay float32
+
+    def apply(self, model: Any, context: Context) -> Result:
+        """Add and train, going on from the checkpoint of an interrupted call if there is one."""
+        from efflab.recovery import train_step
+
+        module = with_exits(model, context.task, self.hidden)
+        train_step(context, add_exits, module, **self.model_dump(exclude={"hidden"}))
+        heads = [{"stage": name, **_sizes(head)} for name, head in zip(module.stages, module.heads, strict=True)]
+        return Result(module, {"heads": heads})
+
+    @classmethod
+    def rebuild(cls, module: nn.Module, structure: dict[str, Any]) -> nn.Module:
+        """Put heads of the given sizes after the given stages."""
+        from efflab.early_exits import EarlyExits, ExitHead
+
+        heads = [ExitHead(one["channels"], one["classes"], one["hidden"]) for one in structure["heads"]]
+        return EarlyExits(module, [one["stage"] for one in structure["heads"]], heads)
+
+
+def with_exits(module: nn.Module, task: Task, hidden: int = 16) -> EarlyExits:
+    """Return `module` with an untrained head after each of its `stages` but the last.
+
+    Raises RequestError if it does not name them, gives no logits, or its data does not pass from stage to stage.
+    """
+    import torch
+
+    from efflab.calibration import example_inputs
+    from efflab.early_exits import EarlyExits, ExitHead, in_a_row
+
+    stages = getattr(module, "stages", ())
+    if len(stages) < 2:
+        raise RequestError(
+            'add_exits: the model does not name its stages; give its class `stages = ("layer1", "layer2")`, the parts '
+            "that run one after the other"
+        )
+    (x, *more), widths = example_inputs(task), dict[str, int]()
+    handles = [
+        module.get_submodule(name).register_forward_hook(
+            lambda _stage, _inputs, features, name=name: widths.update({name: _width(features)})
+        )
+        for name in stages[:-1]
+    ]
+    with torch.no_grad():
+        outputs = module.eval()(x, *more)
+    for handle in handles:
+        handle.remove()
+    if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or not all(widths.values()):
+        raise RequestError(
+            "add_exits: the model must give logits of shape (N, classes), its stages (N, channels, H, W)"
+        )
+    if not in_a_row(module, stages[:-1], x):
+        raise RequestError(
+            "add_exits: the model's stages do not take all their data from the one before, so none may leave"
+        )
+    return EarlyExits(module, stages[:-1], [ExitHead(width, outputs.shape[1], hidden) for width in widths.values()])
+
+
+def add_exits(
+    module: EarlyExits,
+    task: Task,
+    train_body: bool = True,
+    weight: float = 0.5,
+    epochs: float = 5.0,
+    learning_rate: float = 0.02,
+    batch_size: int = 128,
+    bf16: bool = False,
+    optimizer: Optimizer = "sgd",
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    report: Callable[[int, int, str], None] = lambda done, total, note: None,
+) -> Cost:
+    """Train the heads of what `with_exits` gave, and its body unless `train_body` is false, in place; return the cost.
+
+    Raises FloatingPointError if the loss stops being finite.
+    """
+    from efflab.hardware import macs_per_example, training_cost
+    from efflab.schedule import TrainingSettings
+    from efflab.training import examples_seen, fit
+
+    def loss(_inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        early = sum(weight * task.loss(logits, targets) for logits in module.logits)
+        return early + task.loss(outputs, targets) if train_body else early  # type: ignore[return-value]
+
+    settings = TrainingSettings(
+        epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16, optimizer=optimizer
+    )
+    frozen = [] if train_body else [one for one in module.body.parameters() if one.requires_grad]
+    for one in frozen:
+        one.requires_grad_(False)
+    module.frozen = not train_body
+    try:
+        seconds = fit(module, task, settings, seed, loss=loss, checkpoint=checkpoint, report=report)
+    finally:
+        module.frozen = False
+        for one in frozen:
+            one.requires_grad_(True)
+    examples = examples_seen(task, settings)
+    plain = macs_per_example(module, task)
+    with module.all_open():
+        cost = training_cost(module, task, examples, seconds)
+    # a frozen body is only passed forward
+    return cost if train_body else dataclasses.replace(cost, training_macs=cost.training_macs - 2 * plain * examples)
+
+
+def _width(features: Any) -> int:
+    """Return the channels of a stage's output, 0 if it is no map of features."""
+    return int(features.shape[1]) if getattr(features, "ndim", 0) == 4 else 0
+
+
+def _sizes(head: Any) -> dict[str, int]:
+    """Return what a head is built from."""
+    from torch import nn
+
+    conv = next((part for part in head.modules() if isinstance(part, nn.Conv2d)), None)
+    return {
+        "channels": conv.in_channels if conv else head.linear.in_features // 2,
+        "classes": head.linear.out_features,
+        "hidden": conv.out_channels if conv else 0,
+    }
