@@ -171,7 +171,7 @@ def test_a_stage_that_fails_in_any_way_is_a_row_with_its_reason(in_folder, monke
     (in_folder / "plugins" / "techniques" / "bad.py").write_text(BAD)
     hows = ["crash", "hang", "raise", "nothing", "eat", "exit"]
     variants = "\n".join(f"{how}: [{{bad: {{how: {how}}}}}]" for how in hows) + "\ngood: [{cast: {}}]"
-    make_recipe(in_folder, variants, extra="limits: {stage_s: 12, memory_gb: 1.3}", measure=QUICK_ONE)
+    make_recipe(in_folder, variants, extra="limits: {stage_s: 20, memory_gb: 1.3}", measure=QUICK_ONE)
     done = efflab("run", "r.yaml", cwd=in_folder, EFFLAB_PLUGINS="plugins")
     assert done.returncode == 1, done.stderr
     study = load_study(in_folder / ".efflab/studies/r/study.json")
