@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, cast
 
+from efflab.costs import COST, less, summed
 from efflab.environment import commit, fingerprint, machine_id
 from efflab.plan import Plan, Row
 from efflab.search.space import size
-from efflab.study import COST, SCHEMA, Record, Status, Study, keeps_promise, less, summed
+from efflab.study import SCHEMA, Record, Status, Study, keeps_promise
 
 
 @dataclass

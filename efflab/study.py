@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
+from efflab.costs import CostRecord
 from efflab.errors import Problem, RequestError
 from efflab.wording import one_line
 
@@ -79,30 +79,6 @@ class Latency(_LatencyOverInputs):
     group: str  # sessions of one group are comparable pairwise
     quiet: bool
     threads: int
-
-
-class CostRecord(TypedDict):
-    """Work spent to get here."""
-
-    training_macs: float
-    seconds: float
-    hardware_burden_flop: float
-
-
-COST = ("training_macs", "seconds", "hardware_burden_flop")
-
-
-def summed(costs: Iterable[Any]) -> CostRecord:
-    """Return the sum of records of work spent."""
-    every = list(costs)
-    total: Any = {key: float(sum(cost[key] for cost in every)) for key in COST}
-    return cast(CostRecord, total)
-
-
-def less(cost: Any, part: Any) -> CostRecord:
-    """Return what is left of work spent without a part of it; never below 0."""
-    rest: Any = {key: float(max(0.0, cost[key] - part.get(key, 0.0))) for key in COST}
-    return cast(CostRecord, rest)
 
 
 class Promised(TypedDict):

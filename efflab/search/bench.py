@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from efflab.assemble import Outcomes
+from efflab.costs import CostRecord, less, summed
 from efflab.drive import Watcher, drive, time_in_turn
 from efflab.errors import RequestError
 from efflab.executor import Executor
@@ -20,7 +21,6 @@ from efflab.search.space import Point, recipe_at, spelled
 from efflab.search.spec import Search
 from efflab.stage_graph import StageGraph
 from efflab.store import Store
-from efflab.study import CostRecord, less, summed
 from efflab.variants import Variant, order_problems
 
 Charged = dict[str, Mapping[str, float] | None]  # stage -> how much of its cost a trial bears; None: all of it

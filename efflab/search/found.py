@@ -9,12 +9,12 @@ from typing import Any
 import yaml
 
 from efflab.baseline import Baseline, find_card
+from efflab.costs import COST, CostRecord, summed
 from efflab.errors import RequestError
 from efflab.search.goal import described, front
 from efflab.search.journal import Trial
 from efflab.search.space import recipe_at
 from efflab.search.spec import Search
-from efflab.study import COST, CostRecord, summed
 from efflab.variants import Variant
 
 BEST = "best"

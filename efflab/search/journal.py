@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
+from efflab.costs import CostRecord
 from efflab.errors import Problem, RequestError
 from efflab.search.space import Point
 from efflab.store import write_atomically
-from efflab.study import CostRecord
 
 SCHEMA = 1
 
