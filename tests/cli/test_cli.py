@@ -30,6 +30,14 @@ def test_the_recipe_of_the_readme_loads():
     assert {variant.name for variant in recipe.variants} == {"prune50", "prune50-int8", "prune50~random"}
 
 
+def test_the_search_of_the_readme_loads():
+    (block,) = re.findall(r"```yaml\n(search:.*?)```", README, re.DOTALL)
+    text = f"name: mine\nbaseline: digits-resnet-w11\n{block}measure: {{backends: [onnxruntime]}}\n"
+    search = parse_recipe(text, ROOT / "recipes" / "mine.yaml").search
+    assert len(search.starts) == 6
+    assert [str(bound) for bound in search.goal.bounds] == ["error <= 0.13", "bit_operations <= 2e+08"]
+
+
 @pytest.mark.parametrize(
     "words",
     [
