@@ -24,6 +24,13 @@ def test_a_trial_that_cannot_win_is_not_trained():
     assert not hopeless.by_cost(BOTH, known, [done(0.1, 4.0)])  # it may have less error
 
 
+def test_a_time_that_noise_may_have_made_longer_is_not_held_against_a_trial():
+    goal = Goal(("latency_ms_p50",), ())
+    best = [{"state": "done", "values": {"latency_ms_p50": 1.0, "error": 0.1}}]
+    assert not hopeless.by_cost(goal, {"latency_ms_p50": 1.04}, best)
+    assert "is reached already" in hopeless.by_cost(goal, {"latency_ms_p50": 1.06}, best)
+
+
 def test_the_look_at_a_training_by_hand():
     # the luckiest of four won 0.1 after its look, so 0.125 is believed: 0.33 may come to 0.205, which breaks the bound
     trials = [done(0.10, 9, 0.12), done(0.12, 9, 0.22), done(0.18, 9, 0.20), done(0.19, 9, 0.21)]
