@@ -26,6 +26,7 @@ class VariantSpec(Settings):
     misplaced: ClassVar[Mapping[str, str]] = {"sweep": SWEEP}
     parent: Annotated[str | None, Field(alias="from")] = None
     start: str | None = None
+    controls: bool = True  # whether the same steps are also tried with their choices left to chance
     steps: Annotated[list[Step], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -57,6 +58,7 @@ class Variant:
     role: str = "variant"
     own: int = 0  # how many of the steps are its own, the others being its parent's
     start: str | None = None  # the card that the steps start from, if that is not the recipe's baseline
+    controls: bool = True  # whether its choices are also left to chance
 
     def form(self, start: Form) -> Form:
         """Return whether the variant is a torch module or an ONNX file."""
@@ -71,13 +73,12 @@ def expand(specs: Mapping[str, list[Step] | VariantSpec], document: Document, pr
         if name in done:
             return done[name]
         entry = specs[name]
-        steps = entry if isinstance(entry, list) else entry.steps
-        parent = None if isinstance(entry, list) else entry.parent
         key: Key = ("variants", name) if isinstance(entry, list) else ("variants", name, "steps")
-        if isinstance(entry, list) and not entry:
+        spec = VariantSpec.model_construct(steps=entry) if isinstance(entry, list) else entry
+        parent = spec.parent
+        if not spec.steps:
             problems.append(Problem(document.where(key), "has no steps; the baseline is measured anyway"))
-        start = None if isinstance(entry, list) else entry.start
-        parents: list[tuple[str, Variant]] = [("", Variant("", None, (), start=start))]
+        parents: list[tuple[str, Variant]] = [("", Variant("", None, (), start=spec.start))]
         if parent is not None:
             where = document.where(("variants", name, "from"))
             if parent in trail or parent == name:
@@ -90,10 +91,18 @@ def expand(specs: Mapping[str, list[Step] | VariantSpec], document: Document, pr
             else:
                 parents = visit(parent, (*trail, name))
         expanded = []
-        for (suffix, before), (own_suffix, own) in itertools.product(parents, _steps(steps, key, document, problems)):
+        own_steps = _steps(spec.steps, key, document, problems)
+        for (suffix, before), (own_suffix, own) in itertools.product(parents, own_steps):
             both = ",".join(filter(None, [suffix, own_suffix]))
             full = f"{name}[{both}]" if both else name
-            variant = Variant(full, before.name or None, before.steps + own, own=len(own), start=before.start)
+            variant = replace(
+                before,
+                name=full,
+                parent=before.name or None,
+                steps=before.steps + own,
+                own=len(own),
+                controls=spec.controls,
+            )
             expanded.append((both, variant))
         done[name] = expanded
         return expanded
@@ -229,7 +238,7 @@ def _legal(variant: Variant) -> str:
 def controls(variants: list[Variant]) -> list[Variant]:
     """Return, for each variant whose own steps choose something, the same steps with the choice left to chance."""
     found = []
-    for variant in variants:
+    for variant in (one for one in variants if one.controls):
         head, own = variant.steps[: len(variant.steps) - variant.own], variant.steps[len(variant.steps) - variant.own :]
         swapped = tuple((name, technique.control() or technique) for name, technique in own)
         if swapped != own:

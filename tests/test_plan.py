@@ -56,6 +56,10 @@ def test_each_study_has_its_controls():
     assert ("digits-resnet-w3 (again)", "repeat") in roles
     assert ("p~random", "control") in roles
     assert ("digits-resnet-w16", "dense") in roles
+    alone = plan(
+        "variants: {p: {controls: false, steps: [{prune_channels: {ratio: 0.3}}]}, q: {from: p, steps: [{cast: {}}]}}"
+    )
+    assert not any(row.role == "control" for row in alone.rows)
     bare = plan("variants: {p: [{prune_channels: {ratio: 0.3}}]}\nmeasure: {controls: false}")
     assert {row.role for row in bare.rows} == {"baseline", "variant"}
 

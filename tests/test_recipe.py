@@ -110,7 +110,7 @@ variants:
         ("limits: {stage_s: -1}", "must be more than 0"),
         ("variants: {a: prune_channels}", "variants.a: must be a list of steps; write `[prune_channels: {}]`"),
         ("variants: {a: [prune_channels]}", "variants.a[0]: must be a mapping; write `prune_channels: {}`"),
-        ("variants: {a: {prune_channels: {}}}", "unknown key 'prune_channels'; known: from, start, steps"),
+        ("variants: {a: {prune_channels: {}}}", "unknown key 'prune_channels'; known: controls, from, start, steps"),
         (
             "variants: {a: {steps: [{cast: {}}], sweep: {}}}",
             "unknown key 'sweep'; sweep stands inside a technique's settings",
