@@ -50,6 +50,7 @@ def assemble(plan: Plan, outcomes: Outcomes) -> Study:
             "points": size(search.space) if size(search.space) != math.inf else None,
             "cost": found.cost,
             "found": dict(found.numbers),
+            "front": list(found.front),
             "trials": list(found.trials),
         }
     return study

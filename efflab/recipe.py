@@ -85,6 +85,7 @@ class Recipe:
     search: Search | None = None
     notes: tuple[str, ...] = ()  # what the user should know before it is run
     found: Found | None = None  # what its search found, once that is finished
+    search_s: float = 0.0  # estimated time of the search that is still ahead
 
     @property
     def owners(self) -> tuple[Baseline, ...]:

@@ -12,8 +12,7 @@ from efflab.recipe import Recipe
 from efflab.search.bench import Bench
 from efflab.search.forecast import check_budget, forecast
 from efflab.search.found import Found, best_recipe, best_trials, found_by
-from efflab.search.journal import read
-from efflab.search.loop import finished, journal_file, run_search, search_id
+from efflab.search.loop import finished, journal_file, known_trials, nothing_found, run_search
 from efflab.search.space import size
 from efflab.stage_graph import StageGraph
 from efflab.store import Store, write_atomically
@@ -29,10 +28,12 @@ def with_known(recipe: Recipe, store: Store, where: Where, workers: int) -> Reci
         return recipe
     search = recipe.search
     check_budget(search, recipe.path)
-    trials, lost = read(journal_file(store, recipe.spec.name, search, where), search_id(search, where))
+    trials, lost = known_trials(search, journal_file(store, recipe.spec.name, search, where), where)
     recipe = replace(recipe, notes=(*recipe.notes, *([f"search: {lost}"] if lost else [])))
-    if finished(search, trials) and best_trials(search, trials):
-        return with_found(recipe, found_by(search, trials))
+    if finished(search, trials):
+        if best_trials(search, trials):
+            return with_found(recipe, found_by(search, trials))
+        return replace(recipe, notes=(*recipe.notes, f"search: it is at its end; {nothing_found(search, trials)}"))
     cost = forecast(search, recipe.path)
     left = min(search.spec.trials, size(search.space)) - len(trials)
     seconds = left * cost.seconds / min(workers, search.spec.at_once)
@@ -41,12 +42,14 @@ def with_known(recipe: Recipe, store: Store, where: Where, workers: int) -> Reci
         "of a continuous space" if points == float("inf") else f"of a space of {points:,.0f} point{'s'[: points != 1]}"
     )
     done = f", {len(trials)} done" if trials else ""
-    ahead = f"about {duration(seconds)} and {left * cost.training_macs:.2g} training MACs at most ahead of `best`"
+    ahead = f"about {duration(seconds)} and {left * cost.training_macs:.2g} training MACs ahead of `best`"
     budget = f"; it stops after {duration(search.spec.budget_s)}" if search.spec.budget_s else ""
-    notes = [f"search: {min(search.spec.trials, points):.0f} trials {many}{done}; {ahead} (estimate){budget}"]
+    notes = [
+        f"search: {min(search.spec.trials, points):.0f} trials {many}{done}; {ahead} (estimate, none stopped early){budget}"
+    ]
     if points == 1:
         notes.append("search: the space has one point, so there is nothing to choose; it is made and measured")
-    return replace(recipe, notes=(*recipe.notes, *notes))
+    return replace(recipe, notes=(*recipe.notes, *notes), search_s=seconds)
 
 
 def searched(recipe: Recipe, store: Store, where: Where, workers: int, watcher: Watcher) -> Recipe:
@@ -90,7 +93,7 @@ def forget(recipe: Recipe, store: Store, where: Where) -> None:
     """Forget a recipe's trials and their stages."""
     if recipe.search is not None:
         path = journal_file(store, recipe.spec.name, recipe.search, where)
-        trials, _ = read(path, search_id(recipe.search, where))
+        trials, _ = known_trials(recipe.search, path, where)
         for stage in {stage for trial in trials for stage in trial["stages"]}:
             store.remove(stage)
         path.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from efflab.backend_choice import BackendChoice
 from efflab.baseline import Baseline, find_card, load_baseline
 from efflab.measure import Measure
 from efflab.technique import Technique
-from efflab.variants import Variant
+from efflab.variants import Variant, misfit
 
 STAGE_VERSION = 1  # raise it when a stage's result means something else
 
@@ -115,13 +115,11 @@ class StageGraph:
         self, baseline: Baseline, variant: Variant, made: list[str], choice: BackendChoice
     ) -> tuple[list[str], str]:
         """Return the artefact stages up to what the backend runs, exported if need be, or why it can run none of it."""
-        form = variant.form(baseline.form)
-        stuck = next(filter(None, (technique.no_onnx() for _, technique in variant.steps)), "")
-        if choice.settings.takes == form:
-            return list(made), ""
-        if choice.settings.takes == "module":
-            return list(made), f"{choice.name} runs torch modules; this variant is an ONNX file"
-        return (list(made), stuck) if stuck else ([*made, self.export(baseline, made, variant)], "")
+        takes = choice.settings.takes
+        why = misfit(variant, baseline.form, choice.name, takes)
+        if why or takes == variant.form(baseline.form):
+            return list(made), why
+        return [*made, self.export(baseline, made, variant)], ""
 
     def score(self, kind: str, title: str, baseline: Baseline, artefact: str, choice: BackendChoice) -> str:
         """Add the scoring of an artefact on a backend: `quality` on the test split, `validation` on that one."""

@@ -126,6 +126,7 @@ class SearchRecord(TypedDict):
     points: float | None  # of the space; None where it has no end
     cost: CostRecord  # of all trials, each stage once, and of the trainings of the cards that they started from
     found: dict[str, int]  # variant -> its trial
+    front: list[int]  # every trial that none beats
     trials: list[Any]  # efflab.search.journal.Trial
 
 

@@ -210,6 +210,15 @@ def _out_of_order(name: str, early: list[str], technique: Technique, variant: Va
     return f"{name} must come before {', '.join(early)}; legal order: {order}"
 
 
+def misfit(variant: Variant, start: Form, backend: str, takes: Form) -> str:
+    """Say why a backend that takes `takes` cannot run a variant of a baseline of form `start`, exported if need be; or ""."""
+    form = variant.form(start)
+    if takes == "module" and form == "onnx":
+        return f"{backend} runs torch modules; this variant is an ONNX file"
+    stuck = next(filter(None, (technique.no_onnx() for _, technique in variant.steps)), "")
+    return stuck if takes == "onnx" and form == "module" else ""
+
+
 _FORMS: dict[Form, str] = {"module": "a torch module", "onnx": "an ONNX file"}
 
 

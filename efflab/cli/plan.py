@@ -43,7 +43,10 @@ def run(args: argparse.Namespace) -> int:
         todo = [stage for one, stage in plan.stages.items() if one not in finished]
         alone = sum(stage.estimate_s for stage in todo if stage.kind == "latency")
         together = sum(stage.estimate_s for stage in todo) - alone
+        search_s = plan.recipe.search_s
         left = f"about {duration(alone + together / processors())} to go (estimate)" if todo else "nothing to do"
         counts = f"{len(plan.stages)} stages, {len(finished)} finished; {len(plan.rows)} rows"
         print(f"\n{counts}; {left}")
+        if search_s:
+            print(f"and before that the search, about {duration(search_s)}; what it finds is measured, too")
     return 0

@@ -43,6 +43,7 @@ class Attempt:
     pause_at: float = 1.0
     values: dict[str, float] = field(default_factory=dict)
     rung: float | None = None
+    quiet: bool | None = None
     state: State | None = None
     why: str = ""
 
@@ -157,6 +158,7 @@ class Bench:
                 self.reference_ms = self.reference_ms or base
                 attempt.values[LATENCY] = times[label] / base * self.reference_ms
                 attempt.values[REFERENCE] = self.reference_ms
+                attempt.quiet = bool(result["timings"][label]["quiet"])
 
     def cost(self, attempt: Attempt, charged: Charged) -> tuple[CostRecord, list[str], dict[str, CostRecord]]:
         """Return what an attempt's stages cost beyond what is `charged` already, those stages, and what paused ones cost.

@@ -27,20 +27,30 @@ class Found:
     trials: tuple[Trial, ...]
     variants: tuple[Variant, ...]  # the best first; dense models that stand for themselves are not among them
     numbers: Mapping[str, int]  # variant -> its trial
+    front: tuple[int, ...]  # every trial that none beats, the best first
     cost: CostRecord  # of all trials and of the trainings of the cards that they started from
 
 
 def found_by(search: Search, trials: Sequence[Trial]) -> Found:
-    """Return the front of the finished trials: `best`, the smallest in the first metric, then `front-2` and so on."""
+    """Return recipes of the front: `best`, the smallest in the first metric, then `front-2` and so on, spread over it."""
     variants: list[Variant] = []
     numbers: dict[str, int] = {}
-    for trial in best_trials(search, trials)[: search.spec.keep]:
+    every = best_trials(search, trials)
+    for trial in spread(every, search.spec.keep):
         name = BEST if not numbers else f"front-{len(numbers) + 1}"
         _, variant = search.variant(trial["point"], name)
         numbers[name] = trial["number"]
         if variant.steps:
             variants.append(variant)
-    return Found(tuple(trials), tuple(variants), numbers, search_cost(search, trials))
+    on_front = tuple(trial["number"] for trial in every)
+    return Found(tuple(trials), tuple(variants), numbers, on_front, search_cost(search, trials))
+
+
+def spread(trials: Sequence[Trial], most: int) -> list[Trial]:
+    """Return up to `most` of a front's trials, both ends among them and the others evenly between."""
+    if len(trials) <= most or most == 1:
+        return list(trials[:most])
+    return [trials[round(place * (len(trials) - 1) / (most - 1))] for place in range(most)]
 
 
 def best_trials(search: Search, trials: Sequence[Trial]) -> list[Trial]:

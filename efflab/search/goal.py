@@ -13,7 +13,7 @@ from efflab.metrics import METRICS
 LATENCY = "latency_ms_p50"
 WORK = ("macs", "effective_macs", "bit_operations", "params", "nonzero_params", "artefact_bytes")
 SEARCHABLE = ("error", "quality", LATENCY, *WORK)
-_BOUND = re.compile(r"\s*(\w+)\s*(<=|>=)\s*([-+]?\d[\d_]*\.?\d*(?:[eE][-+]?\d+)?)\s*")
+_BOUND = re.compile(r"\s*(\w+)\s*(<=|>=)\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*")
 
 Values = Mapping[str, float]  # metric -> what was measured
 
@@ -68,6 +68,8 @@ def parse_bound(text: str) -> Bound:
     metric, sign, number = found.groups()
     check_metric(metric)
     limit = float(number.replace("_", ""))
+    if not math.isfinite(limit):
+        raise ValueError(f"{text!r}: the number is too large")
     if metric in ("error", "quality") and not 0 <= limit <= 1:
         raise ValueError(f"{text!r}: {metric} is a fraction from 0 to 1")
     return Bound(metric, limit, sign == "<=")
@@ -102,10 +104,13 @@ def _as_error(bound: Bound) -> Bound:
 
 
 def front(goal: Goal, candidates: Sequence[Values]) -> list[int]:
-    """Return which candidates keep all bounds and are beaten by no other such one, the best in the first metric first."""
+    """Return which candidates keep all bounds and are beaten by no other such one, the best in the first metric first.
+
+    Of those that are equal in all that is minimised, the one of least error stands for all.
+    """
     fit = [index for index, values in enumerate(candidates) if goal.excess(values) == 0]
     kept: list[int] = []
-    for index in sorted(fit, key=lambda one: [candidates[one][name] for name in goal.minimize]):
+    for index in sorted(fit, key=lambda one: [candidates[one].get(name, 1.0) for name in (*goal.minimize, "error")]):
         values = candidates[index]
         same = any(all(candidates[one][name] == values[name] for name in goal.minimize) for one in kept)
         if not same and not any(goal.beats(candidates[other], values) for other in fit):
@@ -115,12 +120,13 @@ def front(goal: Goal, candidates: Sequence[Values]) -> list[int]:
 
 def described(goal: Goal, values: Values) -> str:
     """Return the metrics of a goal with their values, as people read them."""
-    return ", ".join(f"{name} {_short(name, values[name])}" for name in goal.metrics if name in values)
+    return ", ".join(spelled_value(name, values[name]) for name in goal.metrics if name in values)
 
 
-def _short(name: str, value: float) -> str:
+def spelled_value(name: str, value: float) -> str:
+    """Return a metric with its value: `error 0.1230`, `macs 900,364`, `latency_ms_p50 0.0579 ms`."""
     if name in ("error", "quality"):
-        return f"{value:.4f}"
-    if math.isfinite(value) and value == int(value) and METRICS[name].unit != "ms":
-        return f"{int(value):,}"
-    return f"{value:.4g}"
+        return f"{name} {value:.4f}"
+    if METRICS[name].unit == "ms":
+        return f"{name} {value:.3g} ms"
+    return f"{name} {value:,.0f}"

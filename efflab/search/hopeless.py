@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from efflab.search.goal import LATENCY, Goal
+from efflab.search.goal import LATENCY, Goal, spelled_value
 from efflab.search.journal import Trial
 
 ENOUGH = 4  # finished trials that paused, before a pause tells anything
@@ -16,16 +16,19 @@ def by_cost(goal: Goal, values: Mapping[str, float], trials: Sequence[Trial]) ->
     """Say why a trial is hopeless by what is known before its training, or "".
 
     Training moves none of `values`, so a bound that is broken stays broken; and where one of them is all that is
-    minimised, a trial that is not below the best so far cannot win. A time is not held to what its noise may have done.
+    minimised, a trial above the best so far cannot win (one that equals it may have less error). A time is not held to what
+    its noise may have done.
     """
     broken = [bound for bound in goal.bounds if bound.metric in values and bound.excess(values) > _noise(bound.metric)]
     if broken:
-        return f"{broken[0].metric} is {values[broken[0].metric]:.4g} before any training, the bound is {broken[0]}"
+        return (
+            f"{spelled_value(broken[0].metric, values[broken[0].metric])} before any training, the bound is {broken[0]}"
+        )
     if len(goal.minimize) == 1 and goal.minimize[0] in values:
         name = goal.minimize[0]
         best = min((one["values"][name] for one in _fit(goal, trials)), default=float("inf"))
-        if values[name] >= best * (1 + _noise(name)):
-            return f"{name} is {values[name]:.4g} before any training, and {best:.4g} is reached already"
+        if values[name] > best * (1 + _noise(name)):
+            return f"{spelled_value(name, values[name])} before any training, and {spelled_value(name, best)} is reached already"
     return ""
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, get_args
 
-from efflab.costs import CostRecord
+from efflab.costs import COST, CostRecord
 from efflab.errors import Problem, RequestError
 from efflab.search.space import Point
 from efflab.store import write_atomically
@@ -30,13 +32,15 @@ class Trial(TypedDict):
     cost: CostRecord  # of the stages that no trial before it had made
     stages: list[str]  # those stages
     paused: NotRequired[dict[str, CostRecord]]  # trainings that were stopped, and what they had cost
+    quiet: NotRequired[bool]  # of a timed one: nothing else used the machine
     took_s: float  # wall clock, its share of the batch
 
 
-def read(path: Path, search: str) -> tuple[list[Trial], str]:
+def read(path: Path, search: str, fits: Callable[[Trial], bool]) -> tuple[list[Trial], str]:
     """Return the trials in a journal and a note on what was lost; a broken line ends it, and what stood after it is redone.
 
-    search: the id in its first line. Raises RequestError for a file of a newer version or another search.
+    search: the id in its first line. `fits` says whether a whole trial can be one of this search. Raises RequestError for a
+    file of a newer version or another search.
     """
     try:
         lines = path.read_bytes().splitlines()
@@ -44,14 +48,17 @@ def read(path: Path, search: str) -> tuple[list[Trial], str]:
         return [], ""
     trials: list[Trial] = []
     head = _entry(lines[0]) if lines else None
-    if head is not None and head.get("schema", 0) > SCHEMA:
+    if head is not None and type(head.get("schema")) is not int:
+        head = None
+    if head is not None and head["schema"] > SCHEMA:
         raise RequestError(Problem(str(path), "written by a newer efflab; move it away to search afresh"))
     if head is not None and head.get("search") != search:
         raise RequestError(Problem(str(path), "belongs to another search; move it away"))
     broken = 1 if head is None else None
     for number, line in enumerate(lines[1:] if head else [], 2):
         batch: Any = (_entry(line) or {}).get("trials")
-        if not isinstance(batch, list) or not all(_whole(one, len(trials) + at) for at, one in enumerate(batch)):
+        whole = isinstance(batch, list) and all(_whole(one, len(trials) + at) for at, one in enumerate(batch))
+        if not whole or not all(fits(one) for one in batch):
             broken = number
             break
         trials += batch
@@ -89,14 +96,20 @@ def _line(batch: list[Trial]) -> str:
 def _entry(line: bytes) -> dict[str, Any] | None:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) else None
 
 
 def _whole(trial: Any, number: int) -> bool:
     fits = isinstance(trial, dict) and all(isinstance(trial.get(key), kind) for key, kind in _KINDS.items())
-    return fits and trial["number"] == number
+    return fits and trial["number"] == number and trial["state"] in get_args(State) and _spent(trial["cost"]) and all(
+        type(value) in (int, float) and math.isfinite(value) for value in [*trial["values"].values(), trial["took_s"]]
+    ) and all(_spent(cost) for cost in trial.get("paused", {}).values())  # fmt: skip
+
+
+def _spent(cost: Any) -> bool:
+    return isinstance(cost, dict) and all(type(cost.get(key)) in (int, float) for key in COST)
 
 
 _KINDS = {
@@ -104,4 +117,5 @@ _KINDS = {
     **dict.fromkeys(("point", "values", "cost"), dict),
     "number": int,
     "stages": list,
+    "took_s": int | float,
 }

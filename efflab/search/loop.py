@@ -12,10 +12,10 @@ from efflab.errors import Problem, RequestError
 from efflab.search import hopeless
 from efflab.search.bench import REFERENCE, Attempt, Bench, Charged
 from efflab.search.found import best_trials, nearest_trial
-from efflab.search.goal import LATENCY, WORK, Bound, described
+from efflab.search.goal import LATENCY, WORK, Bound, described, spelled_value
 from efflab.search.journal import Trial, append, mend, read
 from efflab.search.propose import propose
-from efflab.search.space import corners, size
+from efflab.search.space import corners, holds, size
 from efflab.search.spec import Search
 from efflab.stage_graph import STAGE_VERSION
 from efflab.store import Store
@@ -32,7 +32,9 @@ def search_id(search: Search, where: tuple[str, int]) -> str:
     content = [
         STAGE_VERSION,
         spec.model_dump(include={"steps", "minimize", "where", "at_once", "seed"}),
-        {name: start.content(start.seed_for(spec.seed)) for name, start in search.starts.items()},
+        [
+            [name, start.content(start.seed_for(spec.seed))] for name, start in search.starts.items()
+        ],  # points count them
         search.reference.content(search.reference.seed_for(spec.seed)),
         sorted({(name, technique.version) for name, technique in search.techniques}),
         [search.backend.name, search.backend.settings.model_dump(), search.batch_size],
@@ -45,6 +47,16 @@ def search_id(search: Search, where: tuple[str, int]) -> str:
 def journal_file(store: Store, name: str, search: Search, where: tuple[str, int]) -> Path:
     """Return where the trials of a recipe's search are kept."""
     return store.root / "searches" / f"{name}-{search_id(search, where)}.jsonl"
+
+
+def known_trials(search: Search, path: Path, where: tuple[str, int]) -> tuple[list[Trial], str]:
+    """Return the trials of a journal, and a note on what was lost of it."""
+
+    def fits(trial: Trial) -> bool:
+        told = trial["state"] != "done" or all(name in trial["values"] for name in search.goal.metrics)
+        return told and holds(search.space, trial["point"])
+
+    return read(path, search_id(search, where), fits)
 
 
 def finished(search: Search, trials: Sequence[Trial]) -> bool:
@@ -61,7 +73,7 @@ def run_search(bench: Bench, path: Path) -> list[Trial]:
     """
     search, say = bench.search, bench.watcher.say
     identity = search_id(search, bench.where)
-    trials, _ = read(path, identity)
+    trials, _ = known_trials(search, path, bench.where)
     if path.exists():
         mend(path, identity, trials)  # what an interruption cut off must not stand before what comes now
     charged = _charged(trials)
@@ -85,7 +97,7 @@ def run_search(bench: Bench, path: Path) -> list[Trial]:
             say(_told(search, trial))
         say(_so_far(search, trials))
     if not best_trials(search, trials):
-        raise RequestError(Problem(search.place, _nothing(search, trials)))
+        raise RequestError(Problem(search.place, nothing_found(search, trials)))
     return trials
 
 
@@ -143,6 +155,8 @@ def _trial(bench: Bench, attempt: Attempt, charged: Charged, took: float) -> Tri
         trial["rung"] = attempt.rung
     if paused:
         trial["paused"] = paused
+    if attempt.quiet is not None:
+        trial["quiet"] = attempt.quiet
     return trial
 
 
@@ -178,13 +192,8 @@ def _reachable(bound: Bound, attempts: Sequence[Attempt], search: Search) -> Non
     nearest = min(attempts, key=lambda attempt: bound.excess(attempt.values))
     if bound.excess(nearest.values) > 0:
         what = f"no corner of the space reaches {bound}: the nearest of {len(attempts)} that were tried has"
-        value = described_one(bound.metric, nearest.values[bound.metric])
+        value = spelled_value(bound.metric, nearest.values[bound.metric])
         raise RequestError(Problem(search.place, f"{what} {value} ({nearest.recipe}); widen the space, or the bound"))
-
-
-def described_one(metric: str, value: float) -> str:
-    """Return one value as people read it."""
-    return f"{metric} {value:,.0f}" if value >= 1e3 else f"{metric} {value:.4g}"
 
 
 def _told(search: Search, trial: Trial) -> str:
@@ -205,7 +214,8 @@ def _so_far(search: Search, trials: Sequence[Trial]) -> str:
     return f"{len(trials)} of {min(search.spec.trials, size(search.space)):.0f} trials; {head}"
 
 
-def _nothing(search: Search, trials: Sequence[Trial]) -> str:
+def nothing_found(search: Search, trials: Sequence[Trial]) -> str:
+    """Say that no trial keeps the bounds, and which one misses them by least."""
     bounds = " and ".join(map(str, search.goal.bounds))
     near = nearest_trial(search, trials)
     if near is None:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-CHOOSE = "choose"
-MOST_SPELLED_OUT = 10_000  # points of a space that are listed one by one
 
 Step = tuple[str, dict[str, Any]]  # a technique's name, and its settings
 Point = dict[str, Any]  # dimension -> what was chosen: a place in its values, or a number of its range
@@ -40,8 +37,16 @@ class Dimension:
         return self.high - self.low + 1 if self.whole else math.inf
 
     def value(self, choice: Any) -> Any:
-        """Return what a choice stands for."""
-        return self.values[choice] if self.values else choice
+        """Return what a choice stands for; a fraction with four digits, for people to read."""
+        if self.values:
+            return self.values[choice]
+        return choice if self.whole else min(self.high, max(self.low, float(f"{choice:.4g}")))
+
+    def allows(self, choice: float) -> bool:
+        """Say whether a choice is one of this dimension's."""
+        if self.values:
+            return type(choice) is int and 0 <= choice < len(self.values)
+        return self.low <= choice <= self.high and (type(choice) is int or not self.whole)
 
     def ends(self) -> list[Any]:
         """Return the choices at both ends of an order, or all where there is none."""
@@ -53,11 +58,12 @@ class Dimension:
         """Return a choice by chance."""
         if self.values:
             return generator.randrange(len(self.values))
-        if self.whole:
-            return generator.randint(int(self.low), int(self.high))
         if self.log:
-            return math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
-        return generator.uniform(self.low, self.high)
+            found = math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
+            return round(found) if self.whole else found
+        return (
+            generator.randint(int(self.low), int(self.high)) if self.whole else generator.uniform(self.low, self.high)
+        )
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class OpenStep:
     technique: str
     fixed: dict[str, Any]
     open: tuple[tuple[str, Dimension], ...]  # setting -> its dimension
+    key: tuple[str | int, ...] = ()  # where it stands below the steps of the recipe's section
 
 
 @dataclass(frozen=True)
@@ -83,71 +90,6 @@ class Space:
 
     start: Dimension  # its values are cards
     steps: tuple[OpenStep | Fork, ...]
-
-
-def parse_steps(steps: Sequence[Mapping[str, Any]], place: str = "") -> tuple[OpenStep | Fork, ...]:
-    """Read steps as a recipe has them, with `choose`; raise ValueError, naming the step, for what is no choice."""
-    found: list[OpenStep | Fork] = []
-    for index, step in enumerate(steps):
-        here = f"{place}{index}"
-        if not isinstance(step, Mapping) or len(step) != 1:
-            raise ValueError(f"step {here} must name exactly one technique with its settings, or `choose` with a list")
-        ((name, content),) = step.items()
-        if name == CHOOSE:
-            found.append(_fork(content, here))
-            continue
-        settings = dict(content or {}) if isinstance(content, Mapping | None) else None
-        if settings is None:
-            raise ValueError(f"step {here}: the settings of {name} must be a mapping")
-        if "sweep" in settings:
-            raise ValueError(f"step {here}: a search has no sweep; write `{name}: {{choose: {{setting: [values]}}}}`")
-        choose = settings.pop(CHOOSE, {})
-        if not isinstance(choose, Mapping):
-            raise ValueError(f"step {here}: choose must map settings of {name} to lists or ranges")
-        twice = next((one for one in choose if one in settings), None)
-        if twice:
-            raise ValueError(f"step {here}: {twice!r} of {name} is given, and open too")
-        opened = ((key, _dimension(f"{here}.{name}.{key}", value)) for key, value in choose.items())
-        found.append(OpenStep(name, settings, tuple(opened)))
-    return tuple(found)
-
-
-def _fork(content: Any, here: str) -> Fork:
-    if not isinstance(content, Sequence) or isinstance(content, str) or not content:
-        raise ValueError(f"step {here}: choose as a step takes a list of lists of steps")
-    ways = []
-    for way, inner in enumerate(content):
-        if not isinstance(inner, list):
-            raise ValueError(f"step {here}: way {way} of choose must be a list of steps, [] for none")
-        ways.append(parse_steps(inner, f"{here}.{way}."))
-    return Fork(Dimension(here, tuple(range(len(ways)))), tuple(ways))
-
-
-def _dimension(name: str, given: Any) -> Dimension:
-    if isinstance(given, list) and given:
-        numbers = all(type(one) in (int, float) for one in given)
-        values = sorted(given) if numbers else given
-        if len({repr(one) for one in values}) != len(values):
-            raise ValueError(f"{name}: a value is given twice")
-        return Dimension(name, tuple(values), ordered=numbers)
-    if isinstance(given, Mapping) and {"from", "to"} <= given.keys() <= {"from", "to", "step", "log"}:
-        low, high, step, log = given["from"], given["to"], given.get("step"), given.get("log", False)
-        if not all(type(one) in (int, float) for one in (low, high)) or type(log) is not bool:
-            raise ValueError(f"{name}: from and to must be numbers, log true or false")
-        if not low < high or (log and low <= 0):
-            raise ValueError(f"{name}: from must be less than to{', and more than 0 with log' if log else ''}")
-        if step is None:
-            return Dimension(name, low=low, high=high, log=log, whole=type(low) is int and type(high) is int)
-        if type(step) not in (int, float) or step <= 0 or log:
-            raise ValueError(f"{name}: step must be a number above 0, and stands without log")
-        count = math.floor((high - low) / step + 1e-9) + 1
-        if count > MOST_SPELLED_OUT:
-            raise ValueError(f"{name}: {count:,} steps from {low} to {high}; take a larger step, or none")
-        values = [low + step * place for place in range(count)]
-        return Dimension(name, tuple(one if type(one) is int else round(one, 12) for one in values), ordered=True)
-    raise ValueError(
-        f"{name}: write a list of values, or a range `{{from: 0.1, to: 0.6}}` (with `step` or `log: true`)"
-    )
 
 
 def settle(space: Space, ask: Ask) -> tuple[Point, str, list[Step]]:
@@ -177,6 +119,21 @@ def recipe_at(space: Space, point: Point) -> tuple[str, list[Step]]:
     return card, steps
 
 
+def holds(space: Space, point: Point) -> bool:
+    """Say whether a point, such as one from a file, lies in the space."""
+
+    def ask(dimension: Dimension) -> Any:
+        choice = point[dimension.name]
+        if type(choice) not in (int, float) or not dimension.allows(choice):
+            raise KeyError(dimension.name)
+        return choice
+
+    try:
+        return settle(space, ask)[0].keys() == point.keys()
+    except KeyError:
+        return False
+
+
 def size(space: Space) -> float:
     """Return how many points a space has; infinite with a range of fractions."""
     return space.start.size * _size(space.steps)
@@ -190,6 +147,11 @@ def _size(steps: Sequence[OpenStep | Fork]) -> float:
         else:
             count *= math.prod(dimension.size for _, dimension in step.open)
     return count
+
+
+def count_paths(steps: Sequence[OpenStep | Fork]) -> int:
+    """Return how many lists of techniques the forks allow."""
+    return math.prod(sum(count_paths(way) for way in step.ways) for step in steps if isinstance(step, Fork))
 
 
 def paths(steps: Sequence[OpenStep | Fork]) -> list[tuple[OpenStep, ...]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from efflab import registry
 from efflab.backend_choice import BackendChoice, BackendEntry, choose_backend
@@ -15,13 +15,19 @@ from efflab.baseline import Baseline, family_members
 from efflab.card_files import start_card
 from efflab.config import Document, Key, Settings, check, collect
 from efflab.errors import Problem, RequestError
+from efflab.search.choices import BadChoice, parse_steps
 from efflab.search.goal import LATENCY, Goal, check_metric, contradiction, parse_bound
-from efflab.search.space import Dimension, OpenStep, Point, Space, parse_steps, paths, recipe_at
+from efflab.search.space import Dimension, OpenStep, Point, Space, count_paths, paths, recipe_at
 from efflab.technique import Technique
-from efflab.variants import Variant, order_problems
+from efflab.variants import Variant, misfit, order_problems
 
 KEY: Key = ("search",)
 MOST_PATHS = 256  # ways through the forks of a space, each of which is checked before anything is run
+
+
+def _bound(text: str) -> str:
+    parse_bound(text)
+    return text
 
 
 class SearchSpec(Settings):
@@ -30,7 +36,7 @@ class SearchSpec(Settings):
     start: Literal["family"] | Annotated[list[str], Field(min_length=1)] | None = None  # cards; None: the baseline
     steps: list[dict[str, Any]]
     minimize: str | Annotated[list[str], Field(min_length=1)]
-    where: list[str] = []
+    where: list[Annotated[str, AfterValidator(_bound)]] = []
     backend: BackendEntry | None = None  # None: the first that is measured; quality and latency are those on it
     batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
     trials: Annotated[int, Field(ge=1, le=100_000)] = 20
@@ -50,17 +56,14 @@ class SearchSpec(Settings):
     @field_validator("minimize")
     @classmethod
     def _metrics(cls, minimize: str | list[str]) -> str | list[str]:
-        for name in [minimize] if isinstance(minimize, str) else minimize:
+        names = [minimize] if isinstance(minimize, str) else minimize
+        for name in names:
             check_metric(name)
             if name == "quality":
                 raise ValueError("quality is not to be minimised; minimize error")
+        if len(set(names)) != len(names):
+            raise ValueError("a metric is given twice")
         return minimize
-
-    @field_validator("steps")
-    @classmethod
-    def _choices(cls, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        parse_steps(steps)
-        return steps
 
     @model_validator(mode="after")
     def _something_to_win(self) -> SearchSpec:
@@ -114,14 +117,18 @@ def checked_search(
     backend = backends[0] if backends else None
     if spec.backend is not None:
         backend = choose_backend(spec.backend, document, (*KEY, "backend"), problems)
-    values = tuple(starts)
-    space = Space(Dimension("start", values), parse_steps(spec.steps))
-    ways = paths(space.steps)
-    if len(ways) > MOST_PATHS:
-        problems.append(
-            Problem(document.where((*KEY, "steps")), f"{len(ways):,} ways through `choose`; {MOST_PATHS} is the most")
-        )
-    techniques = [one for way in ways[:MOST_PATHS] for one in _check_way(way, starts, document, problems)]
+    place = document.where((*KEY, "steps"))
+    try:
+        space = Space(Dimension("start", tuple(starts)), parse_steps(spec.steps))
+    except BadChoice as error:
+        problems.append(Problem(document.where((*KEY, "steps", *error.key)), str(error)))
+        return None
+    if count_paths(space.steps) > MOST_PATHS:
+        problems.append(Problem(place, f"{count_paths(space.steps):,} ways through `choose`; {MOST_PATHS} is the most"))
+        return None
+    if not space.steps and len(starts) < 2:
+        problems.append(Problem(place, "there are no steps, and one card to start from: nothing to search"))
+    techniques = [one for way in paths(space.steps) for one in _check_way(way, starts, backend, document, problems)]
     if problems or backend is None:
         return None
     batch_size, place = spec.batch_size or batch_sizes[0], document.where(KEY)
@@ -150,13 +157,20 @@ def _starts(spec: SearchSpec, reference: Baseline, document: Document, problems:
 
 
 def _check_way(
-    way: tuple[OpenStep, ...], starts: dict[str, Baseline], document: Document, problems: list[Problem]
+    way: tuple[OpenStep, ...],
+    starts: dict[str, Baseline],
+    backend: BackendChoice | None,
+    document: Document,
+    problems: list[Problem],
 ) -> list[tuple[str, Technique]]:
-    """Check the techniques on one way through the space: names, every value by itself, and their order; return all tried."""
-    key: Key = (*KEY, "steps")
+    """Check the techniques on one way through the space: names, every value by itself, their order, and the backend.
+
+    Returns every technique that was tried.
+    """
     found: list[tuple[str, Technique]] = []
     every: list[tuple[str, Technique]] = []
     for step in way:
+        key: Key = (*KEY, "steps", *step.key)
         schema = collect(problems, document, partial(registry.load, "techniques", step.technique), key)
         if schema is None:
             return every
@@ -166,21 +180,20 @@ def _check_way(
             values = dimension.values or (dimension.low, dimension.high)
             tried += [{**first, name: value} for value in values[1:]]
         made = [
-            collect(
-                problems, document, partial(_checked, schema, step.technique, {**step.fixed, **chosen}, document), key
-            )
+            collect(problems, document, partial(_checked, schema, step, {**step.fixed, **chosen}, document))
             for chosen in tried
         ]
         every += [(step.technique, one) for one in made if one]
         if made[0] is None:
             return every
         found.append((step.technique, made[0]))
-    wrong = [
-        Problem(document.where(key), f"{spelled_way(way)}: {problem.what}")
-        for form in dict.fromkeys(one.form for one in starts.values())
-        for problem in order_problems([Variant("search", None, tuple(found))], form, document)
-    ]
-    problems += [problem for problem in wrong if problem not in problems]
+    variant = Variant("search", None, tuple(found))
+    place = document.where((*KEY, "steps", *(way[-1].key if way else ())))
+    for form in dict.fromkeys(one.form for one in starts.values()):
+        wrong = [problem.what for problem in order_problems([variant], form, document)]
+        if not wrong and backend:
+            wrong = list(filter(None, [misfit(variant, form, backend.name, backend.settings.takes)]))
+        problems += [Problem(place, f"{spelled_way(way)}: {what}") for what in wrong]
     return every
 
 
@@ -189,11 +202,11 @@ def spelled_way(way: tuple[OpenStep, ...]) -> str:
     return " > ".join(step.technique for step in way) or "(no steps)"
 
 
-def _checked(schema: type[Technique], name: str, settings: dict[str, Any], document: Document) -> Technique:
+def _checked(schema: type[Technique], step: OpenStep, settings: dict[str, Any], document: Document) -> Technique:
     try:
-        return check(schema, document, (*KEY, "steps"), settings)
+        return check(schema, document, (*KEY, "steps", *step.key), settings)
     except RequestError as error:
-        raise RequestError([Problem(one.where, f"{name}: {one.what}") for one in error.problems]) from error
+        raise RequestError([Problem(one.where, f"{step.technique}: {one.what}") for one in error.problems]) from error
 
 
 def _technique(name: str, settings: dict[str, Any]) -> tuple[str, Technique]:

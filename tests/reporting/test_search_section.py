@@ -27,7 +27,7 @@ def searched_study():
     study = study_of(records)
     study["search"] = {
         "minimize": ["macs"], "where": ["error <= 0.35"], "backend": "torch", "batch_size": 1, "points": 12.0, "cost": COST,
-        "found": {"best": 1},
+        "found": {"best": 1}, "front": [1],
         "trials": [
             trial(0, "stopped", {"macs": 9e5}, "macs is 9e+05 before any training, and 4e+05 is reached already"),
             trial(1, "done", {"macs": 4e5, "error": 0.31}),

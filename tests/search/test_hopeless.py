@@ -12,13 +12,14 @@ def done(error, macs, rung=None):
 
 def test_a_bound_on_cost_that_is_broken_stays_broken():
     said = hopeless.by_cost(GOAL, {"macs": 5.0, "params": 1001.0}, [])
-    assert "params is 1001 before any training, the bound is params <= 1000" in said
+    assert "params 1,001 before any training, the bound is params <= 1000" in said
     assert not hopeless.by_cost(GOAL, {"macs": 5.0, "params": 1000.0}, [])
 
 
 def test_a_trial_that_cannot_win_is_not_trained():
     known = {"macs": 5.0, "params": 10.0}
-    assert "4 is reached already" in hopeless.by_cost(GOAL, known, [done(0.1, 4.0)])
+    assert not hopeless.by_cost(GOAL, known, [done(0.1, 5.0)])  # it may have less error
+    assert "macs 4 is reached already" in hopeless.by_cost(GOAL, known, [done(0.1, 4.0)])
     assert not hopeless.by_cost(GOAL, known, [done(0.3, 4.0)])  # that one breaks the bound on error
     assert not hopeless.by_cost(GOAL, known, [done(0.1, 6.0)])
     assert not hopeless.by_cost(BOTH, known, [done(0.1, 4.0)])  # it may have less error

@@ -2,9 +2,10 @@ import random
 
 import pytest
 
+from efflab.search.choices import parse_steps
 from efflab.search.goal import Bound, Goal
 from efflab.search.propose import propose
-from efflab.search.space import Dimension, Space, name_of, parse_steps, recipe_at, settle
+from efflab.search.space import Dimension, Space, name_of, recipe_at, settle
 
 pytest.importorskip("optuna")
 STEPS = [{"p": {"choose": {"a": {"from": 0, "to": 19}, "b": {"from": 0, "to": 19}}}}, {"choose": [[], [{"q": {}}]]}]

@@ -16,7 +16,7 @@ from efflab.errors import RequestError
 from efflab.plan import make_plan
 from efflab.recipe import load_recipe
 from efflab.run import plan_file
-from efflab.search.journal import read
+from efflab.search.loop import known_trials, search_id
 from efflab.store import Store
 from efflab.study import load_study
 
@@ -148,7 +148,7 @@ def test_a_search_goes_on_with_more_trials_and_plan_tells_how_far_it_is(in_folde
     path = make_search(in_folder, "minimize: bit_operations\n  trials: 2")
     before = plan_file(path).recipe.notes
     assert "search: 2 trials of a space of 40 points; about" in before[0]
-    assert "training MACs at most ahead of `best` (estimate)" in before[0]
+    assert "training MACs ahead of `best` (estimate, none stopped early)" in before[0]
     package.run_recipe(path)
     first = journal(in_folder)
     assert plan_file(path).recipe.notes == ()
@@ -158,6 +158,11 @@ def test_a_search_goes_on_with_more_trials_and_plan_tells_how_far_it_is(in_folde
     package.run_recipe(path)
     assert journal(in_folder)[:2] == first
     assert len(journal(in_folder)) == 3
+
+
+def test_another_order_of_cards_is_another_search(in_folder):
+    one, other = (load_recipe(make_search(in_folder, start=start)).search for start in ("[tiny, wide]", "[wide, tiny]"))
+    assert search_id(one, ("m", 1)) != search_id(other, ("m", 1))  # points count the cards
 
 
 def test_a_space_with_one_point_is_made_and_measured(in_folder):
@@ -181,6 +186,7 @@ def test_bounds_out_of_reach_are_told_before_a_trial_and_name_the_nearest_point(
     with pytest.raises(RequestError, match="none of 2 trials keeps error <= 0.01; the nearest is trial") as told:
         package.run_recipe(path)
     assert "e.yaml:3: search" in str(told.value)
+    assert "it is at its end; none of 2 trials keeps error <= 0.01" in plan_file(path).recipe.notes[0]
 
 
 def test_a_budget_too_small_for_one_trial_is_told(in_folder):
@@ -196,7 +202,7 @@ def test_times_of_another_machine_are_never_taken_for_this_ones(in_folder):
     search, store = load_recipe(path).search, Store.open()
     here, there = (run_search.journal_file(store, "s", search, (machine, 1)) for machine in ("here", "there"))
     assert here != there
-    assert read(there, "x") == ([], "")
+    assert known_trials(search, there, ("there", 1)) == ([], "")
     untimed = load_recipe(make_search(in_folder, "minimize: macs", name="u")).search
     assert run_search.journal_file(store, "u", untimed, ("here", 1)) == run_search.journal_file(
         store, "u", untimed, ("there", 1)
@@ -225,6 +231,8 @@ def test_settings_that_do_not_go_together_are_a_failed_trial(in_folder):
         ("minimize: macs\n  where: [error <= 0.1, quality <= 0.8]", "contradict each other"),
         ("minimize: macs\n  where: [error < 0.1]", "is no bound"),
         ("minimize: macs\n  trials: 0", "must be at least 1"),
+        ("minimize: [macs, macs]", "a metric is given twice"),
+        ("minimize: macs\n  where:\n    - error <= 0.1\n    - eror <= 0.1", "s.yaml:14: search.where[1]"),
         ("minimize: macs\n  trails: 5", "did you mean 'trials'?"),
         ("minimize: macs\n  backend: opnvino", "did you mean 'openvino'?"),
     ],
@@ -242,6 +250,12 @@ def test_bad_searches_name_the_place_and_the_mend(in_folder, search, said):
         ("  steps: [prune_chanels: {}]", "did you mean 'prune_channels'?"),
         ("  steps: [prune_channels: {choose: {ratio: [0.3, 7]}}]", "prune_channels: must be less than 1 (found 7)"),
         ("  steps: [quantize_static: {}]", "quantize_static takes an ONNX file"),
+        (
+            "  steps:\n    - cast: {}\n    - prune_channels: {choose: {ratio: 1}}",
+            "s.yaml:7: search.steps[1].prune_channels.choose.ratio",
+        ),
+        ("  steps: [" + ", ".join(["choose: [[], [cast: {}]]"] * 40) + "]", "1,099,511,627,776 ways through `choose`"),
+        ("  steps: [export_onnx: {}]", "fake runs torch modules; this variant is an ONNX file"),
         ("  steps: [choose: [[], [distill: {teacher: nobody}]]]", "unknown baseline 'nobody'"),
     ],
 )

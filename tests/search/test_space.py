@@ -1,23 +1,24 @@
 import math
 import random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from efflab.search.choices import parse_steps
 from efflab.search.space import (
     Dimension,
     Space,
     corners,
+    count_paths,
     dimensions,
+    holds,
     name_of,
-    parse_steps,
     paths,
     recipe_at,
     settle,
     size,
     spelled,
-)  # fmt: skip
+)
 
 STEPS = [
     {
@@ -77,12 +78,25 @@ def test_a_point_gives_its_recipe_again():
 
 def test_numbers_are_in_order_and_words_are_not():
     by_name = {dimension.name: dimension for dimension in dimensions(SPACE)}
-    assert by_name["0.1.1.train.epochs"].values == (1, 2, 4)
-    assert by_name["0.1.1.train.epochs"].ordered
-    assert not by_name["2.1.0.int8.engine"].ordered
+    assert by_name["0.choose.1.1.train.choose.epochs"].values == (1, 2, 4)
+    assert by_name["0.choose.1.1.train.choose.epochs"].ordered
+    assert not by_name["2.choose.1.0.int8.choose.engine"].ordered
+
+
+def test_points_from_a_file_lie_in_the_space_or_not():
+    point, _, _ = settle(SPACE, lambda dimension: dimension.ends()[-1])
+    assert holds(SPACE, point)
+    for changed in (
+        {}, {"start": 0}, {**point, "start": 2}, {**point, "start": "x"}, {**point, "start": -1}, {**point, "more": 0},
+        {**point, "start": 0.0}, {**point, "start": True},
+    ):  # fmt: skip
+        assert not holds(SPACE, changed)
 
 
 def test_ways_through_the_forks():
+    assert count_paths(SPACE.steps) == len(paths(SPACE.steps)) == 4
+    many = parse_steps([{"choose": [[], [{"p": {}}]]}] * 64)
+    assert count_paths(many) == 2**64  # counted, not spelt out
     assert [[step.technique for step in way] for way in paths(SPACE.steps)] == [
         ["export"],
         ["export", "int8"],
@@ -118,27 +132,3 @@ def test_corners_stand_at_the_ends():
     assert len({name_of(point) for point in found}) == len(found)
     ratios = {recipe_at(SPACE, point)[1][0][1].get("ratio") for point in found} - {None}
     assert ratios == {0.1, 0.3}
-
-
-@pytest.mark.parametrize(
-    ("steps", "said"),
-    [
-        ([{"p": {}, "q": {}}], "exactly one technique"),
-        ([{"choose": {"ratio": [1]}}], "takes a list of lists of steps"),
-        ([{"choose": [[], {"p": {}}]}], "way 1 of choose must be a list of steps"),
-        ([{"p": {"choose": {"r": []}}}], "write a list of values, or a range"),
-        ([{"p": {"choose": {"r": 0.5}}}], "write a list of values, or a range"),
-        ([{"p": {"choose": {"r": {"from": 1, "to": 1}}}}], "from must be less than to"),
-        ([{"p": {"choose": {"r": {"from": 0, "to": 1, "log": True}}}}], "more than 0 with log"),
-        ([{"p": {"choose": {"r": {"from": 0, "to": 1, "step": 0}}}}], "step must be a number above 0"),
-        ([{"p": {"choose": {"r": {"from": 0, "to": 1, "step": 1e-9}}}}], "take a larger step"),
-        ([{"p": {"choose": {"r": [1, 1]}}}], "given twice"),
-        ([{"p": {"r": 1, "choose": {"r": [1, 2]}}}], "is given, and open too"),
-        ([{"p": {"sweep": {"r": [1]}}}], "a search has no sweep"),
-        ([{"p": [1]}], "must be a mapping"),
-    ],
-)
-def test_bad_choices_name_the_step(steps, said):
-    with pytest.raises(ValueError, match="step|0.p") as caught:
-        parse_steps(steps)
-    assert said in str(caught.value)

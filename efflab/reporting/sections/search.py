@@ -19,7 +19,7 @@ def search(asked: Asked) -> Section | None:
     told = asked.study.get("search")
     if told is None:
         return None
-    named = {number: name for name, number in told["found"].items()}
+    named = dict.fromkeys(told["front"], "on the front") | {number: name for name, number in told["found"].items()}
     metrics = list(dict.fromkeys([*told["minimize"], *(bound.split()[0] for bound in told["where"])]))
     table = tuple(
         (
@@ -36,6 +36,8 @@ def search(asked: Asked) -> Section | None:
         f"validation split on {told['backend']}: {ends}.",
         f"All trials, with the trainings of the cards that they started from, cost {si(told['cost']['training_macs'], 'MAC')} "
         f"of training and {told['cost']['seconds'] / 60:.0f} minutes; what was found bears all of it.",
+        *_unmeasured(told["front"], told["found"]),
+        *_busy(told["trials"]),
         *_beside(asked),
     ]
     heads = ("trial", "recipe", "end", *metrics, "training", "why it was stopped")
@@ -43,6 +45,22 @@ def search(asked: Asked) -> Section | None:
         "Stopped trials have the values that were known then. A cost is of what no trial before had made already.",
     )
     return Section("search", "What the search tried", tuple(sentences), heads, table, notes, tuple(told["trials"]))
+
+
+def _unmeasured(front: list[int], found: dict[str, int]) -> list[str]:
+    left = len(front) - len(found)
+    return (
+        [f"{len(front)} trials are beaten by none; {len(found)} of them, spread over the front, are measured."]
+        if left
+        else []
+    )
+
+
+def _busy(trials: list[Any]) -> list[str]:
+    """Say of how many trials the clock was read while others used the machine."""
+    timed = [trial["quiet"] for trial in trials if "quiet" in trial]
+    busy = len(timed) - sum(timed)
+    return [f"{busy} of {len(timed)} timed trials were timed while others used the machine."] if busy else []
 
 
 def _value(name: str, values: Mapping[str, float]) -> str:
