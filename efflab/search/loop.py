@@ -197,9 +197,8 @@ def _reachable(bound: Bound, attempts: Sequence[Attempt], search: Search) -> Non
 
 
 def _told(search: Search, trial: Trial) -> str:
-    values = described(search.goal, trial["values"])
-    parts = [f"trial {trial['number']} ({trial['recipe']}): {trial['state']}", values, trial["why"]]
-    return "; ".join(part for part in parts if part)
+    what = trial["why"] or described(search.goal, trial["values"])
+    return f"trial {trial['number']} ({trial['recipe']}): {trial['state']}; {what}"
 
 
 def _so_far(search: Search, trials: Sequence[Trial]) -> str:
