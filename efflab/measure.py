@@ -10,12 +10,14 @@ from efflab.backend_choice import BackendEntry
 from efflab.card import MOST_SEED
 from efflab.config import Settings
 
+MOST_BATCH = 4096  # examples in one call
+
 
 class Measure(Settings):
     """What is measured, how long, and the non-inferiority margin, fixed before anything is seen."""
 
     backends: Annotated[list[BackendEntry], Field(min_length=1)] = ["torch"]
-    batch_sizes: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1)] = [1, 64]
+    batch_sizes: Annotated[list[Annotated[int, Field(ge=1, le=MOST_BATCH)]], Field(min_length=1)] = [1, 64]
     seeds: Annotated[list[Annotated[int, Field(ge=0, le=MOST_SEED)]], Field(min_length=1)] = [0]
     margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.01  # share of the baseline's metric
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None  # of a latency session; default: all processors

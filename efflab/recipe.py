@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,10 @@ from efflab.card_files import checkpoint_notes, file_problems, seed_notes, start
 from efflab.config import Document, Key, Name, Settings, check, collect, parse_yaml, read_yaml
 from efflab.errors import Problem, RequestError, nearest
 from efflab.measure import Measure
+from efflab.schedule import TrainingSettings
 from efflab.search.found import BEST, Found
 from efflab.search.spec import Search, SearchSpec, checked_search
+from efflab.technique import Technique
 from efflab.variants import Variant, VariantEntry, VariantSpec, controls, expand, order_notes, order_problems
 
 
@@ -200,16 +202,20 @@ def _rate_notes(variants: list[Variant], baselines: list[Baseline]) -> list[str]
     notes = []
     for baseline in baselines:
         training = baseline.card.training
-        for variant in variants if training else ():
-            for name, technique in variant.steps:
-                rate = getattr(technique, "learning_rate", 0.0) if technique.epochs_of_training() else 0.0
-                if training and rate > training.learning_rate:
-                    what = (
-                        f"learning_rate {rate:g} of {name} is above the {training.learning_rate:g} of {baseline.name}"
-                    )
-                    named = variant.name.split("[")[0]
-                    notes.append(f"variant {named}: {what}, and undoes its training; a tenth of that is a good start")
+        if training is None:
+            continue
+        for variant in variants:
+            for name, rate in too_fast(variant.steps, training):
+                what = f"learning_rate {rate:g} of {name} is above the {training.learning_rate:g} of {baseline.name}"
+                named = variant.name.split("[")[0]
+                notes.append(f"variant {named}: {what}, and undoes its training; a tenth of that is a good start")
     return list(dict.fromkeys(notes))
+
+
+def too_fast(steps: Iterable[tuple[str, Technique]], training: TrainingSettings) -> list[tuple[str, float]]:
+    """Return the steps that train with a larger learning rate than the baseline was trained with, each with that rate."""
+    rates = [(name, getattr(one, "learning_rate", 0.0)) for name, one in steps if one.epochs_of_training()]
+    return [(name, rate) for name, rate in rates if rate > training.learning_rate]
 
 
 def _starts(

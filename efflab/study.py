@@ -202,6 +202,9 @@ def load_study(path: Path) -> Study:
 def _damage(study: dict[str, Any]) -> str:
     """Return the first thing in a study that readers rely on and that is not there, or ""."""
     wrong = _lacks(study, _STUDY)
+    wrong = wrong or next(
+        filter(None, (_lacks(it, {}, f"machines.{one}") for one, it in study["machines"].items())), ""
+    )
     if wrong or not study["records"]:
         return wrong or "it has no records"
     for index, record in enumerate(study["records"]):
@@ -211,7 +214,7 @@ def _damage(study: dict[str, Any]) -> str:
             wrong = f"machine {record['machine']!r} is not among the study's machines"
         for name, part in _PARTS.items():
             if not wrong and name in record:
-                wrong = _lacks(record[name], dict.fromkeys(part.__required_keys__, object), name)
+                wrong = _lacks(record[name], dict.fromkeys(part.__required_keys__, object) | _KINDS.get(name, {}), name)
         wrong = wrong or _odd_numbers(record) or _odd_scores(record)
         if wrong:
             return f"{place}: {wrong}"
@@ -294,6 +297,7 @@ _RECORD = {
     **dict.fromkeys(("seed", "batch_size"), int),
     "steps": list,
 }
+_KINDS: dict[str, dict[str, Any]] = {"quality": {"metric": str}}
 _PARTS: dict[str, Any] = {
     "work": Work,
     "quality": Quality,

@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the suggestions, or the leave-one-out table."""
     from efflab.cli._trials import show_trials
     from efflab.errors import RequestError, nearest
+    from efflab.measure import MOST_BATCH
     from efflab.reporting.table import check_style
     from efflab.store import Store
     from efflab.suggesting.experience import read, study_files
@@ -70,12 +71,16 @@ def run(args: argparse.Namespace) -> int:
         raise RequestError(f"unknown --goal {args.goal!r}; {nearest(args.goal, GOALS)}")
     if args.leave_one_out == (args.baseline is not None):
         raise RequestError("name a baseline, or give --leave-one-out, which takes all that the records hold")
-    if args.batch < 1 or args.top < 1:
-        raise RequestError("--batch and --top must be 1 or more")
+    if not 1 <= args.batch <= MOST_BATCH:
+        raise RequestError(f"--batch must be from 1 to {MOST_BATCH:,}, the most that a recipe may measure")
+    if args.top < 1:
+        raise RequestError("--top must be 1 or more")
     if args.within is not None and not args.within >= 0:
         raise RequestError("--within is a loss in points, 0 or more")
     if args.yaml and args.yaml.exists():
         raise RequestError(f"--yaml {args.yaml} is there already; name another file, or take it away")
+    if args.yaml and not args.yaml.parent.is_dir():
+        raise RequestError(f"--yaml {args.yaml}: there is no folder {args.yaml.parent}; make it first")
     args.backend = backend_label(args.backend)
     store = Store.open()
     experience = read(study_files(args.records, store), store)
@@ -89,10 +94,11 @@ def _suggest(args: argparse.Namespace, experience: Experience, store: Store) -> 
     from efflab.baseline import find_card
     from efflab.cli._tables import show
     from efflab.environment import fingerprint, machine_id
-    from efflab.suggesting.advice import advise, gaps
-    from efflab.suggesting.candidates import asked_model, counted, legal
+    from efflab.suggesting.advice import advise, gaps, unmeasured
+    from efflab.suggesting.candidates import asked_model, counted, legal, training_of
     from efflab.suggesting.experience import recipes
     from efflab.suggesting.outcome import Place
+    from efflab.suggesting.writing import listed
 
     plain = args.format in ("csv", "json")
     if not experience.outcomes:
@@ -107,24 +113,36 @@ def _suggest(args: argparse.Namespace, experience: Experience, store: Store) -> 
     notes: tuple[str, ...] = ()
     if not gaps(experience, model, place, args.goal):  # else there is nothing that a count would tell
         model, notes = counted(model, args.baseline, store)
-    known, unfit = legal(recipes(experience.outcomes), form, model.task, args.backend, experience)
+    training = training_of(args.baseline)
+    known, unfit = legal(recipes(experience.outcomes), form, model.task, args.backend, experience, training)
+    measured = {one.recipe for one in experience.outcomes if args.goal in one.gains}
+    silent = [one for one in known if one not in measured]
+    if silent:
+        unfit[f"no record has its {args.goal}"] = silent
     tried = {
         one.recipe
         for one in experience.outcomes
         if one.model.name == model.name and (one.place.backend, one.place.batch_size) == (args.backend, args.batch)
     }
-    chosen = [one for one in known if not args.untried or one not in tried]
+    chosen = [one for one in known if one in measured and not (args.untried and one in tried)]
     advice = advise(experience, model, place, args.goal, chosen, args.within, store)
     top = advice.suggestions[: args.top]
     rows = [(_raw if plain else _shown)(rank, one, args) for rank, one in enumerate(top, 1)]
     if rows or plain:
         show(rows, args.format, list(rows[0]) if rows else list(RAW))
     lines = [*_basis(experience, advice, args), *_machines(experience, model, place, args.goal), *notes]
-    lines += [f"{count} recipe{'s' * (count != 1)} {why}" for why, count in unfit.items()]
+    lines += [] if advice.missing else unmeasured(experience, place, args.goal)
+    lines += [
+        f"{len(some)} recipe{'s' * (len(some) != 1)} left out ({why}): {listed(some)}" for why, some in unfit.items()
+    ]
     say([*lines, *experience.notes, *_write(args, model, top)], args.format)
     return 0
 
 
+ORDER = (
+    "the rank is the order in which to try: each next recipe is the likeliest to be near the best gain if none before it is, so "
+    "a surer one can stand further down"
+)
 RAW = (
     "rank", "recipe", "gain", "gain_low", "gain_high", "points", "points_low", "points_high", "probability_within",
     "records", "baselines", "measured",
@@ -147,11 +165,12 @@ def _shown(rank: int, one: Suggestion, args: argparse.Namespace) -> dict[str, An
     row: dict[str, Any] = {"": rank, f"expected {gain} [90 %]": ratio_text(*one.gain)}
     row["expected points [90 %]"] = points_text(*one.points) if one.points else "no basis"
     if args.within is not None:
-        row[f"P(loss <= {args.within:g})"] = f"{100 * (one.within or 0):.0f} %"
+        row[f"chance to lose at most {_points(args.within)}"] = f"{100 * (one.within or 0):.0f} %"
     names = one.baselines
     told = names[0] if len(names) == 1 else f"{len(names)} baselines"
     row["evidence"] = (
-        f"{one.records} record{'s' * (one.records != 1)}, {told}{', measured here' if one.measured else ''}"
+        f"{one.records} record{'s' * (one.records != 1)}, {told}"
+        f"{', measured here' if one.measured else '' if one.kin else ', none of this kind of network'}"
     )
     return {**row, "recipe": compact(one.recipe)}
 
@@ -164,19 +183,31 @@ def _basis(experience: Experience, advice: Advice, args: argparse.Namespace) -> 
     lines = [f"from {advice.data:,} outcomes, in {seen}; expected is the median of what a measurement would give"]
     if not advice.suggestions:
         lines.insert(0, "no suggestion")
-    elif args.goal != "speedup" and all(one.gain.value < 1 for one in advice.suggestions[: args.top]):
+        return lines + _hidden(advice, args)
+    lines.append(ORDER)
+    if args.goal != "speedup" and all(one.gain.value < 1 for one in advice.suggestions[: args.top]):
         lines.append("all M are expected below 1: a smaller dense net of the family is expected to give more")
+    return lines + _hidden(advice, args)
+
+
+def _points(count: float) -> str:
+    return f"{count:g} point{'s' * (count != 1)}"
+
+
+def _hidden(advice: Advice, args: argparse.Namespace) -> list[str]:
+    """Say how many recipes are not in the table, and why."""
     beyond = len(advice.suggestions) - args.top
+    most = _points(args.within or 0)
     left = [
         (beyond, "come after these (--top)"),
         (
             advice.too_lossy,
-            f"are expected to lose more than {args.within or 0:g} points, or nothing is known of their loss",
+            f"are expected to lose more than {most}, or nothing is known of their loss",
         ),
         (advice.no_basis, "have no basis: too unlike all that was measured in a context like this one"),
     ]
     told = [f"{count} {why}" for count, why in left if count > 0]
-    return [*lines, *([f"not shown: {'; '.join(told)}"] if told else [])]
+    return [f"not shown: {'; '.join(told)}"] if told else []
 
 
 def _machines(experience: Experience, model: Model, place: Place, goal: str) -> list[str]:
@@ -212,7 +243,6 @@ def _write(args: argparse.Namespace, model: Model, top: tuple[Suggestion, ...]) 
     words = ["efflab", "suggest", args.baseline, *place]
     words += [] if args.within is None else ["--within", f"{args.within:g}"]
     text = recipe_yaml(asked, args.backend, args.batch, top, shlex.join(words), seeds or [0])
-    args.yaml.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(args.yaml, text)
     return [f"{args.yaml} is written: efflab run {args.yaml}"]
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from efflab.store import Store
-from efflab.suggesting.experience import FOLDER, Experience, keep
+from efflab.suggesting.experience import FOLDER, Experience, keep, recalled
 from efflab.suggesting.likeness import CONTEXT_ASPECTS, LEAST, Context, context_distances, context_of
 from efflab.suggesting.model import NAMES, PRIOR, Belief, Datum, Evidence, believe, learn
 from efflab.suggesting.outcome import COUNTED, POINTS, Model, Outcome, Place, Ratio, Recipe, points_of
@@ -22,6 +20,7 @@ MOST_DATA = 1000  # outcomes behind one answer: of more, those in the contexts m
 KNOWN = 0.8  # an expectation whose standard deviation is still this share of what it was before all data has no basis
 NEAR_BEST = 0.95  # share of the best gain from which a recipe is as good as the best
 DRAWS = 1000  # of all recipes' gains together
+CHANCE = 0.02  # share of draws that decides no order; from 0 to 0.1 the trials of leave-one-out hardly move
 REACH_90 = 1.645  # standard deviations of a normal distribution
 
 
@@ -44,6 +43,7 @@ class Suggestion:
     records: int  # of this very recipe, on whatever baseline and place
     baselines: tuple[str, ...]  # which those were
     measured: bool  # on this baseline at this place
+    kin: bool = True  # whether a record is of the baseline's kind of network
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,28 @@ def gaps(experience: Experience, model: Model, place: Place, goal: str) -> list[
     return found
 
 
+def unmeasured(experience: Experience, place: Place, goal: str) -> list[str]:
+    """Say which of a place's settings no record has, though its backend was measured: what is told of them is likeness."""
+    places = [one.place for one in experience.outcomes if goal in one.gains]
+    name = place.backend.partition("[")[0]
+    own = [one for one in places if one.backend.partition("[")[0] == name] or places
+    found = []
+    labels = list(dict.fromkeys(one.backend for one in own))
+    if place.backend not in labels:
+        found.append(f"no record on {place.backend} has {goal}; nearest: {', '.join(labels)}")
+    batches = sorted({one.batch_size for one in own if one.backend == place.backend or place.backend not in labels})
+    if goal not in COUNTED and place.batch_size not in batches:
+        less, more = [at for at in batches if at < place.batch_size], [at for at in batches if at > place.batch_size]
+        near = " and ".join(str(at) for at in (*less[-1:], *more[:1]))
+        found.append(f"no record at batch {place.batch_size} on {name} has {goal}; nearest {near}")
+    return found
+
+
+def kin_of(outcomes: Iterable[Outcome], goal: str, kind: str) -> set[Recipe]:
+    """Return the recipes that have a record of a goal on a kind of network."""
+    return {one.recipe for one in outcomes if goal in one.gains and one.model.kind == kind}
+
+
 def believed_of(
     outcomes: Iterable[Outcome], goal: str, asked: Context, recipes: Sequence[Recipe], store: Store | None
 ) -> tuple[Belief, int]:
@@ -113,10 +135,9 @@ def learnt(evidence: Evidence, store: Store | None) -> np.ndarray:
     for part in (measured, *evidence.places(data=True), *evidence.distances):
         digest.update(np.ascontiguousarray(part).tobytes())
     kept = store.root / FOLDER / f"strengths-{digest.hexdigest()}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        strengths = np.array(json.loads(kept.read_text(encoding="utf-8")), float)
-        if strengths.shape == (len(NAMES),) and (strengths > 0).all():
-            return strengths
+    strengths = recalled(kept)
+    if strengths:
+        return np.array(strengths, float)
     found = learn(evidence)
     keep(kept, found.tolist())
     return found
@@ -144,8 +165,9 @@ def order(belief: Belief, seed: int = 0) -> list[int]:
     """Return the recipes in the order in which to try them: each next one is most likely good, given that none before it is.
 
     Good is what comes within 5 % of the best in a draw of all recipes' gains together, so a near copy of a recipe that is
-    listed already comes late. Greedy order for the fewest trials: Feige, Lovasz and Tetali, "Approximating Min Sum Set
-    Cover" (2004).
+    listed already comes late. Where some recipe listed is good in nearly all draws, the others go by what is expected of them:
+    the few draws left are chance, and favour what is least known. Greedy order for the fewest trials: Feige, Lovasz and
+    Tetali, "Approximating Min Sum Set Cover" (2004).
     """
     count = len(belief.mean)
     if not count:
@@ -156,6 +178,8 @@ def order(belief: Belief, seed: int = 0) -> list[int]:
     good = draws >= draws.max(axis=1, keepdims=True) + math.log(NEAR_BEST)
     left, waiting, ordered = np.ones(DRAWS, bool), list(range(count)), list[int]()
     while waiting:
+        if left.sum() <= CHANCE * DRAWS:
+            left[:] = False
         covers = good[left].sum(axis=0)
         first = max(waiting, key=lambda at: (int(covers[at]), float(belief.mean[at])))
         waiting.remove(first)
@@ -190,6 +214,7 @@ def advise(
             seen.setdefault(one.recipe, []).append(one)
     points = [_points(errors, at, model.error) if tells_error[at] else None for at in range(len(recipes))]
     fine = [at for at in range(len(recipes)) if told[at] and _fits(points[at], most_loss)]
+    akin = kin_of(experience.outcomes, goal, model.kind)
     suggestions = []
     for at in (fine[rank] for rank in order(gains.of(fine))):
         behind = seen.get(recipes[at], [])
@@ -202,6 +227,7 @@ def advise(
                 records=sum(one.records for one in behind),
                 baselines=tuple(dict.fromkeys(one.model.name for one in behind)),
                 measured=any(one.model.name == model.name and one.place == place for one in behind),
+                kin=recipes[at] in akin,
             )
         )
     no_basis = int((~told).sum())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +15,16 @@ from efflab import registry
 from efflab.baseline import card_files, find_card, load_baseline
 from efflab.config import Document
 from efflab.errors import RequestError, nearest
+from efflab.recipe import too_fast
 from efflab.store import Store
-from efflab.suggesting.experience import FOLDER, Experience, keep
+from efflab.suggesting.experience import FOLDER, Experience, keep, recalled
 from efflab.suggesting.outcome import Model, Recipe, kind_of, settings_of
 from efflab.technique import Form, Technique
 from efflab.variants import Variant, order_problems
 
 if TYPE_CHECKING:
     from efflab.baseline import Baseline
+    from efflab.schedule import TrainingSettings
 
 NOWHERE = Document(Path("suggested"), {}, {})
 
@@ -56,6 +56,12 @@ def counted(model: Model, name: str, store: Store | None = None) -> tuple[Model,
     return replace(model, macs=macs, params=params), (note,)
 
 
+def training_of(name: str) -> TrainingSettings | None:
+    """Return how a baseline was trained, as its card says; None where there is no card, or it does not say."""
+    named = name in card_files() or Path(name).suffix in (".yaml", ".yml")
+    return load_baseline(find_card(name)).card.training if named else None
+
+
 def _form(name: str, experience: Experience) -> Form:
     """Return the form of a baseline of the records: its card's, and without a card what its recipes begin with."""
     if name in card_files():
@@ -82,10 +88,9 @@ def _counts(baseline: Baseline, store: Store | None) -> tuple[float, float]:
     """Return MACs of one example and parameters, from the store if the same model was counted before."""
     content = json.dumps(baseline.content(baseline.seed_for(0)), sort_keys=True)
     kept = store.root / FOLDER / f"counts-{hashlib.sha256(content.encode()).hexdigest()}.json" if store else None
-    if kept:
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            macs, params = json.loads(kept.read_text(encoding="utf-8"))
-            return float(macs), float(params)
+    counts = recalled(kept)
+    if counts:
+        return float(counts[0]), float(counts[1])
     if baseline.card.hugging_face:
         what = "an exported model of Hugging Face is counted where it is run: `efflab run` a recipe with it first"
         raise RequestError(f"no study holds {baseline.name}, and {what}")
@@ -99,31 +104,40 @@ def _counts(baseline: Baseline, store: Store | None) -> tuple[float, float]:
 
         module = baseline.fresh()
         found = float(macs_per_example(module, baseline.task)), float(sum(one.numel() for one in module.parameters()))
-    if kept:
-        keep(kept, found)
+    keep(kept, found)
     return found
 
 
 def legal(
-    recipes: Iterable[Recipe], form: Form, task: str, backend: str, experience: Experience
-) -> tuple[list[Recipe], dict[str, int]]:
-    """Return the recipes that can stand on a baseline of this form and task and run on a backend; why the others cannot."""
+    recipes: Iterable[Recipe],
+    form: Form,
+    task: str,
+    backend: str,
+    experience: Experience,
+    training: TrainingSettings | None = None,
+) -> tuple[list[Recipe], dict[str, list[Recipe]]]:
+    """Return the recipes that can stand on a baseline of this form, task and training and run on a backend.
+
+    And the others, by why they cannot, or should not: a step with a larger learning rate than the baseline had.
+    """
     takes: Form = registry.load("backends", backend.partition("[")[0]).takes
-    kept, reasons = [], Counter[str]()
+    kept, reasons = list[Recipe](), dict[str, list[Recipe]]()
     for recipe in recipes:
         steps = tuple((name, _technique(name, text)) for name, text in recipe)
         variant = Variant("suggested", None, steps, own=len(steps))
         ends = variant.form(form)
         stuck = next((one.no_onnx() for _, one in steps if one.no_onnx()), "")
+        why = ""
         if order_problems([variant], form, NOWHERE):
-            reasons["cannot stand on this baseline in their order"] += 1
+            why = "its steps cannot stand on this baseline in their order"
         elif takes != ends and not (takes == "onnx" and not stuck):
-            reasons[f"cannot run on {backend}"] += 1
+            why = f"it cannot run on {backend}"
         elif not all(_same_task(card, task, experience) for _, one in steps for card in one.cards()):
-            reasons["need the card of a teacher of another task"] += 1
-        else:
-            kept.append(recipe)
-    return kept, dict(reasons)
+            why = "its teacher is of another task"
+        elif training and too_fast(steps, training):
+            why = f"its learning rate is above the {training.learning_rate:g} of the baseline, and would undo its training"
+        (reasons.setdefault(why, []) if why else kept).append(recipe)
+    return kept, reasons
 
 
 def _technique(name: str, text: str) -> Technique:

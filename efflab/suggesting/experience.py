@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 from efflab.errors import RequestError
 from efflab.store import Store, write_atomically
 from efflab.study import load_study
-from efflab.suggesting.outcome import Model, Outcome, Recipe, current, distil, packed, unpacked
+from efflab.suggesting.outcome import Model, Outcome, Recipe, current, distil, odd_work, packed, unknown, unpacked
 from efflab.wording import one_line
 
-SCHEMA = 1  # raise it when outcomes are worked out in another way
+SCHEMA = 2  # raise it when outcomes are worked out in another way
 FOLDER = "experience"
 
 
@@ -86,19 +86,18 @@ def read(paths: Iterable[Path], store: Store | None = None) -> Experience:
     for model in (model for told in files.values() for model in told.models):
         models.setdefault(model.name, model)  # one card is one model, though studies score it with different seeds
     outcomes: list[Outcome] = []
-    unknown: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
     for one in (outcome for told in files.values() for outcome in told.outcomes):
         steps = [current(step) for step in one.recipe]
-        lost = [name for (name, _), step in zip(one.recipe, steps, strict=True) if step is None]
-        if lost:
-            unknown[" and ".join(dict.fromkeys(lost))] += 1
+        why = [unknown(given) for given, step in zip(one.recipe, steps, strict=True) if step is None]
+        if why:
+            lost[" and ".join(dict.fromkeys(why))] += 1
         else:
             recipe = tuple(step for step in steps if step)
             outcomes.append(replace(one, recipe=recipe, model=models[one.model.name]))
     notes += [
-        f"{count} outcome{'s' * (count != 1)} left out, with steps that this version does not know or not with these "
-        f"settings: {names}"
-        for names, count in unknown.items()
+        f"{count} outcome{'s' * (count != 1)} left out, with steps that this version does not take: {why}"
+        for why, count in lost.items()
     ]
     return Experience(
         outcomes=tuple(outcomes),
@@ -112,29 +111,46 @@ def read(paths: Iterable[Path], store: Store | None = None) -> Experience:
 
 def _told(path: Path, kept: Path | None) -> Told:
     """Return what a file tells, from `kept` if that is what this version wrote; raise RequestError for a bad file."""
-    if kept:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            content = json.loads(kept.read_text(encoding="utf-8"))
-            if content["schema"] == SCHEMA:
-                return Told(int(content["records"]), dict(content["machines"]), *unpacked(content))
-    study = load_study(path)
+    content = recalled(kept)
+    if isinstance(content, dict) and content.get("schema") == SCHEMA:
+        return Told(content["records"], content["machines"], *unpacked(content))
     try:
-        models, outcomes = distil(study)
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        study = load_study(path)
+        wrong = odd_work(study)
+        models, outcomes = ([], []) if wrong else distil(study)
+        machines = {one: str(machine.get("cpu") or one) for one, machine in study["machines"].items()}
+        content = {"schema": SCHEMA, "records": len(study["records"]), "machines": machines, **packed(models, outcomes)}
+        json.dumps(content, allow_nan=False)
+    except RequestError:
+        raise
+    except Exception as error:  # a file of others can be wrong in ways that nobody has thought of; the rest still tells
         raise RequestError(f"its rows cannot be worked out ({one_line(error)})") from error
-    machines = {one: str(machine.get("cpu") or one) for one, machine in study["machines"].items()}
-    told = Told(len(study["records"]), machines, models, outcomes)
-    if kept:
-        content = {"schema": SCHEMA, "records": told.records, "machines": machines, **packed(models, outcomes)}
-        keep(kept, content)
-    return told
+    if wrong:
+        raise RequestError(wrong)
+    keep(kept, content)
+    return Told(len(study["records"]), machines, models, outcomes)
 
 
-def keep(path: Path, content: Any) -> None:
-    """Write what was worked out; a store that cannot be written makes the next call slower, not wrong."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(content, separators=(",", ":")))
+def keep(path: Path | None, content: Any) -> None:
+    """Write what was worked out, with its digest; a store that cannot be written makes the next call slower, not wrong."""
+    if path:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps({"sha256": _digest(content), "content": content}, separators=(",", ":")))
+
+
+def recalled(path: Path | None) -> Any:
+    """Return what `keep` wrote; None where it is not there, or not as it was written."""
+    if path:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            if stored["sha256"] == _digest(stored["content"]):
+                return stored["content"]
+    return None
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 
 def recipes(outcomes: Iterable[Outcome]) -> list[Recipe]:

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from efflab.reporting.columns import AXES
 from efflab.study import Study
 
@@ -140,6 +142,16 @@ def settings_of(step: tuple[str, str]) -> dict[str, Any]:
     return found
 
 
+def odd_work(study: Study) -> str:
+    """Name the first record whose work is not above zero and finite, for no law can be fitted to it; "" if there is none."""
+    for index, record in enumerate(study["records"]):
+        for name in ("macs", "params", "bit_operations", "artefact_bytes"):
+            value: Any = record.get("work", {}).get(name, 1)
+            if not 0 < value < math.inf:
+                return f"records[{index}]: work.{name} is {value}, where only a number above 0 can be"
+    return ""
+
+
 @cache
 def current(step: tuple[str, str]) -> tuple[str, str] | None:
     """Return a step with all settings of this version, or None where technique or settings are no longer known."""
@@ -151,6 +163,26 @@ def current(step: tuple[str, str]) -> tuple[str, str] | None:
     except (RequestError, ValueError):  # pydantic's errors are ValueErrors
         return None
     return step[0], json.dumps(technique.model_dump(mode="json"), sort_keys=True)
+
+
+@cache
+def unknown(step: tuple[str, str]) -> str:
+    """Say what of a step this version does not take: `prune_channels(ratio=7)`."""
+    from efflab import registry
+    from efflab.errors import RequestError
+
+    name, settings = step[0], json.loads(step[1])
+    try:
+        registry.load("techniques", name).model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(next(iter(first["loc"]), ""))
+        if first["type"] == "extra_forbidden":
+            return f"{name} (it has no setting {key})"
+        return f"{name}({key}={json.dumps(settings[key])})" if key else f"{name} ({' '.join(first['msg'].split())})"
+    except RequestError as error:
+        return f"{name} ({error.problems[0].what.partition(';')[0]})"
+    return name
 
 
 def _ratio(row: Mapping[str, Any], column: str) -> Ratio | None:

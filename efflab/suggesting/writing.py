@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from efflab import registry
 from efflab.errors import RequestError
 from efflab.suggesting.advice import Suggestion
 from efflab.suggesting.outcome import Recipe, settings_of
+
+NAMED = 2  # recipes that a note names
 
 
 def telling(step: tuple[str, str]) -> dict[str, Any]:
@@ -39,6 +42,12 @@ def backend_label(text: str) -> str:
     """Return a backend as the records name it; raise RequestError, with the nearest name, for one that is none."""
     from efflab.backend_choice import BackendChoice
 
+    if not re.fullmatch(r"[^\[\]]+(\[[^\[\]]*\])?", text):
+        name, *inside = [part for part in re.split(r"[\[\]]", text) if part] or [""]
+        near = (
+            f"; did you mean '{name}[{','.join(inside)}]'?" if inside else f"; did you mean {name!r}?" if name else ""
+        )
+        raise RequestError(f"a backend is NAME or NAME[SETTING=VALUE], with both brackets, not {text!r}{near}")
     name, settings = _parted(text)
     schema = registry.load("backends", name)
     try:
@@ -48,11 +57,20 @@ def backend_label(text: str) -> str:
         raise RequestError(f"the backend {name} has no such settings: {text!r}; its settings: {known}") from error
 
 
+def listed(recipes: Sequence[Recipe]) -> str:
+    """Name the first two recipes, and say how many more there are: `cast; fold_norms and 3 more`."""
+    more = len(recipes) - NAMED
+    return "; ".join(compact(one) for one in recipes[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def _parted(text: str) -> tuple[str, dict[str, Any]]:
     """Return the name and the settings of `openvino[precision=bf16]`."""
     name, _, inside = text.removesuffix("]").partition("[")
     pairs = [part.partition("=") for part in inside.split(",") if part]
-    return name, {key.strip(): yaml.safe_load(value) for key, _, value in pairs}
+    try:
+        return name, {key.strip(): yaml.safe_load(value) for key, _, value in pairs}
+    except yaml.YAMLError as error:
+        raise RequestError(f"the settings of {text!r} cannot be read; write {name}[SETTING=VALUE]") from error
 
 
 def recipe_yaml(

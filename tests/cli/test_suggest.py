@@ -61,6 +61,31 @@ def test_json_and_tables_hold_the_same(suggest):
     assert "expected speed-up [90 %]" in out
 
 
+def test_what_is_left_out_is_named_and_the_rank_explained(suggest, monkeypatch):
+    monkeypatch.setattr("efflab.environment.machine_id", lambda _: "elsewhere")
+    _, out, _ = suggest("digits-resnet-w11", "--backend", "openvino", "--batch", "7", "--within", "1")
+    assert "chance to lose at most 1 point " in out
+    assert "the rank is the order in which to try: each next recipe is the likeliest to be near the best gain" in out
+    assert "no record at batch 7 on openvino has time; nearest 1 and 64" in out
+    assert "1 recipe left out (it cannot run on openvino): cast\n" in out
+    assert "4 recipes left out (its teacher is of another task): distill(teacher=cifar10-resnet20-w16" in out
+    assert " and 2 more\n" in out
+
+
+def test_a_transformer_is_not_advised_what_undoes_its_training_or_what_no_record_tells_of(suggest):
+    records = [str(ROOT / "reports" / name) for name in ("digits-low-rank", "digits", "cifar10-vit")]
+    words = ["digits-vit-w32-d2", "--goal", "bits", "--backend", "torch", "--top", "99"]
+    _, out, err = suggest(*words, "--format", "csv", records=records)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert rows
+    assert all(int(row["records"]) for row in rows)
+    assert "learning_rate" not in out
+    assert "left out (its learning rate is above the 0.002 of the baseline, and would undo its training): " in err
+    assert "1 recipe left out (no record has its bits): low_rank\n" in err
+    _, out, _ = suggest(*words, records=records)
+    assert ", none of this kind of network  " in out
+
+
 def test_untried_leaves_out_what_was_measured(suggest):
     tried = [str(ROOT / "reports" / "digits")]
     _, everything, _ = suggest("digits-resnet-w11", *PLACE, "--top", "99", "--format", "json", records=tried)
@@ -86,7 +111,7 @@ def test_without_any_study_there_is_no_basis(suggest, in_folder):
 
 
 def test_the_recipe_that_is_written_can_be_planned_and_is_not_overwritten(suggest, tmp_path):
-    target = tmp_path / "new" / "top.yaml"
+    target = tmp_path / "top.yaml"
     code, out, _ = suggest("baselines/digits-resnet-w11.yaml", *PLACE, "--top", "2", "--yaml", str(target))
     assert code == 0
     assert f"{target} is written: efflab run" in out
@@ -129,7 +154,14 @@ def test_leave_one_out_counts_trials(suggest):
         (["digits-resnet-w11", "--goal", "tim"], "unknown --goal 'tim'; did you mean 'time'?"),
         (["digits-resnet-w11", "--backend", "openvin"], "unknown backend 'openvin'; did you mean 'openvino'?"),
         (["digits-resnet-w11", "--format", "gitub"], "did you mean 'github'?"),
-        (["digits-resnet-w11", "--batch", "0"], "--batch and --top must be 1 or more"),
+        (["digits-resnet-w11", "--batch", "0"], "--batch must be from 1 to 4,096"),
+        (
+            ["digits-resnet-w11", "--batch", "4097"],
+            "--batch must be from 1 to 4,096, the most that a recipe may measure",
+        ),
+        (["digits-resnet-w11", "--top", "0"], "--top must be 1 or more"),
+        (["digits-resnet-w11", "--backend", "openvino[precision=bf16"], "did you mean 'openvino[precision=bf16]'?"),
+        (["digits-resnet-w11", "--yaml", "nowhere/top.yaml"], "there is no folder nowhere; make it first"),
         (["digits-resnet-w11", "--within", "-1"], "--within is a loss in points, 0 or more"),
         (["digits-resnet-w11", "--within", "nan"], "--within is a loss in points, 0 or more"),
         (["digits-resnet-w11", "--leave-one-out"], "name a baseline, or give --leave-one-out"),

@@ -5,7 +5,7 @@ import pytest
 from outcomes import HERE, experience, model, outcome, prune, recipe
 
 from efflab.store import Store
-from efflab.suggesting.advice import MOST_DATA, advise, data_of, gaps, has_basis, nearest_data, order
+from efflab.suggesting.advice import MOST_DATA, advise, data_of, gaps, has_basis, nearest_data, order, unmeasured
 from efflab.suggesting.model import Belief
 from efflab.suggesting.outcome import Place
 
@@ -101,6 +101,31 @@ def test_near_copies_come_late_in_the_order():
     assert order(Belief(np.zeros(0), np.zeros((0, 0)), 1.0, 0.0)) == []
 
 
+def test_what_is_hardly_known_does_not_come_second_by_its_few_lucky_draws():
+    means, sds = np.log([4.0, 0.9, 0.1]), np.array([0.05, 0.1, 1.5])  # the last is the best in 7 of 1,000 draws
+    assert order(Belief(means, np.diag(sds**2), 2.0, 0.0)) == [0, 1, 2]
+    hope = Belief(np.log([1.0, 0.9, 0.7]), np.diag([0.05, 0.05, 0.8]) ** 2, 1.0, 0.0)
+    assert order(hope) == [0, 2, 1]  # it is the best in a third of all draws, if the first is not
+
+
+def test_it_is_told_which_recipes_no_record_of_this_kind_of_network_has():
+    mixed = experience([*told("digits-resnet-w4"), outcome(model("digits-vit-w8"), BF16, 1.2)])
+    advice = advise(mixed, model("digits-vit-w16"), HERE, "time", list(GAINS))
+    assert {one.recipe for one in advice.suggestions if one.kin} == {BF16}
+    assert all(one.kin for one in advise(mixed, model("digits-resnet-w6"), HERE, "time", list(GAINS)).suggestions)
+
+
+def test_settings_and_batch_sizes_that_no_record_has_are_told():
+    places = [Place("openvino", 1, "m1"), Place("openvino", 64, "m1"), Place("torch", 7, "m1")]
+    known = experience([outcome(model(), BF16, 1.2, place=place, bits=2.0) for place in places])
+    for batch, near in [(7, "1 and 64"), (100, "64")]:
+        said = [f"no record at batch {batch} on openvino has time; nearest {near}"]
+        assert unmeasured(known, Place("openvino", batch, "m1"), "time") == said
+    assert unmeasured(known, places[0], "time") == unmeasured(known, Place("openvino", 7, "m1"), "bits") == []
+    said = ["no record on openvino[precision=bf16] has time; nearest: openvino"]
+    assert unmeasured(known, Place("openvino[precision=bf16]", 64, "m1"), "time") == said
+
+
 def test_outcomes_of_one_recipe_in_one_context_are_averaged():
     twice = [outcome(model(), INT8, 2.0, study="a"), outcome(model(), INT8, 8.0, study="b")]
     (datum,) = data_of(twice, "time")
@@ -124,5 +149,8 @@ def test_what_the_store_keeps_changes_no_answer(tmp_path):
     first, again = (advise(*asked, store=Store(tmp_path)) for _ in range(2))
     assert first == again == advise(*asked)
     (kept, _) = sorted((tmp_path / "experience").glob("strengths-*.json"))
-    kept.write_text("[1, 2]")  # damaged: worked out again
-    assert advise(*asked, store=Store(tmp_path)) == first
+    fine = kept.read_text()
+    for text in ("[1, 2]", '{"a": 1}', fine.replace("0.", "9.", 1), fine[:-9]):  # damaged: worked out again
+        kept.write_text(text)
+        assert advise(*asked, store=Store(tmp_path)) == first
+    assert kept.read_text() == fine

@@ -1,13 +1,15 @@
 from pathlib import Path
 
 import pytest
-from outcomes import experience, model, outcome, prune, recipe
+from outcomes import HERE, experience, model, outcome, prune, recipe
 
 from efflab.errors import RequestError
 from efflab.store import Store
 from efflab.study import load_study
-from efflab.suggesting.candidates import asked_model, counted, legal
-from efflab.suggesting.outcome import Recipe
+from efflab.suggesting.advice import advise
+from efflab.suggesting.candidates import asked_model, counted, legal, training_of
+from efflab.suggesting.outcome import Recipe, current
+from efflab.suggesting.writing import compact
 
 ROOT = Path(__file__).parents[2]
 INT8 = recipe("export_onnx", "quantize_static")
@@ -34,12 +36,44 @@ def test_a_teacher_of_another_task_teaches_nothing():
     found, reasons = legal(RECIPES, "module", "cifar10", "onnxruntime", KNOWN)
     assert found == [prune(0.5), INT8]
     assert reasons == {
-        "cannot stand on this baseline in their order": 1,
-        "cannot run on onnxruntime": 1,
-        "need the card of a teacher of another task": 1,
+        "its steps cannot stand on this baseline in their order": [recipe("quantize_static")],
+        "it cannot run on onnxruntime": [recipe("cast")],
+        "its teacher is of another task": [TAUGHT],
     }
     unknown = recipe(("distill", {"teacher": "nobody"}))
     assert legal([unknown], "module", "cifar10", "torch", KNOWN)[0] == []
+
+
+def test_what_trains_faster_than_the_baseline_was_trained_is_left_out():
+    training = training_of("digits-vit-w32-d2")
+    assert training.learning_rate == 0.002
+    slow, equal, fast = (recipe(("finetune", {"learning_rate": rate})) for rate in (0.0005, 0.002, 0.03))
+    asked = ([slow, equal, fast, prune(0.5)], "module", "digits_clutter", "onnxruntime", KNOWN)
+    found, reasons = legal(*asked, training)
+    assert found == [slow, equal, prune(0.5)]
+    assert reasons == {"its learning rate is above the 0.002 of the baseline, and would undo its training": [fast]}
+    assert legal(*asked, training_of("digits-resnet-w8"))[0] == legal(*asked)[0] == [slow, equal, fast, prune(0.5)]
+    assert training_of("of no card") is None
+
+
+NETS = recipe(("train_supernet", {"widths": [0.25, 0.5], "blocks": [2]}), ("cut_subnet", {"width": 0.5, "blocks": 2}))
+EXITS = recipe(("add_exits", {}), ("choose_exits", {}))
+
+
+@pytest.mark.parametrize("made", [NETS, EXITS, recipe(("merge_tokens", {}))])
+@pytest.mark.parametrize("name", ["digits-resnet-w8", "digits-vit-w32-d2"])
+@pytest.mark.parametrize("form", ["module", "onnx"])
+def test_recipes_that_change_the_architecture_stand_or_are_left_out_on_any_baseline(made, name, form):
+    whole = tuple(current(step) for step in made)
+    asked = (form, "digits_clutter", "onnxruntime", KNOWN, training_of(name))
+    found, reasons = legal([whole], *asked)
+    left = [one for some in reasons.values() for one in some]
+    assert found + left == [whole]
+    assert compact(whole).startswith(made[0][0])
+    assert form == "module" or not found
+    known = experience([outcome(model("digits-resnet-w8"), one, 1.2) for one in (whole, prune(0.5), INT8)])
+    advice = advise(known, model("digits-resnet-w4", 2e6), HERE, "time", [whole, prune(0.5)])
+    assert {one.recipe for one in advice.suggestions} == {whole, prune(0.5)}
 
 
 def test_a_baseline_of_the_records_needs_no_counting():

@@ -7,7 +7,7 @@ from efflab.errors import RequestError
 from efflab.recipe import parse_recipe
 from efflab.suggesting.advice import Expected, Suggestion
 from efflab.suggesting.outcome import current, recipe_of
-from efflab.suggesting.writing import backend_label, compact, recipe_yaml
+from efflab.suggesting.writing import backend_label, compact, listed, recipe_yaml
 
 PRUNED = recipe(
     ("prune_channels", {"ratio": 0.3, "round_to": 1}), ("finetune", {"epochs": 2, "bf16": True}), "export_onnx"
@@ -28,6 +28,34 @@ def test_backends_are_named_as_records_name_them():
         backend_label("openvin")
     with pytest.raises(RequestError, match="the backend openvino has no such settings"):
         backend_label("openvino[precision=bf17]")
+
+
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [
+        ("openvino[precision=bf16", "; did you mean 'openvino[precision=bf16]'?"),
+        ("openvino]", "; did you mean 'openvino'?"),
+        ("openvino[precision=bf16]]", "; did you mean 'openvino[precision=bf16]'?"),
+        ("[]", ""),
+        ("", ""),
+    ],
+)
+def test_a_backend_with_half_a_pair_of_brackets_is_refused_with_the_nearest_spelling(text, near):
+    with pytest.raises(RequestError) as caught:
+        backend_label(text)
+    assert str(caught.value).endswith(f"with both brackets, not {text!r}{near}")
+
+
+def test_settings_that_are_no_yaml_are_refused():
+    with pytest.raises(RequestError, match="cannot be read; write openvino"):
+        backend_label("openvino[precision={]")
+
+
+def test_a_note_names_two_recipes_and_counts_the_others():
+    some = [recipe("cast"), recipe("fold_norms"), recipe("export_onnx"), recipe("finetune")]
+    assert listed(some[:1]) == "cast"
+    assert listed(some[:2]) == "cast; fold_norms"
+    assert listed(some) == "cast; fold_norms and 2 more"
 
 
 def test_the_recipe_file_holds_the_suggested_steps():
