@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yaml.reader import ReaderError
 
 from efflab.errors import Problem, RequestError, nearest
-from efflab.wording import NAME, one_line, sentence, shown
+from efflab.wording import KINDS, NAME, one_line, sentence, shown
 
 MOST_BYTES = 1_000_000
 MOST_NODES = 20_000
@@ -172,6 +172,7 @@ def problems_of(
 ) -> list[Problem]:
     """Translate pydantic's errors on `data` into problems with file, line, key and nearest right name."""
     found: dict[Key, list[str]] = {}
+    fitting: dict[Key, list[str]] = {}
     for item in error.errors():
         location = _keys_of(item["loc"], data, item["type"])
         if item["type"] == "extra_forbidden":
@@ -179,10 +180,12 @@ def problems_of(
         else:
             what = sentence(item["type"], item["input"], item.get("ctx", {}), item["msg"])
         found.setdefault(location, []).append(what)
-    # of the alternatives of a union, those that got further into the value say what its author meant
+        if item["type"] not in KINDS:
+            fitting.setdefault(location, []).append(what)
+    # of the alternatives of a union, those of the value's kind, and those that got further into it, say what its author meant
     outer = {location[:depth] for location in found for depth in range(len(location))}
     return [
-        Problem(document.where((*key, *location)), _either(whats))
+        Problem(document.where((*key, *location)), _either(fitting.get(location, whats)))
         for location, whats in found.items()
         if location not in outer
     ]
@@ -193,8 +196,9 @@ def _either(whats: list[str]) -> str:
     wanted = list(dict.fromkeys(whats))
     if len(wanted) == 1:
         return wanted[0]
-    kinds = [re.sub(r"^must be |[;(].*", "", one).strip() for one in wanted]
-    return f"must be {' or '.join(kinds)} ({wanted[0].partition(' (')[2]}"
+    end = next((f" (found {one.partition(' (found ')[2]}" for one in wanted if " (found " in one), "")
+    kinds = [re.sub(r"^must be |^unknown value .* known: |[;(].*", "", one).strip() for one in wanted]
+    return f"must be {' or '.join(kinds)}{end}"
 
 
 def _keys_of(location: tuple[str | int, ...], data: Any, kind: str) -> Key:

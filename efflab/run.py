@@ -123,7 +123,10 @@ def _run_latency(plan: Plan, store: Store, outcomes: Outcomes, watcher: Watcher)
             store.commit(
                 stage.id, result, {"kind": stage.kind, "title": stage.title, "spec": stage.spec, "seconds": seconds}
             )
-        why = "; ".join(f"{label}: {reason}" for label, (_, reason) in bad.items())
+        labels: dict[str, list[str]] = {}
+        for label, (_, reason) in bad.items():
+            labels.setdefault(reason, []).append(label)
+        why = "; ".join(f"{', '.join(some)}: {reason}" for reason, some in labels.items())
         watcher.end(stage, "failed" if bad else "ok", why, seconds)
 
 

@@ -12,6 +12,7 @@ from efflab import registry
 from efflab.backend_choice import BackendChoice
 from efflab.baseline import Baseline, find_card, load_baseline
 from efflab.measure import Measure
+from efflab.profiling.latency import Budget, seconds_of
 from efflab.technique import Technique
 from efflab.variants import Variant, misfit
 
@@ -139,11 +140,12 @@ class StageGraph:
 
         where: the machine and the threads.
         """
+        budget = measure.model_dump(include={"min_runs", "min_seconds", "max_seconds", "rounds"})
         told = {
             "backend": choice.name,
             "settings": choice.settings.model_dump(),
             "batch_size": batch_size,
-            "budget": measure.model_dump(include={"min_runs", "min_seconds", "max_seconds", "rounds"}),
+            "budget": budget,
             "machine": where[0],
             "threads": where[1],
             "members": members,
@@ -151,7 +153,7 @@ class StageGraph:
         if inputs > 1:
             told["inputs"] = inputs
         title = f"{choice.label} at batch {batch_size}, {len(members)} in turn"
-        seconds = len(members) * (1.5 + measure.min_seconds * 1.5)
+        seconds = len(members) * seconds_of(Budget.model_construct(**budget), batch_size, inputs)
         return self.add("latency", title, tuple(dict.fromkeys(members.values())), told, {}, seconds)
 
 

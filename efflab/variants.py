@@ -33,7 +33,7 @@ class VariantSpec(Settings):
     def _one_start(self) -> VariantSpec:
         if self.parent is not None and self.start is not None:
             raise ValueError(
-                "give from (another variant) or start (another card); a variant starts where its parent does"
+                "give from (another variant) or start (another card), not both; a variant starts where its parent does"
             )
         return self
 
@@ -232,7 +232,7 @@ def _mend(name: str, variant: Variant, start: Form) -> str:
 
 
 def _legal(variant: Variant) -> str:
-    """Order the steps as they could stand: modules first, then the export, then what takes ONNX."""
+    """Order the steps as they could stand: modules first, then the export, then what takes ONNX, each after what it needs."""
 
     def rank(technique: Technique) -> int:
         return 0 if technique.gives == "module" else 1 if technique.takes == "module" else 2
@@ -241,6 +241,13 @@ def _legal(variant: Variant) -> str:
     last = [rank(technique) for _, technique in variant.steps]
     if 2 in last and 1 not in last:
         ordered.insert(last.count(0), "export_onnx")
+    for name, technique in variant.steps:
+        place = ordered.index(name)
+        if technique.after and not {*technique.after} & {*ordered[:place]}:
+            later = next((one for one in ordered[place:] if one in technique.after), None)
+            if later:
+                ordered.remove(later)
+            ordered.insert(place, later or " or ".join(technique.after))
     return " -> ".join(ordered)
 
 

@@ -30,6 +30,7 @@ _TYPES = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
 }
+KINDS = {*_TYPES, "literal_error"}  # a value of another kind than the schema's
 _BOUNDS = {
     "greater_than": ("more than", "gt"),
     "greater_than_equal": ("at least", "ge"),

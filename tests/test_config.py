@@ -54,6 +54,7 @@ class Every(Settings):
     some: Annotated[list[str], Field(min_length=1)] = ["x"]
     step: dict[str, dict[str, Any] | None] = {}
     either: str | dict[str, Inner] | None = None
+    choice: Literal["all"] | Annotated[list[str], Field(min_length=1)] | None = None
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,9 @@ class Every(Settings):
         ("step: prune", "step: must be a mapping; write `prune: {}` (found 'prune')"),
         ("step: {prune: 5}", "step.prune: must be a mapping (found 5)"),
         ("either: 5", "either: must be text or a mapping (found 5)"),
+        ("choice: 5", "choice: must be all or a list (found 5)"),
+        ("choice: al", "choice: must be all or a list (found 'al')"),
+        ("choice: []", "choice: must have at least 1 entry (found [])"),
         ("either: {a: {ratoi: 1}}", "either.a.ratoi: unknown key 'ratoi'; did you mean 'ratio'? known: ratio"),
         ("either: {a: {ratio: x}}", "either.a.ratio: must be a number (found 'x')"),
     ],

@@ -110,3 +110,16 @@ def test_a_family_recipe_applies_every_variant_to_every_member():
 def test_stage_ids_are_stable():
     assert stage_id("step", {"a": 1, "b": 2}, ("x",)) == stage_id("step", {"b": 2, "a": 1}, ("x",))
     assert stage_id("step", {"a": 1}, ("x",)) != stage_id("step", {"a": 1}, ("y",))
+
+
+def test_a_group_over_many_inputs_is_estimated_by_its_turns():
+    measure = "measure: {min_runs: 11, min_seconds: 0.05, max_seconds: 0.1, rounds: 5, batch_sizes: [1, 8]}\n"
+    exits = "[{add_exits: {}}, {choose_exits: {}}]"
+
+    def seconds(variants):
+        stages = [one for one in plan(measure + variants).stages.values() if one.kind == "latency"]
+        return [one.estimate_s / len(one.spec["members"]) for one in stages]
+
+    assert seconds("variants: {p: [{cast: {}}]}") == pytest.approx([1.575, 1.575])
+    # 64 calls of 4.5 ms are a turn, 32 of 8 ms one at batch 8; at least three rounds (x 1.5), and six turns beside them
+    assert seconds(f"variants: {{p: {exits}}}") == pytest.approx([1.5 + 10.5 * 0.288, 1.5 + 10.5 * 0.256])

@@ -93,6 +93,13 @@ variants:
         ("variants: {p: []}", "no steps"),
         ("variants: {p: [{cast: {}, finetune: {}}]}", "exactly one technique"),
         ("variants: {p: [{quantize_static: {}}]}", "legal order: export_onnx -> quantize_static"),
+        ("variants: {p: [{choose_exits: {}}]}", "legal order: add_exits -> choose_exits"),
+        ("variants: {p: [{choose_exits: {}}, {add_exits: {}}]}", "legal order: add_exits -> choose_exits"),
+        ("variants: {p: [{finetune: {}}, {choose_exits: {}}]}", "legal order: finetune -> add_exits -> choose_exits"),
+        (
+            "variants: {q: [{cast: {}}], p: {from: q, start: digits-resnet-w16, steps: [{cast: {}}]}}",
+            "variants.p: give from (another variant) or start (another card), not both; a variant starts where",
+        ),
         ("variants: {p: [{export_onnx: {}}, {finetune: {}}]}", "legal order: finetune -> export_onnx"),
         ("variants: {p: {from: q, steps: [{finetune: {}}]}, q: {from: p, steps: [{finetune: {}}]}}", "in a circle"),
         ("variants: {p: {from: p, steps: [{finetune: {}}]}}", "in a circle"),

@@ -80,7 +80,7 @@ def _bars() -> Iterator[Watcher]:
             running[stage.id] = bars.add_task(f"  {stage.kind} {stage.title}", total=None, count="")
 
         def progress(stage_id: str, done: int, total: int, note: str) -> None:
-            bars.update(running[stage_id], completed=done, total=total, count=f"{done}/{total}")
+            bars.update(running[stage_id], completed=done, total=total, count=f"{done}/{total} {note[:40]}")
 
         def end(stage: Stage, status: str, reason: str, seconds: float) -> None:
             if stage.id in running:

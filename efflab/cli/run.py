@@ -45,8 +45,11 @@ def run(args: argparse.Namespace) -> int:
     measured = len(records) - len(failed) - len(absent)
     counts = f"{measured} measured, {len(failed)} failed, {len(absent)} unavailable"
     print(f"{len(records)} records (variant, seed, backend, batch): {counts}")
-    for reason in dict.fromkeys(f"{r['variant']} on {r['backend']}: {r['reason']}" for r in [*failed, *absent]):
-        print(f"  {reason}")
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for record in [*failed, *absent]:
+        reasons.setdefault((record["backend"], record["reason"]), []).append(record["variant"])
+    for (backend, reason), names in reasons.items():
+        print(f"  {', '.join(dict.fromkeys(names))} on {backend}: {reason}")
     for sentence in broken_promises(study):
         print(f"warning: {sentence}")
     print(f"study: {store.study_file(study['name'])}")

@@ -1,6 +1,6 @@
 """Show what a technique is: what it does and when it helps, its settings, and what it gained in the studies at hand.
 
-Gains are of the rows whose last telling step is the technique, in the studies of `.efflab/studies` and `reports/`: each with
+Gains are of the rows whose last telling step is the technique, in the studies of the store and of `reports/`: each with
 its interval and its verdict, beside the dense family. Steps that only prepare or repair (export, fine-tuning) do not count as
 telling ones.
 """
@@ -8,12 +8,15 @@ telling ones.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from efflab.study import Record, Study
 
 HELP = "what a technique is, its settings, and what it gained in the studies at hand"
 Row = dict[str, Any]
 MOST_ROWS = 12
+ROUGH = 200  # draws of the bootstrap by which rows are chosen; those that are shown get as many as `compare` gives them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -117,26 +120,37 @@ def _limit(one: Any) -> str:
 
 
 def _gains(name: str) -> list[dict[str, str]]:
-    """Return the rows of a technique with the largest certain speed-ups, one for each study and variant."""
+    """Return the rows of a technique with the largest certain speed-ups, one for each study and variant.
+
+    Only what these rows are compared with is worked out beside them: a study holds many more.
+    """
     from efflab.errors import RequestError
     from efflab.reporting.columns import heading
-    from efflab.reporting.panel import SUPPORT
-    from efflab.reporting.rows import rows
+    from efflab.reporting.rows import assess
     from efflab.reporting.table import show as cell
     from efflab.study import load_study
+    from efflab.suggesting.experience import study_files
 
-    best: dict[Any, Row] = {}
-    for path in sorted([*Path(".efflab/studies").glob("*/study.json"), *Path("reports").glob("*/study.json")]):
+    best: dict[Any, tuple[Row, Study]] = {}
+    for path in study_files():
         try:
-            found = rows(load_study(path), ["latency"])
-        except RequestError:
+            if f'"{name}"'.encode() not in path.read_bytes():
+                continue
+            study = load_study(path)
+        except (OSError, RequestError):
             continue
-        for row in found:
-            telling = [step for step in row["steps"].split(" + ") if step not in SUPPORT or step == name]
-            if row["role"] == "variant" and row["speedup"] and telling and telling[-1] == name:
+        told = [one for one in study["records"] if one["role"] in ("baseline", "repeat") or _tells(one, name)]
+        for row in assess({**study, "records": told}, (), ROUGH).rows:
+            if row["role"] == "variant" and row["speedup"]:
                 key = (row["study"], row["variant"])
-                best[key] = max(best.get(key, row), row, key=lambda one: float(one["speedup_low"]))
-    chosen = sorted(best.values(), key=lambda row: -float(row["speedup_low"]))[:MOST_ROWS]
+                if key not in best or float(row["speedup_low"]) > float(best[key][0]["speedup_low"]):
+                    best[key] = row, study
+    chosen = sorted(best.values(), key=lambda one: -float(one[0]["speedup_low"]))[:MOST_ROWS]
+    places: dict[Any, tuple[list[Row], Study]] = {}
+    for row, study in chosen:
+        places.setdefault((row["study"], _place(row)), ([], study))[0].append(row)
+    full = {(row["study"], row["variant"]): row for some, study in places.values() for row in _in_full(some, study)}
+    gains = [full[row["study"], row["variant"]] for row, _ in chosen]
     shown = (
         "study",
         "variant",
@@ -147,4 +161,34 @@ def _gains(name: str) -> list[dict[str, str]]:
         "size_ratio",
         "shift_latency",
     )
-    return [{heading(one): cell(row, one) for one in shown} for row in chosen]
+    return [{heading(one): cell(row, one) for one in shown} for row in gains]
+
+
+def _tells(record: Record, name: str) -> bool:
+    """Say whether a technique is the last telling step of a variant."""
+    from efflab.reporting.panel import SUPPORT
+
+    steps = [step for one in record["steps"] for step in one]
+    telling = [step for step in steps if step not in SUPPORT or step == name]
+    return record["role"] == "variant" and telling[-1:] == [name]
+
+
+def _in_full(some: list[Row], study: Study) -> list[Row]:
+    """Return rows of one study and place beside its dense models, their intervals as sharp as those of `compare`."""
+    from efflab.reporting.rows import assess
+
+    names, (backend, device, machine, batch) = {row["variant"] for row in some}, _place(some[0])
+    records: list[Any] = []
+    for record in study["records"]:
+        own = record["role"] == "variant" and record["variant"] in names
+        here = (record["backend"], record["device"], record["machine"]) == (backend, device, machine)
+        if here and (own or record["role"] in ("baseline", "dense", "repeat")):
+            # quality is that of all batch sizes, time that of one
+            timed = record["batch_size"] == batch
+            records.append({one: value for one, value in record.items() if timed or one != "latency"})
+    found = assess({**study, "records": records}, ["latency"]).rows
+    return [row for row in found if row["role"] == "variant" and row["batch_size"] == batch]
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    return tuple(row[one] for one in ("backend", "device", "machine", "batch_size"))

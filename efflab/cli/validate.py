@@ -8,7 +8,7 @@ slower, or there was nothing to compare. To gate on a backend that has known fau
 
 efflab validate technique NAME: every promise of the contract, on small nets of three families, in this process, in seconds.
 Verdicts: pass, broken, refused (a family of nets, in words), unavailable (something is not installed), skipped (another check
-has to pass first). Exit code 1 if a promise is broken.
+has to pass first, or the technique says why there is nothing to check). Exit code 1 if a promise is broken.
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ SETTLE_S = (
 )
 THROUGHPUT_PASSES, THROUGHPUT_S = 3, 0.05
 MOST_BATCHES, LEAST_BATCHES, EXAMPLES = 64, 4, 256  # of sessions whose work depends on the input
+PREPARE_S, WARM_UP_TURNS = 1.5, 3  # what estimates take of a session: to load it, and turns over the batches to warm up
+CALL_S, EXAMPLE_S = 4e-3, 5e-4  # and of the calls of a small net
 ANSWER_TIMEOUT_S = 60.0  # beyond the time that the calls asked for should take
 
 Report = Callable[[int, int, str], None]
@@ -102,12 +104,14 @@ def measure_group(
         tracks += (_Track(job, threads, Child(WORKER, threads)) for job in jobs)
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             list(pool.map(lambda track: track.prepare(budget), tracks))
-        for track in tracks:
+        for number, track in enumerate(tracks, 1):
             track.warm_up(budget)
+            report(0, budget.rounds, f"warmed up {number} of {len(tracks)}")
         _measure_rounds(tracks, budget, report)
-        for _ in range(THROUGHPUT_PASSES):
+        for turn in range(1, THROUGHPUT_PASSES + 1):
             for track in tracks:
                 track.measure_throughput()
+            report(budget.rounds, budget.rounds, f"throughput, {turn} of {THROUGHPUT_PASSES}")
         for track in tracks:
             track.finish()
     finally:
@@ -235,6 +239,19 @@ def calls_a_block(call_s: float, budget: Budget) -> int:
 def batches_for(batch_size: int) -> int:
     """Return over how many batches the calls go where the work depends on the input: fewer of larger ones."""
     return max(LEAST_BATCHES, min(MOST_BATCHES, EXAMPLES // batch_size))
+
+
+def seconds_of(budget: Budget, batch_size: int, batches: int = 1) -> float:
+    """Estimate the seconds that one session of a group takes, before anything is known of its model.
+
+    Over several batches every part takes whole turns, however short the budget: warm-up, each round, each pass of
+    throughput; a session that has stopped takes them too, for as long as another one of its group goes on.
+    """
+    timed, turn = budget.min_seconds, 0.0
+    if batches > 1:
+        turn = batches * (CALL_S + EXAMPLE_S * batch_size)
+        timed = max(timed, LEAST_ROUNDS * turn, min(budget.rounds * turn, budget.max_seconds))
+    return PREPARE_S + 1.5 * timed + (WARM_UP_TURNS + THROUGHPUT_PASSES) * turn
 
 
 def enough(samples_ms: Sequence[float], budget: Budget, batches: int = 1) -> bool:

@@ -247,16 +247,22 @@ def non_inferior(difference: Interval, margin: float) -> bool:
 SAME_SESSION = (
     0.02  # two processes of one session differ by this (address layout, page placement); no run resolves less
 )
+SAME_SPEED = 0.1  # "no difference" is said only where the interval excludes more than so much, or than the noise
 
 
 def speed_verdict(speedup: Interval, noise: float = 0.0) -> str:
-    """Say faster, slower or no difference; `noise` is how far the A/A row's ratio lies from 1, taken as 2 % at least."""
+    """Say faster, slower or no difference; `noise` is how far the A/A row's ratio lies from 1, taken as 2 % at least.
+
+    "no difference" is claimed only where the whole interval lies within 10 % of 1, or within the noise where that is more;
+    else it is "undecided".
+    """
     noise = max(noise, SAME_SESSION)
     if speedup.low > 1 and speedup.value > 1 + noise:
         return "faster"
     if speedup.high < 1 and speedup.value < 1 / (1 + noise):
         return "slower"
-    return "no difference"
+    same = 1 + max(noise, SAME_SPEED)
+    return "no difference" if speedup.low >= 1 / same and speedup.high <= same else "undecided"
 
 
 def quality_verdict(difference: Interval, margin: float | None = None) -> str:

@@ -69,6 +69,7 @@ COLUMNS: dict[str, Column] = {
     "role": Column("word", "baseline, repeat (the A/A row), variant, control, or dense (another family member)"),
     "steps": Column("word", "techniques from the baseline on"),
     "baseline": Column("word", "card of the dense model that the variant started from"),
+    "of": Column("word", "card of the dense model that the row is compared with"),
     "family": Column("word", "dense family of the baseline"),
     "task": Column("word", "data and metric"),
     "backend": Column("word", "what ran the artefact"),
@@ -119,7 +120,7 @@ COLUMNS: dict[str, Column] = {
     ),
     "speedup_low": Column("ratio", "lower end of its 95 % interval, over paired rounds"),
     "speedup_high": Column("ratio", "upper end of its 95 % interval"),
-    "speed_verdict": Column("word", "faster, slower or no difference"),
+    "speed_verdict": Column("word", "faster, slower, no difference or undecided"),
     "noise_floor": Column("share", "how far the A/A row of the group lies from a ratio of 1"),
     "theoretical_speedup": Column("ratio", "baseline's MACs over this one's; int8 leaves MACs equal"),
     "theoretical_speedup_effective": Column("ratio", "baseline's effective MACs over this one's"),
@@ -157,7 +158,7 @@ ALIASES = {
 WORDS = {
     "role": ("baseline", "repeat", "variant", "control", "dense"),
     "status": ("ok", "failed", "unavailable"),
-    "speed_verdict": ("faster", "slower", "no difference"),
+    "speed_verdict": ("faster", "slower", "no difference", "undecided"),
     "quality_verdict": ("better", "worse", "within margin", "no difference", "undecided"),
     "promise": ("kept", "broken"),
 }

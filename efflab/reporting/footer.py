@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from efflab.profiling.statistics import SAME_SPEED
 from efflab.reporting.dominance import Inversion, inversions
 from efflab.reporting.numbers import digits
 from efflab.reporting.standing import NOT_MEASURABLE
-from efflab.reporting.table import BEATEN, DEFAULT, SIGNS, show
+from efflab.reporting.table import BEATEN, DEFAULT, OTHER_START, SIGNS, show, starts_elsewhere
 
 Row = dict[str, Any]
 
@@ -21,6 +22,8 @@ def footer(rows: Sequence[Row], everything: Sequence[Row] | None = None, columns
         lines += noise_lines(rows, everything) + _loud_lines(rows) + _input_lines(rows)
         lines.append("faster / slower: the whole 95 % interval of baseline time / own time lies beyond 1, "
                      "the value beyond A/A's and 2 %")  # fmt: skip
+        lines.append(f"no difference in time: that interval lies within {100 * SAME_SPEED:.0f} % of 1, or within A/A's value "
+                     "where that is more; undecided: none of the three")  # fmt: skip
         lines += beaten_lines(rows)
     if "quality_difference" in columns:
         lines += _quality_lines(rows)
@@ -29,6 +32,8 @@ def footer(rows: Sequence[Row], everything: Sequence[Row] | None = None, columns
                      "over 1 where int8 helps, which leaves MACs equal")  # fmt: skip
     if "shift_latency" in columns:
         lines += _shift_lines(rows, everything)
+    if "variant" in columns:
+        lines += _start_lines(rows)
     machines = sorted({str(row["machine"]) for row in rows})
     lines.append(f"machine: {', '.join(machines)}{' (never compared with each other)' if len(machines) > 1 else ''}")
     return lines + _promise_lines(rows) + _lost_lines(rows)
@@ -67,6 +72,19 @@ def _input_lines(rows: Sequence[Row]) -> list[str]:
     return [f"{what}: {where}"] if found else []
 
 
+def _start_lines(rows: Sequence[Row]) -> list[str]:
+    """Say which variants are made of another dense model than the one they are compared with."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if starts_elsewhere(row):
+            names.setdefault((row["baseline"], row["of"]), []).append(row["variant"])
+    return [
+        f"{OTHER_START} other start: made of {card}, and compared with {of}, which is not what its steps alone did: "
+        f"{', '.join(dict.fromkeys(some))}"
+        for (card, of), some in names.items()
+    ]
+
+
 def beaten_lines(rows: Sequence[Row]) -> list[str]:
     """Return one line for each place where a dense model is better and faster than rows, naming both."""
     places: dict[str, dict[str, list[str]]] = {}
@@ -89,7 +107,7 @@ def _quality_lines(rows: Sequence[Row]) -> list[str]:
     limit = f"{' or '.join(f'{margin:.3g}' for margin in margins)} points" if margins else "the margin"
     return [
         f"better / worse: the 95 % interval of the points lies beyond 0; within margin: worse, by less than {limit}",
-        "no difference: that interval holds 0 and excludes a loss of the margin; undecided: it holds both",
+        "no difference in points: that interval holds 0 and excludes a loss of the margin; undecided: it holds both",
     ]
 
 
@@ -136,10 +154,15 @@ def _promise_lines(rows: Sequence[Row]) -> list[str]:
 
 
 def _lost_lines(rows: Sequence[Row]) -> list[str]:
-    reasons: dict[tuple[str, str], list[str]] = {}
+    """Say of each reason which rows it kept from being measured: once, with all batch sizes at which it did."""
+    batches: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
         if row["reason"]:
-            batch = "" if row["status"] == "unavailable" else f" batch {row['batch_size']}"
-            key = (f"{row['status']} on {row['backend']}{batch}", row["reason"])
-            reasons.setdefault(key, []).append(row["variant"])
-    return [f"{place}: {', '.join(dict.fromkeys(names))}: {reason}" for (place, reason), names in reasons.items()]
+            found = batches.setdefault((f"{row['status']} on {row['backend']}", row["reason"], row["variant"]), [])
+            if row["status"] != "unavailable":  # that is so at every batch size
+                found.append(str(row["batch_size"]))
+    names: dict[tuple[str, str], list[str]] = {}
+    for (place, reason, name), sizes in batches.items():
+        where = f"{place}{' batch ' * bool(sizes)}{' and '.join(dict.fromkeys(sizes))}"
+        names.setdefault((where, reason), []).append(name)
+    return [f"{where}: {', '.join(some)}: {reason}" for (where, reason), some in names.items()]

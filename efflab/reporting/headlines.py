@@ -14,6 +14,7 @@ from efflab.reporting.table import difference, ratio, show
 Row = dict[str, Any]
 RANDOM = "~random"  # what the name of a control has beside that of its claim
 ANOTHER_ANSWER = 1.0  # points between the nearest ends of two intervals
+SAVED = 1.1  # the least saving of MACs of which the share seen on the clock is told: of less, noise tells as much
 KEPT = ("better", "no difference", "within margin")
 
 
@@ -32,9 +33,14 @@ def headlines(rows: list[Row]) -> list[str]:
     )
     lost = [row for row in rows if row["status"] != "ok"]
     if lost:
-        names = ", ".join(f"{row['variant']} on {row['backend']}" for row in lost[:4])
-        more = f" and {len(lost) - 4} more" if len(lost) > 4 else ""
-        sentences.append(f"Not measured: {names}{more}; the reasons stand under the table.")
+        places: dict[str, list[str]] = {}
+        for row in lost:
+            batches = places.setdefault(f"{row['variant']} on {row['backend']}", [])
+            if row["status"] != "unavailable":  # that is so at every batch size
+                batches.append(str(row["batch_size"]))
+        names = [f"{name}{' batch ' * bool(batches)}{' and '.join(batches)}" for name, batches in places.items()]
+        more = f"; and {len(names) - 4} more" if len(names) > 4 else ""
+        sentences.append(f"Not measured: {'; '.join(names[:4])}{more}. The reasons stand under the table.")
     return sentences or ["No variant could be compared with its baseline in this study."]
 
 
@@ -214,7 +220,7 @@ def _uneven(rows: list[Row]) -> list[str]:
 
 def _theory(variants: list[Row]) -> list[str]:
     saved = sorted(
-        (row for row in variants if (row["theoretical_speedup"] or 0) > 1.1 and _same_precision(row)),
+        (row for row in variants if (row["theoretical_speedup"] or 0) >= SAVED and _same_precision(row)),
         key=lambda row: float(row["realisation"]),
     )
     if not saved:
@@ -222,9 +228,9 @@ def _theory(variants: list[Row]) -> list[str]:
     middle = saved[len(saved) // 2]["realisation"]
     least, most = saved[0], saved[-1]
     return [
-        f"Theory against the clock: of the MACs saved at equal precision, rows realise {least['realisation']:.2f} "
-        f"({_place(least)}) "
-        f"to {most['realisation']:.2f} ({_place(most)}), {middle:.2f} in the middle; 1 would be all."
+        f"Theory against the clock: of the MACs saved at equal precision, rows that save {SAVED:g}x or more realise "
+        f"{least['realisation']:.2f} ({_place(least)}) to {most['realisation']:.2f} ({_place(most)}), "
+        f"{middle:.2f} in the middle; 1 would be all."
     ]
 
 
@@ -234,12 +240,16 @@ def _same_precision(row: Row) -> bool:
 
 
 def _useless(variants: list[Row]) -> list[str]:
-    slow = [row for row in variants if row["speed_verdict"] != "faster"]
-    if not slow:
-        return []
-    names = "; ".join(f"{_place(row)} ({ratio(row, 'speedup')}, {row['speed_verdict']})" for row in slow[:3])
-    more = f"; and {len(slow) - 3} more" if len(slow) > 3 else ""
-    return [f"Not faster than the baseline: {names}{more}."]
+    told = []
+    for what, verdicts in (
+        ("Not faster than the baseline", ("slower", "no difference")),
+        ("Timed too roughly to say whether faster or slower", ("undecided",)),
+    ):
+        some = [row for row in variants if row["speed_verdict"] in verdicts]
+        names = "; ".join(f"{_place(row)} ({ratio(row, 'speedup')}, {row['speed_verdict']})" for row in some[:3])
+        more = f"; and {len(some) - 3} more" if len(some) > 3 else ""
+        told += [f"{what}: {names}{more}."] if some else []
+    return told
 
 
 def noise_sentence(rows: list[Row]) -> str:

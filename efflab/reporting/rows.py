@@ -117,6 +117,7 @@ def _cells(studies: list[Study]) -> list[Cell]:
                 row: Row = dict.fromkeys(COLUMNS)
                 row["study"] = study["name"]
                 row.update({name: record[name] for name in IDENTITY})  # type: ignore[literal-required]
+                row["of"] = record["of"]
                 row["steps"] = " + ".join(name for step in record["steps"] for name in step)
                 cells[key] = Cell(index, row, [])
             cells[key].records.append(record)

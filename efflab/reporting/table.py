@@ -17,6 +17,9 @@ Row = dict[str, Any]
 # signs behind a shift, by the words of its flags that they stand for
 SIGNS = {"extrapolated": "x", "censored": "c", "single seed": "s", "small family": "f", NOT_MONOTONIC: "m"}
 BEATEN = "d"  # sign behind a speed-up: a dense model is better and faster
+OTHER_START = (
+    "o"  # sign behind the name of a variant: it is made of another dense model than the one it is compared with
+)
 DEFAULT = (
     "variant", "backend", "batch_size", "quality", "quality_difference", "latency_ms_p50", "speedup",
     "theoretical_speedup", "realisation", "shift_latency",
@@ -44,6 +47,11 @@ def ratio(row: Row, name: str) -> str:
     return f"{value:.2f}x" if low is None or high is None else ratio_text(value, low, high)
 
 
+def starts_elsewhere(row: Row) -> bool:
+    """Say whether a row's model is made of another dense model than the one it is compared with."""
+    return row["of"] is not None and row["of"] != row["baseline"]
+
+
 def _speedup(row: Row) -> str:
     signs = [ratio(row, "speedup"), row["speed_verdict"] or "", BEATEN if row["beaten_by"] and row["speedup"] else ""]
     return " ".join(sign for sign in signs if sign)
@@ -68,6 +76,7 @@ def shift(row: Row, axis: str) -> str:
 
 # columns that people see otherwise than as one value of their kind
 CELLS: dict[str, Callable[[Row], str]] = {
+    "variant": lambda row: f"{row['variant']} {OTHER_START * starts_elsewhere(row)}".rstrip(),
     "quality_difference": lambda row: f"{difference(row)} {row['quality_verdict'] or ''}".strip(),
     "speedup": _speedup,
     "realisation": lambda row: "" if row["realisation"] is None else f"{row['realisation']:.2f}",

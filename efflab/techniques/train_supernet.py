@@ -31,6 +31,7 @@ class TrainSupernet(Technique):
     the same examples: the sandwich rule and in-place distillation (Yu & Huang 2019). It starts from the weights that the net
     has, the largest first as in once-for-all (Cai et al. 2020, arXiv 1908.09791). It claims nothing by itself, and pays
     when several sizes are wanted. Random sub-nets are on the ledger with their mean MACs. The last epoch is kept.
+    `blocks` takes a model that names its `stages`, as ResNets do; of every other one sub-nets differ in width alone.
     """
 
     takes: ClassVar[Form] = "module"
@@ -40,7 +41,7 @@ class TrainSupernet(Technique):
     tiny: ClassVar[dict[str, Any]] = {"widths": [0.5], "epochs": 1.0, "batch_size": 64}
 
     widths: Annotated[list[Share], Field(min_length=1, max_length=100)] = [0.25, 0.5, 0.75]  # shares of all channels
-    blocks: Annotated[list[Depth], Field(max_length=100)] = []  # of each stage, beside all of them
+    blocks: Annotated[list[Depth], Field(max_length=100)] = []  # of each stage, beside all; in a model with `stages`
     random_subnets: Annotated[int, Field(ge=0, le=100)] = 2  # drawn for each step, beside the largest and the smallest
     epochs: Annotated[float, Field(gt=0, le=1000)] = 10.0
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.05

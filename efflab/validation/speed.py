@@ -16,7 +16,6 @@ from efflab.validation.pool import Opening, Report
 from efflab.validation.zoo import ZooModel
 
 BATCHES = (1, 64)
-SAME = 0.1  # "no difference" is said only where the interval excludes more than so much
 BUDGET = Budget(min_runs=60, min_seconds=0.3, max_seconds=1.0, rounds=10)
 QUICK_BUDGET = Budget(min_runs=30, min_seconds=0.2, max_seconds=0.6, rounds=5)
 
@@ -69,10 +68,4 @@ def _speed(model: str, batch: int, timed: dict[str, Any]) -> Speed:
         return Speed(model, batch, None, None, None, lost, None)
     ratio = ratio_of_medians(theirs["rounds_ms"], mine["rounds_ms"])
     middles = [float(np.median(np.concatenate(one["rounds_ms"]))) for one in (mine, theirs)]
-    return Speed(model, batch, middles[0], middles[1], ratio, _verdict(ratio), mine["throughput_per_s"])
-
-
-def _verdict(ratio: Interval) -> str:
-    verdict = speed_verdict(ratio)
-    held = ratio.low > 1 / (1 + SAME) and ratio.high < 1 + SAME
-    return verdict if held or verdict != "no difference" else "undecided"
+    return Speed(model, batch, middles[0], middles[1], ratio, speed_verdict(ratio), mine["throughput_per_s"])

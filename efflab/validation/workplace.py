@@ -34,7 +34,7 @@ class Broken(AssertionError):  # noqa: N818 (a finding more than an error)
 
 
 class Untried(Exception):  # noqa: N818 (a state of the contract more than an error)
-    """A check has nothing to look at because another one failed; the text says which."""
+    """A check has nothing to look at because another one failed, or the technique rules it out; the text says why."""
 
 
 @dataclass(frozen=True)

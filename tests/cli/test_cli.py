@@ -10,6 +10,9 @@ from worlds import efflab, make_card, make_recipe
 
 from efflab.cli.main import build_parser, main, verbs
 from efflab.recipe import parse_recipe
+from efflab.reporting.rows import rows
+from efflab.reporting.table import show
+from efflab.study import load_study
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -168,9 +171,17 @@ def test_show_gives_a_techniques_card_with_what_it_gained(monkeypatch, in_folder
     assert "no study at hand has measured it" in told
     monkeypatch.chdir(ROOT)
     assert main(["show", "technique", "quantize_static", "--format", "json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert {"cifar10", "cifar10-depthwise"} <= {row["study"] for row in rows}
-    assert all("faster" in row["speed-up [95 %]"] for row in rows[:3])
+    gains = json.loads(capsys.readouterr().out)
+    assert {"cifar10", "cifar10-depthwise"} <= {row["study"] for row in gains}
+    assert all("faster" in row["speed-up [95 %]"] for row in gains[:3])
+    assert main(["show", "technique", "low_rank", "--format", "json"]) == 0
+    mine = [one for one in json.loads(capsys.readouterr().out) if one["study"] == "digits-low-rank"]
+    whole = rows(load_study(ROOT / "reports" / "digits-low-rank" / "study.json"), ["latency"])
+    told = [tuple(show(row, name) for name in ("variant", "batch_size", "speedup", "shift_latency")) for row in whole]
+    assert {
+        tuple(one[key] for key in ("variant", "batch", "speed-up [95 %]", "shift, time [95 %]")) for one in mine
+    } <= {*told}
+    assert len(mine) == 3
     assert main(["show", "technique", "prune"]) == 2
     assert "did you mean" in capsys.readouterr().err
 

@@ -27,6 +27,7 @@ def test_compare_after_a_run_to_the_letter(in_folder):
     make_recipe(in_folder, variants, measure=measure, backends=f"[{SCRIPTED}]")
     ran = efflab("run", "r.yaml", cwd=in_folder)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.stdout.count("fake runs torch modules") == 1  # of both batch sizes
     shown = efflab("compare", "r", cwd=in_folder)
     assert shown.returncode == 0, shown.stderr
     lines = [line for line in shown.stdout.splitlines() if not line.startswith(("machine: ", "timed while"))]

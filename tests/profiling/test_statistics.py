@@ -191,6 +191,12 @@ def test_scores_of_other_examples_are_refused() -> None:
         (Interval(1.02, 0.99, 1.04), 0, "no difference"),
         (Interval(1.02, 1.01, 1.03), 0.03, "no difference"),
         (Interval(0.98, 0.97, 0.99), 0.03, "no difference"),
+        (Interval(1.9, 0.03, 31.4), 0, "undecided"),
+        (Interval(1.0, 0.92, 1.099), 0, "no difference"),
+        (Interval(1.0, 0.92, 1.101), 0, "undecided"),
+        (Interval(1.0, 0.9, 1.0), 0, "undecided"),  # 1 / 1.1 is 0.909
+        (Interval(1.0, 0.9, 1.0), 0.12, "no difference"),
+        (Interval(1.015, 1.01, 1.2), 0, "undecided"),
     ],
 )
 def test_speed_verdict(interval: Interval, noise: float, words: str) -> None:

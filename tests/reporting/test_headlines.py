@@ -1,6 +1,6 @@
 from typing import Any
 
-from studies import BASELINE, FAMILY, error_at, example_study, record, study_of
+from studies import BASELINE, FAMILY, error_at, example_study, failed, record, study_of
 
 from efflab.reporting.headlines import headlines
 from efflab.reporting.rows import rows
@@ -58,3 +58,36 @@ def test_an_artefact_that_two_runtimes_answer_differently_is_named() -> None:
     (line,) = [line for line in told(*odd).splitlines() if line.startswith("Runtimes disagree")]
     assert line.startswith("Runtimes disagree on odd: -")
     assert "points on onnxruntime" in line
+
+
+def test_the_theory_sentence_is_of_rows_that_save_enough_and_says_so() -> None:
+    little = record("little", FAMILY[BASELINE] / 1.09, 0.2, latency_ms=7.2, noise_seed=5)
+    (line,) = [line for line in told(little).splitlines() if line.startswith("Theory")]
+    assert "rows that save 1.1x or more realise 0.75 (prune50 on" in line
+    assert "little" not in line
+
+
+def test_what_was_timed_too_roughly_is_not_called_as_fast_as_the_baseline() -> None:
+    lines = told(rough()).splitlines()
+    (line,) = [line for line in lines if line.startswith("Timed too roughly")]
+    assert line.startswith("Timed too roughly to say whether faster or slower: rough on torch, batch 1 (")
+    assert line.endswith(", undecided).")
+    assert not [line for line in lines if line.startswith("Not faster") and "rough" in line]
+
+
+def rough() -> Any:
+    """A row whose rounds take from a fifth to five times the usual."""
+    one = record("rough", 3.6e6, 0.2, latency_ms=3.6, noise_seed=5)
+    wide = [0.2, 0.3, 0.5, 0.7, 0.9, 1.0, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0]
+    one["latency"]["rounds_ms"] = [
+        [time * factor for time in times] for times, factor in zip(one["latency"]["rounds_ms"], wide, strict=True)
+    ]
+    return one
+
+
+def test_what_was_not_measured_stands_once_with_its_batches() -> None:
+    lost = [failed("early", "no memory", batch_size=batch) for batch in (1, 64)]
+    other = [failed("late", "not here", status="unavailable", batch_size=batch) for batch in (1, 64)]
+    assert headlines(rows(study_of([*lost, *other])))[-1] == (
+        "Not measured: early on torch batch 1 and 64; late on torch. The reasons stand under the table."
+    )

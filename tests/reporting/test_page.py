@@ -74,7 +74,7 @@ def test_headlines_say_what_was_planted() -> None:
     assert "Largest certain shift of the frontier in measured time: prune50-int8 on onnxruntime" in told
     assert "Does not help, moving along the law of the dense family gives more: bf16" in told
     assert "Not faster than the baseline: bf16 on torch, batch 1 (0.909x [" in told
-    assert "rows realise 0.75 " in told
+    assert "rows that save 1.1x or more realise 0.75 (prune50 on " in told
     assert noise_sentence(rows(STUDY)).startswith("Noise floor: the same model timed twice differs at most by 1.000x")
 
 

@@ -167,6 +167,13 @@ def test_few_small_targets_never_pay_and_the_section_says_from_when() -> None:
     assert "not cheaper within these 2 targets; at their mean cost, from 41 targets on" in found.sentences[0]
 
 
+def test_one_target_is_spoken_of_as_one() -> None:
+    found = amortisation(asked_of(dense() + subnets(names=("net-w4",))))
+    assert found is not None
+    said = "the stand-alone net 100 MMACs: not cheaper within this one target; at its cost, from 101 targets on."
+    assert found.sentences[0].endswith(said)
+
+
 def test_what_is_not_known_is_said() -> None:
     found = amortisation(asked_of(dense(known=False) + subnets()))
     assert found is not None

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from studies import example_study
+from studies import BASELINE, example_study, failed, record, study_of
 
 from efflab.errors import RequestError
 from efflab.reporting.columns import COLUMNS
@@ -106,3 +106,26 @@ def test_the_order_of_records_does_not_change_the_numbers() -> None:
         other = again[(row["variant"], row["backend"], row["batch_size"])]
         assert other["speedup_low"] == row["speedup_low"]
         assert other["quality_difference"] == pytest.approx(row["quality_difference"])
+
+
+def test_a_reason_stands_once_with_all_its_batches_and_variants() -> None:
+    lost = [failed(name, "no memory", batch_size=batch) for name in ("a", "b") for batch in (1, 64)]
+    lost += [failed("c", "no memory", batch_size=64), failed("d", "a crash", batch_size=1)]
+    assert [line for line in footer(rows(study_of(lost))) if line.startswith("failed")] == [
+        "failed on torch batch 1 and 64: a, b: no memory",
+        "failed on torch batch 64: c: no memory",
+        "failed on torch batch 1: d: a crash",
+    ]
+
+
+def test_a_variant_of_another_card_has_a_sign_and_a_line_that_explains_it() -> None:
+    assert not [line for line in footer(ROWS) if "other start" in line]
+    base = record(BASELINE, 1e6, 0.2, role="baseline", latency_ms=1.0)
+    own = record("own", 5e5, 0.2, latency_ms=0.5)
+    other = record("other", 5e5, 0.2, latency_ms=0.5, baseline="net-w8")
+    found = rows(study_of([base, own, other]))
+    assert [show(row, "variant") for row in found] == [BASELINE, "own", "other o"]
+    assert [row["variant"] for row in found] == [BASELINE, "own", "other"]  # names in csv and json are as they were
+    (line,) = [line for line in footer(found) if "other start" in line]
+    assert line.startswith("o other start: made of net-w8, and compared with net-w24")
+    assert line.endswith(": other")

@@ -36,6 +36,13 @@ def test_keeps_its_promise(check: str, name: str, workplace: Workplace) -> None:
     assert found.verdict in ("pass", "refused"), found.detail
 
 
+def test_an_export_that_is_ruled_out_is_no_pass(workplace: Workplace) -> None:
+    found = judge("survives_export", "choose_exits", workplace)
+    assert found.verdict == "skipped"
+    assert found.detail == f"it has no ONNX form: {workplace.technique('choose_exits').no_onnx()}"
+    assert judge("survives_export", "fold_norms", workplace).verdict == "pass"
+
+
 @pytest.mark.parametrize("check", CHECKS)
 def test_each_promise_is_one_sentence(check: str) -> None:
     assert promise(check).endswith(".")

@@ -103,13 +103,16 @@ def _told(rows: list[Row]) -> list[str]:
     told = []
     for (variant, backend), some in by_place.items():
         said = [f"{ratio(row, 'speedup')} at batch {row['batch_size']}" for row in some]
-        lost = [str(row["batch_size"]) for row in some if row["speed_verdict"] != "faster"]
+        lost = [str(row["batch_size"]) for row in some if row["speed_verdict"] in ("slower", "no difference")]
+        unclear = [str(row["batch_size"]) for row in some if row["speed_verdict"] == "undecided"]
         theory = some[0]["theoretical_speedup"] or 1.0
         words = f"{variant} on {backend}: MACs promise {theory:.2f}x; the clock says {', '.join(said)}"
         if len(lost) == len(some):
             words += "; the saving is seen at no batch size"
         elif lost:
             words += f"; the saving vanishes at batch {', '.join(lost)}"
+        if unclear:
+            words += f"; too roughly timed to say at batch {', '.join(unclear)}"
         told.append(words + ".")
     return told
 

@@ -234,14 +234,14 @@ def _naive(asked: Asked, one: Supernet) -> str:
 def _from(one: Supernet, spent: float, dearest: np.ndarray, mean: float) -> str:
     n = len(dearest)
     k = next((index for index, total in enumerate(dearest, 1) if spent < total), None)
-    within = (
-        f"not cheaper within these {n} targets"
-        if k is None
-        else f"cheaper from {k} of these targets on, the dearest first"
+    alone, these = (
+        ("the stand-alone net", "this one target") if n == 1 else (f"the {n} stand-alone nets", f"these {n} targets")
     )
+    since = "with this one target" if n == 1 else f"from {k} of these targets on"
+    within = f"not cheaper within {these}" if k is None else f"cheaper {since}, the dearest first"
     return (
-        f"{one.name} took {si(spent)}MACs of training with its baseline's, the {n} stand-alone nets {si(float(dearest[-1]))}MACs: "
-        f"{within}; at their mean cost, from {_more(spent, mean)} targets on."
+        f"{one.name} took {si(spent)}MACs of training with its baseline's, {alone} {si(float(dearest[-1]))}MACs: "
+        f"{within}; at {'its' if n == 1 else 'their mean'} cost, from {_targets(_more(spent, mean))} on."
     )
 
 
@@ -252,7 +252,12 @@ def _there_already(one: Supernet) -> str:
         return ""
     own = _mean(record["recovery"]["training_macs"] for record in one.nets[0].inherited.values())
     mean = _mean(_mean(_training(record) for record in net.alone.values()) for net in cuts)
-    return f"Where the baseline is there already, its own {si(own)}MACs are won back from {_more(own, mean)} smaller nets on."
+    since = _targets(_more(own, mean), "smaller net")
+    return f"Where the baseline is there already, its own {si(own)}MACs are won back from {since} on."
+
+
+def _targets(n: int, what: str = "target") -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _more(spent: float, each: float) -> int:
