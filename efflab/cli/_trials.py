@@ -54,12 +54,15 @@ def _place(one: LeftOut) -> dict[str, Any]:
 
 
 def _line(goal: str, whole: Summary) -> dict[str, Any]:
-    value, low, high = whole.saved["search"]
     return {
         "goal": goal, "baselines": whole.baselines, **_means(whole),
-        "saved against search [95 %]": f"{value:+.2f} [{low:+.2f}, {high:+.2f}]",
+        "saved against search [95 %]": _fewer(whole.saved["search"]), "and by learning": _fewer(whole.learning),
         "first is near best": f"{100 * whole.first:.0f} %", "in 90 % interval": f"{100 * whole.inside:.0f} %",
     }  # fmt: skip
+
+
+def _fewer(saved: tuple[float, float, float]) -> str:
+    return f"{saved[0]:+.2f} [{saved[1]:+.2f}, {saved[2]:+.2f}]"
 
 
 def _means(whole: Summary) -> dict[str, str]:
@@ -69,11 +72,16 @@ def _means(whole: Summary) -> dict[str, str]:
 def _saved(whole: Summary) -> list[str]:
     """Say how suggest stands against each other method, and how far its expectations can be trusted."""
     lines = []
-    for method, (value, low, high) in whole.saved.items():
-        verdict = "it takes fewer" if low > 0 else "it takes more" if high < 0 else "no difference that these can show"
-        lines.append(
-            f"suggest against {WORDS[method]}: {value:+.2f} trials saved [95 %: {low:+.2f}, {high:+.2f}], {verdict}"
+    pairs = [("suggest", method, saved) for method, saved in whole.saved.items()]
+    for one, method, saved in [*pairs, ("suggest and learn", "search", whole.learning)]:
+        verdict = (
+            "it takes fewer"
+            if saved[1] > 0
+            else "it takes more"
+            if saved[2] < 0
+            else "no difference that these can show"
         )
+        lines.append(f"{one} against {WORDS[method]}: {_fewer(saved)} trials saved [95 %], {verdict}")
     return [
         *lines,
         f"the first suggestion is near the best in {100 * whole.first:.0f} % of places, each baseline weighing alike",

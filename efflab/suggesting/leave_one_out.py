@@ -53,6 +53,7 @@ class Summary:
     baselines: int
     trials: dict[str, float]
     saved: dict[str, tuple[float, float, float]]  # method -> its trials minus those of suggest, low, high
+    learning: tuple[float, float, float]  # trials of plain search minus those of suggest that orders anew after each
     first: float  # share of places, baselines weighing alike, where the first suggestion was near the best
     inside: float  # share of all gains that lay in the 90 % interval given for them
 
@@ -166,13 +167,14 @@ def summary(rows: Sequence[LeftOut], seed: int = 0) -> Summary | None:
         for method in METHODS
     }
     picks = np.random.default_rng(seed).integers(0, len(names), (BOOTSTRAPS, len(names)))
-    saved = {}
-    for method in METHODS:
-        if method != "suggest":
-            fewer = trials[method] - trials["suggest"]
-            low, high = np.percentile(fewer[picks].mean(axis=1), (2.5, 97.5))
-            saved[method] = (float(fewer.mean()), float(low), float(high))
+
+    def fewer(other: str, method: str) -> tuple[float, float, float]:
+        gap = trials[other] - trials[method]
+        low, high = np.percentile(gap[picks].mean(axis=1), (2.5, 97.5))
+        return float(gap.mean()), float(low), float(high)
+
+    saved = {method: fewer(method, "suggest") for method in METHODS if method != "suggest"}
     first = np.mean([np.mean([row.suggest == 1 for row in rows if row.baseline == name]) for name in names])
     means = {method: float(values.mean()) for method, values in trials.items()}
     inside = sum(row.inside for row in rows) / max(1, sum(row.listed for row in rows))
-    return Summary(len(names), means, saved, float(first), inside)
+    return Summary(len(names), means, saved, fewer("search", "suggest_and_learn"), float(first), inside)

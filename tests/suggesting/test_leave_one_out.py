@@ -39,6 +39,7 @@ def test_a_table_of_two_baselines_by_hand():
     found = summary(rows)
     assert found.trials["random"] == 3
     assert found.saved["random"] == (2, 2, 2)
+    assert found.learning[0] == found.trials["search"] - found.trials["suggest_and_learn"]
     assert found.first == 1
 
 
