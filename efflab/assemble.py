@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, cast
 
-from efflab.costs import COST, less, summed
+from efflab.costs import CostRecord, less, summed
 from efflab.environment import commit, fingerprint, machine_id
 from efflab.plan import Plan, Row
 from efflab.search.space import size
@@ -150,7 +150,6 @@ def broken_promises(study: Study) -> list[str]:
     return list(dict.fromkeys(sentences))
 
 
-def _training(plan: Plan, row: Row) -> Any:
+def _training(plan: Plan, row: Row) -> CostRecord:
     made = plan.stages.get(row.made[0]) or plan.left_out[row.made[0]]
-    weights = plan.owner(row).weights(made.spec["seed"])
-    return {key: getattr(weights, key) if weights else 0.0 for key in COST}
+    return plan.owner(row).training_cost(made.spec["seed"])

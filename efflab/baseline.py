@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from efflab import registry
 from efflab.card import SOURCES, Card, Weights
 from efflab.config import Document, check, collect, read_yaml
+from efflab.costs import COST, CostRecord, summed
 from efflab.errors import Problem, RequestError, nearest
 from efflab.hugging_face import HF, KEY, Checkpoint, HuggingFace, open_checkpoint
 from efflab.task import Task
@@ -54,6 +55,11 @@ class Baseline:
     def weights(self, seed: int) -> Weights | None:
         """Return the entry for `seed`, if there is one."""
         return next((weights for weights in self.card.weights if weights.seed == seed), None)
+
+    def training_cost(self, seed: int) -> CostRecord:
+        """Return what the training of the weights for `seed` cost, as the card tells; 0 where it does not."""
+        weights = self.weights(seed)
+        return summed([{key: getattr(weights, key) for key in COST}] if weights else [])
 
     def seed_for(self, seed: int) -> int:
         """Return the seed whose weights stand for `seed`: its own, else the card's first."""

@@ -39,8 +39,7 @@ def drive(executor: Executor, waiting: dict[str, Stage], store: Store, outcomes:
             if any(need in outcomes.paused for need in stage.needs):
                 del waiting[one]
                 outcomes.paused[one] = {}
-                continue
-            if broken:
+            elif broken:
                 del waiting[one]
                 status, reason = outcomes.failures[broken[0]]
                 outcomes.failures[one] = (status, reason)
@@ -66,11 +65,7 @@ def _finish(stage: Stage, done: Done, store: Store, outcomes: Outcomes, watcher:
     if done.status == "paused":
         outcomes.paused[stage.id] = done.result
     elif done.status == "ok":
-        store.commit(
-            stage.id,
-            done.result,
-            {"kind": stage.kind, "title": stage.title, "spec": stage.spec, "seconds": done.seconds},
-        )
+        _keep(stage, done.result, done.seconds, store)
         outcomes.results[stage.id] = done.result
     else:
         shutil.rmtree(store.work_folder(stage.id), ignore_errors=True)
@@ -81,7 +76,10 @@ def _finish(stage: Stage, done: Done, store: Store, outcomes: Outcomes, watcher:
 def time_in_turn(
     stage: Stage, task: Task, store: Store, outcomes: Outcomes, watcher: Watcher
 ) -> tuple[dict[str, Any], float]:
-    """Measure the members of a latency stage that have a model, in turn; gives times or failures by label, and seconds."""
+    """Measure the members of a latency stage that have a model, in turn; gives the stage's result, and seconds.
+
+    The result has times, and status and reason of failures, by label; it is kept where there are times.
+    """
     import numpy as np
 
     from efflab.profiling.latency import Budget, measure_group
@@ -101,5 +99,16 @@ def time_in_turn(
     def report(done: int, total: int, note: str = "") -> None:
         watcher.progress(stage.id, done, total, note)
 
-    timings = dict(measure_group(jobs, Budget(**spec["budget"]), spec["threads"], report))
-    return timings, time.perf_counter() - started
+    timings = measure_group(jobs, Budget(**spec["budget"]), spec["threads"], report)
+    seconds = time.perf_counter() - started
+    good = {label: timing for label, timing in timings.items() if isinstance(timing, dict)}
+    bad = {label: (timing.status, str(timing)) for label, timing in timings.items() if not isinstance(timing, dict)}
+    result = {"timings": good, "reasons": bad}
+    if good:
+        _keep(stage, result, seconds, store)
+    return result, seconds
+
+
+def _keep(stage: Stage, result: dict[str, Any], seconds: float, store: Store) -> None:
+    about = {"kind": stage.kind, "title": stage.title, "spec": stage.spec, "seconds": seconds}
+    store.commit(stage.id, result, about)

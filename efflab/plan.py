@@ -8,7 +8,6 @@ from typing import Any
 from efflab.backend_choice import BackendChoice
 from efflab.baseline import Baseline
 from efflab.errors import RequestError, nearest
-from efflab.profiling.latency import batches_for
 from efflab.recipe import Recipe
 from efflab.stage_graph import Stage, StageGraph
 from efflab.study import Role
@@ -142,7 +141,7 @@ class _Planner:
                 tuple(stages),
                 quality,
                 dict.fromkeys(self.recipe.spec.measure.batch_sizes, "") if first and not misfit else {},
-                any(technique.input_dependent() for _, technique in variant.steps),
+                variant.input_dependent,
             )
         )
 
@@ -154,8 +153,7 @@ class _Planner:
                 group = [row for row in self.rows if row.backend == choice.label and batch in row.latency]
                 if group:
                     members = {row.variant: row.made[-1] for row in group}
-                    # all of them go over several inputs where one adapts, so that times stay paired
-                    inputs = batches_for(batch) if any(row.input_dependent for row in group) else 1
-                    one = self.graph.time(choice, batch, members, measure, (machine, self.threads), inputs)
+                    adapts = any(row.input_dependent for row in group)
+                    one = self.graph.time(choice, batch, members, measure, (machine, self.threads), adapts)
                     for row in group:
                         row.latency[batch] = one

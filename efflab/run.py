@@ -114,20 +114,13 @@ def _run_latency(plan: Plan, store: Store, outcomes: Outcomes, watcher: Watcher)
         watcher.begin(stage)
         label = next(label for label, made in stage.spec["members"].items() if made in outcomes.results)
         task = plan.owner(next(row for row in plan.rows if row.variant == label)).task
-        timings, seconds = time_in_turn(stage, task, store, outcomes, watcher)
-        good = {label: timing for label, timing in timings.items() if isinstance(timing, dict)}
-        bad = {label: (timing.status, str(timing)) for label, timing in timings.items() if not isinstance(timing, dict)}
-        result = {"timings": good, "reasons": bad}
+        result, seconds = time_in_turn(stage, task, store, outcomes, watcher)
         outcomes.results[stage.id] = result
-        if good:
-            store.commit(
-                stage.id, result, {"kind": stage.kind, "title": stage.title, "spec": stage.spec, "seconds": seconds}
-            )
         labels: dict[str, list[str]] = {}
-        for label, (_, reason) in bad.items():
+        for label, (_, reason) in result["reasons"].items():
             labels.setdefault(reason, []).append(label)
         why = "; ".join(f"{', '.join(some)}: {reason}" for reason, some in labels.items())
-        watcher.end(stage, "failed" if bad else "ok", why, seconds)
+        watcher.end(stage, "failed" if labels else "ok", why, seconds)
 
 
 def _lacking(stage: Stage, outcomes: Outcomes) -> set[str]:

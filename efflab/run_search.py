@@ -27,7 +27,6 @@ def with_known(recipe: Recipe, store: Store, where: Where, workers: int) -> Reci
     if recipe.search is None:
         return recipe
     search = recipe.search
-    check_budget(search, recipe.path)
     trials, lost = known_trials(search, journal_file(store, recipe.spec.name, search, where), where)
     recipe = replace(recipe, notes=(*recipe.notes, *([f"search: {lost}"] if lost else [])))
     if finished(search, trials):
@@ -35,6 +34,7 @@ def with_known(recipe: Recipe, store: Store, where: Where, workers: int) -> Reci
             return with_found(recipe, found_by(search, trials))
         return replace(recipe, notes=(*recipe.notes, f"search: it is at its end; {nothing_found(search, trials)}"))
     cost = forecast(search, recipe.path)
+    check_budget(search, cost)
     left = min(search.spec.trials, size(search.space)) - len(trials)
     seconds = left * cost.seconds / min(workers, search.spec.at_once)
     points = size(search.space)

@@ -12,7 +12,7 @@ from efflab import registry
 from efflab.backend_choice import BackendChoice
 from efflab.baseline import Baseline, find_card, load_baseline
 from efflab.measure import Measure
-from efflab.profiling.latency import Budget, seconds_of
+from efflab.profiling.latency import Budget, batches_for, seconds_of
 from efflab.technique import Technique
 from efflab.variants import Variant, misfit
 
@@ -134,11 +134,12 @@ class StageGraph:
         members: dict[str, str],
         measure: Measure,
         where: tuple[str, int],
-        inputs: int = 1,
+        adapts: bool = False,
     ) -> str:
-        """Add the group that measures `members` (label -> artefact) in turn, over `inputs` batches.
+        """Add the group that measures `members` (label -> artefact) in turn.
 
-        where: the machine and the threads.
+        where: the machine and the threads. `adapts`: the work of some member depends on the input; then all of them go over
+        several inputs, so that times stay paired.
         """
         budget = measure.model_dump(include={"min_runs", "min_seconds", "max_seconds", "rounds"})
         told = {
@@ -150,6 +151,7 @@ class StageGraph:
             "threads": where[1],
             "members": members,
         }
+        inputs = batches_for(batch_size) if adapts else 1
         if inputs > 1:
             told["inputs"] = inputs
         title = f"{choice.label} at batch {batch_size}, {len(members)} in turn"

@@ -60,6 +60,11 @@ class Variant:
     start: str | None = None  # the card that the steps start from, if that is not the recipe's baseline
     controls: bool = True  # whether its choices are also left to chance
 
+    @property
+    def input_dependent(self) -> bool:
+        """Whether the work of its model depends on the input."""
+        return any(technique.input_dependent() for _, technique in self.steps)
+
     def form(self, start: Form) -> Form:
         """Return whether the variant is a torch module or an ONNX file."""
         return self.steps[-1][1].gives if self.steps else start

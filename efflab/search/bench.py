@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
-from typing import Any
 
 from efflab.assemble import Outcomes
 from efflab.costs import CostRecord, less, summed
@@ -13,7 +11,6 @@ from efflab.drive import Watcher, drive, time_in_turn
 from efflab.errors import RequestError
 from efflab.executor import Executor
 from efflab.measure import Measure
-from efflab.profiling.latency import batches_for
 from efflab.profiling.statistics import time_over_inputs
 from efflab.search.goal import LATENCY, WORK
 from efflab.search.journal import State
@@ -75,7 +72,7 @@ class Bench:
         except RequestError as error:
             attempt.end("failed", str(error))
             return attempt
-        attempt.input_dependent = any(technique.input_dependent() for _, technique in variant.steps)
+        attempt.input_dependent = variant.input_dependent
         made = self.graph.artefacts(baseline, variant, search.spec.seed)
         attempt.made, misfit = self.graph.on_backend(baseline, variant, made, search.backend)
         if misfit:
@@ -135,25 +132,22 @@ class Bench:
         self.make(reference)
         members = {search.reference.name: reference[-1]}
         members |= {f"trial {attempt.number}": (attempt.twin or attempt.made)[-1] for attempt in attempts}
-        inputs = batches_for(search.batch_size) if any(attempt.input_dependent for attempt in attempts) else 1
-        one = self.graph.time(search.backend, search.batch_size, members, self.measure, self.where, inputs)
+        adapts = any(attempt.input_dependent for attempt in attempts)
+        one = self.graph.time(search.backend, search.batch_size, members, self.measure, self.where, adapts)
         result = self.store.result(one)
         if result is None:
-            timings, seconds = time_in_turn(
-                self.graph.stages[one], search.reference.task, self.store, self.outcomes, self.watcher
-            )
-            good = {label: timing for label, timing in timings.items() if isinstance(timing, dict)}
-            bad = {label: str(timing) for label, timing in timings.items() if not isinstance(timing, dict)}
-            result = {"timings": good, "reasons": bad}
-            stage = self.graph.stages[one]
-            about = {"kind": stage.kind, "title": stage.title, "spec": stage.spec, "seconds": seconds}
-            self.store.commit(one, result, about)
-        times = {label: _call_ms(timing) for label, timing in result["timings"].items()}
+            task = search.reference.task
+            result, _ = time_in_turn(self.graph.stages[one], task, self.store, self.outcomes, self.watcher)
+        times = {
+            label: time_over_inputs(timing["rounds_ms"], timing.get("inputs", 1))
+            for label, timing in result["timings"].items()
+        }
         base = times.get(search.reference.name)
         for attempt in attempts:
             label = f"trial {attempt.number}"
             if base is None or label not in times:
-                attempt.end("failed", result["reasons"].get(label, "the baseline could not be timed"))
+                _, why = result["reasons"].get(label, ("failed", "the baseline could not be timed"))
+                attempt.end("failed", why)
             else:
                 self.reference_ms = self.reference_ms or base
                 attempt.values[LATENCY] = times[label] / base * self.reference_ms
@@ -186,10 +180,3 @@ def untrained(variant: Variant) -> Variant:
     """Return a variant without the steps that train and claim to move no cost: the ledger and the clock see no difference."""
     kept = tuple((name, one) for name, one in variant.steps if one.claims or not one.epochs_of_training())
     return replace(variant, name=f"{variant.name} untrained", steps=kept, own=len(kept))
-
-
-def _call_ms(timing: Mapping[str, Any]) -> float:
-    """Return the time of a call: the median, over several inputs the mean of each one's (reporting.evidence says the same)."""
-    if timing.get("inputs", 1) > 1:
-        return float(time_over_inputs(timing["rounds_ms"], timing["inputs"]))
-    return float(median(ms for round_ in timing["rounds_ms"] for ms in round_))

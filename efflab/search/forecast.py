@@ -49,14 +49,12 @@ def forecast(search: Search, near: Path) -> Forecast:
     return Forecast(mean(seconds), min(seconds), mean(macs))
 
 
-def check_budget(search: Search, near: Path) -> None:
+def check_budget(search: Search, cost: Forecast) -> None:
     """Raise RequestError if the time that a search is given is too short for its shortest trial."""
     budget = search.spec.budget_s
-    if budget is not None:
-        least = forecast(search, near).least_s
-        if budget < least:
-            what = f"budget_s is {budget:g}, but the shortest trial takes about {least:.0f} s; give it that at least"
-            raise RequestError(Problem(f"{search.place}.budget_s", what))
+    if budget is not None and budget < cost.least_s:
+        what = f"budget_s is {budget:g}, but the shortest trial takes about {cost.least_s:.0f} s; give it that at least"
+        raise RequestError(Problem(f"{search.place}.budget_s", what))
 
 
 def _training_macs(baseline: Baseline, variant: Variant) -> list[float]:

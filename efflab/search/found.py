@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from efflab.baseline import Baseline, find_card
-from efflab.costs import COST, CostRecord, summed
+from efflab.costs import CostRecord, summed
 from efflab.errors import RequestError
 from efflab.search.goal import described, front
 from efflab.search.journal import Trial
@@ -68,14 +68,9 @@ def nearest_trial(search: Search, trials: Sequence[Trial]) -> Trial | None:
 def search_cost(search: Search, trials: Sequence[Trial]) -> CostRecord:
     """Return what all trials cost, each stage once, with the trainings of every card that one of them started from."""
     used = {recipe_at(search.space, trial["point"])[0] for trial in trials}
-    trainings = [training_of(search.starts[card], search.spec.seed) for card in sorted(used)]
+    starts = [search.starts[card] for card in sorted(used)]
+    trainings = (start.training_cost(start.seed_for(search.spec.seed)) for start in starts)
     return summed([*(trial["cost"] for trial in trials), *trainings])
-
-
-def training_of(baseline: Baseline, seed: int) -> dict[str, float]:
-    """Return what the training of a card's weights for a seed cost, as the card tells."""
-    weights = baseline.weights(baseline.seed_for(seed))
-    return {key: float(getattr(weights, key)) if weights else 0.0 for key in COST}
 
 
 def best_recipe(search: Search, found: Found, name: str, data: Mapping[str, Any], command: str) -> str:

@@ -20,7 +20,7 @@ from efflab.store import Store
 from efflab.suggesting.experience import FOLDER, Experience, keep, recalled
 from efflab.suggesting.outcome import Model, Recipe, kind_of, settings_of
 from efflab.technique import Form, Technique
-from efflab.variants import Variant, order_problems
+from efflab.variants import Variant, misfit, order_problems
 
 if TYPE_CHECKING:
     from efflab.baseline import Baseline
@@ -125,12 +125,10 @@ def legal(
     for recipe in recipes:
         steps = tuple((name, _technique(name, text)) for name, text in recipe)
         variant = Variant("suggested", None, steps, own=len(steps))
-        ends = variant.form(form)
-        stuck = next((one.no_onnx() for _, one in steps if one.no_onnx()), "")
         why = ""
         if order_problems([variant], form, NOWHERE):
             why = "its steps cannot stand on this baseline in their order"
-        elif takes != ends and not (takes == "onnx" and not stuck):
+        elif misfit(variant, form, backend, takes):
             why = f"it cannot run on {backend}"
         elif not all(_same_task(card, task, experience) for _, one in steps for card in one.cards()):
             why = "its teacher is of another task"
