@@ -24,11 +24,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("area", help="area, see `efflab frontier ls`")
     show.add_argument("--format", default="simple", help="a tabulate format, csv or json")
     fit = actions.add_parser("fit", help="fit a law to a CSV file")
-    fit.add_argument("file", help="CSV file with a header, or an area of `efflab frontier ls`")
-    fit.add_argument("--compute", required=True, metavar="COL", help="column of compute, in any unit")
+    fit.add_argument(
+        "file", help="table with a header, separated by commas, semicolons or tabs, or an area of `efflab frontier ls`"
+    )
+    fit.add_argument(
+        "--compute",
+        required=True,
+        metavar="COL",
+        help="column of compute; a unit behind its numbers (3.5 GFLOPs, 12 M) is worked in, if all rows have one",
+    )
     quality = fit.add_mutually_exclusive_group(required=True)
-    quality.add_argument("--error", metavar="COL", help="column of errors, as fractions")
+    quality.add_argument(
+        "--error",
+        metavar="COL",
+        help="column of errors: fractions, or percent with a sign in all rows (0.5%%) or in the header",
+    )
     quality.add_argument("--score", metavar="COL", help="column of scores in percent; error = 1 - score / 100")
+    fit.add_argument(
+        "--decimal",
+        choices=("point", "comma"),
+        help="what 1,234 and 1.234 mean where the column does not show it; such a column is refused otherwise",
+    )
     fit.add_argument("--year", metavar="COL", help="column of years: adds algorithmic progress at equal compute")
     fit.add_argument("--cluster", metavar="COL", help="column by which points are drawn together in the bootstrap")
     fit.add_argument(
@@ -97,7 +113,13 @@ def _fit(args: argparse.Namespace) -> int:
         raise RequestError("the file's name is empty; give a CSV file or an area of `efflab frontier ls`")
     file = record_file(args.file) if args.file in areas() else Path(args.file)
     points = read_points(
-        file, args.compute, args.error or args.score, args.year, args.cluster, percent=bool(args.score)
+        file,
+        args.compute,
+        args.error or args.score,
+        args.year,
+        args.cluster,
+        percent=bool(args.score),
+        decimal=args.decimal,
     )
     try:
         facts = _floored(points) if args.floor else _fitted(points, args)
@@ -105,7 +127,7 @@ def _fit(args: argparse.Namespace) -> int:
         raise RequestError([Problem(str(file), problem.what) for problem in error.problems]) from error
     facts = {
         "file": file.name, "rows": points.rows, "left_out": points.left_out, "repeated": points.repeated,
-        "few": len(points.error) < FEW,
+        "few": len(points.error) < FEW, "notes": list(points.notes),
     } | facts  # fmt: skip
     print(json.dumps(facts, indent=1) if args.format == "json" else _text(facts, args.compute))
     return 0
@@ -178,6 +200,7 @@ def _text(facts: dict[str, Any], compute: str) -> str:
     lines = [
         f"{facts['file']}: {facts['n']} of {facts['rows']} rows" + (f" (left out: {left_out})" if left_out else "")
     ]
+    lines += facts["notes"]
     if facts["repeated"]:
         lines.append(f"{facts['repeated']} points stand more than once: intervals are too narrow by that")
     if facts["few"]:

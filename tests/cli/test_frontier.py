@@ -118,3 +118,41 @@ def test_tables_that_are_none(tmp_path, text, said):
     assert done.returncode == 2
     assert done.stderr.count("efflab: ") == 1
     assert said in done.stderr
+
+
+MACS, ERRORS = [1.5, 3.0, 6.2, 12.5, 25.0, 51.0], ["0.98", "0.79", "0.62", "0.5", "0.41", "0.32"]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "words"),
+    [
+        ("m;gmacs;error", lambda m, e: f"x;{m};{e}%".replace(".", ","), ()),
+        ("m,gmacs,error (%)", lambda m, e: f"x,{m} G,{e}", ("--error", "error (%)")),
+        ("m\tgmacs\terror", lambda m, e: f"x\t{m}\t{e} %", ()),
+        ("m,gmacs,error", lambda m, e: f'x,"{m:.3f}",{e}%'.replace(".", ",", 1), ("--decimal", "comma")),
+    ],
+)
+def test_notations_of_people_give_the_law_of_plain_numbers(tmp_path, header, row, words):
+    plain = [f"x,{m},{float(e) / 100:.4f}" for m, e in zip(MACS, ERRORS, strict=True)]
+    (tmp_path / "plain.csv").write_text("\n".join(["m,gmacs,error", *plain]))
+    rows = [row(m, e) for m, e in zip(MACS, ERRORS, strict=True)]
+    (tmp_path / "people.csv").write_text("\n".join([header, *rows]))
+    fit = ("frontier", "fit", "--compute", "gmacs", "--draws", "100", "--format", "json")
+    right = json.loads(efflab(*fit, "plain.csv", "--error", "error", cwd=tmp_path).stdout)
+    done = efflab(*fit, "people.csv", *(words if "--error" in words else ("--error", "error", *words)), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.pop("notes")
+    assert right.pop("notes") == []
+    assert found | {"file": ""} == right | {"file": ""}
+
+
+def test_a_table_that_can_mean_two_laws_is_refused_with_one_line_a_problem(tmp_path):
+    rows = [
+        f'"{m:,.0f}",{e}{"%" if i else ""}' for i, (m, e) in enumerate(zip([1500, 3000, 6200], ERRORS, strict=False))
+    ]
+    (tmp_path / "p.csv").write_text("\n".join(["c,e", *rows]))
+    done = efflab("frontier", "fit", "p.csv", "--compute", "c", "--error", "e", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("efflab: ")) == (2, "", 2)
+    assert "p.csv:2: c is '1,500', which can mean 1500 or 1.500; write the one that is meant" in done.stderr
+    assert "p.csv:3: e is '0.79%', but '0.98' in line 2: only one has a percent sign" in done.stderr
