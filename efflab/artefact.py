@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from efflab import registry
 from efflab.errors import RequestError
+from efflab.interface import Interface
 from efflab.technique import Form
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
+    from torch import Tensor
 
 SCHEMA = 1
 STRUCTURE, WEIGHTS, GRAPH = "artefact.json", "weights.safetensors", "model.onnx"
@@ -41,6 +45,11 @@ class Artefact:
         return read_structure(self.folder)
 
     @property
+    def interface(self) -> Interface:
+        """What the model takes and gives; empty for an artefact of which nobody has looked."""
+        return Interface.of_data(self.structure.get("interface", {}))
+
+    @property
     def bytes(self) -> int:
         """Size of the artefact's weights or graph on disk, in bytes (external ONNX data included)."""
         return sum(path.stat().st_size for path in self.folder.iterdir() if path.name != STRUCTURE)
@@ -62,7 +71,14 @@ def read_structure(folder: Path) -> dict[str, Any]:
 
 def write_structure(folder: Path, form: Form, **fields: Any) -> None:
     """Write `artefact.json` of an artefact."""
-    (folder / STRUCTURE).write_text(json.dumps({"schema": SCHEMA, "form": form, **fields}, indent=1, sort_keys=True))
+    content = {**fields, "schema": SCHEMA, "form": form}
+    (folder / STRUCTURE).write_text(json.dumps(content, indent=1, sort_keys=True))
+
+
+def write_interface(folder: Path, interface: Interface) -> None:
+    """Note in `artefact.json` what the model takes and gives."""
+    structure = read_structure(folder)
+    write_structure(folder, **{**structure, "interface": interface.as_data()})
 
 
 def build(builder: dict[str, Any]) -> torch.nn.Module:
@@ -98,17 +114,31 @@ def save_module(module: torch.nn.Module, builder: dict[str, Any], edits: list[di
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    # tied tensors share storage, which safetensors refuses; a copy each keeps the file a plain state dict
-    seen: set[int] = set()
-    for name, tensor in state.items():
-        if tensor.data_ptr() in seen and tensor.numel():
-            state[name] = tensor.clone()
-        seen.add(tensor.data_ptr())
+    state, tied = untied(module.state_dict())
     for edit in edits:
         state = registry.load("techniques", edit["technique"]).pack(state)
     save_file(state, str(folder / WEIGHTS))
-    write_structure(folder, "module", builder=builder, edits=edits)
+    write_structure(folder, "module", builder=builder, edits=edits, **({"tied": tied} if tied else {}))
+
+
+def untied(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return a state dict in which each tensor stands once, and for the names of one that has several, the one it has.
+
+    Tensors that share some memory without being the same get memory of their own.
+    """
+    import torch
+
+    whole: dict[str, Tensor] = {}
+    tied: dict[str, str] = {}
+    seen: dict[tuple[Any, ...], str] = {}
+    for name, tensor in state.items():
+        key = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+        if tensor.numel() and key in seen:
+            tied[name] = seen[key]
+        else:
+            seen[key] = name
+            whole[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return whole, tied
 
 
 def load_module(folder: Path) -> torch.nn.Module:
@@ -122,6 +152,7 @@ def load_module(folder: Path) -> torch.nn.Module:
     state = load_file(str(folder / WEIGHTS))
     for edit in reversed(structure["edits"]):
         state = registry.load("techniques", edit["technique"]).unpack(state)
+    state |= {name: state[first] for name, first in structure.get("tied", {}).items()}
     own = module.state_dict()
     for name, tensor in state.items():
         if name in own and own[name].dtype != tensor.dtype:

@@ -29,14 +29,13 @@ def assemble(plan: Plan, outcomes: Outcomes) -> Study:
     machine = machine_id(print_)
     records = [record for row in plan.rows for record in _records(plan, row, machine, outcomes)]
     _charge_search(plan, records, outcomes)
-    owners = (*plan.recipe.baselines, *plan.recipe.family)
     study = Study(
         schema=SCHEMA,
         name=plan.recipe.spec.name,
         recipe=plan.recipe.text,
         efflab=version("efflab"),
         commit=commit(),
-        data={next(iter(owner.card.task)): owner.task.digest() for owner in owners},
+        data={task["name"]: task["digest"] for task in _tasks(plan)},
         machines={machine: print_},
         records=records,
     )
@@ -54,6 +53,12 @@ def assemble(plan: Plan, outcomes: Outcomes) -> Study:
             "trials": list(found.trials),
         }
     return study
+
+
+def _tasks(plan: Plan) -> list[dict[str, Any]]:
+    """Return the tasks that stages name: name, settings, and the digest that the data had when the plan was made."""
+    stages = (*plan.stages.values(), *plan.left_out.values())
+    return [stage.spec["task"] for stage in stages if stage.kind == "baseline"]
 
 
 def _charge_search(plan: Plan, records: list[Record], outcomes: Outcomes) -> None:
@@ -103,6 +108,8 @@ def _records(plan: Plan, row: Row, machine: str, outcomes: Outcomes) -> list[Rec
             "stages": {"artefact": row.made[-1], "quality": row.quality or "", "latency": row.latency.get(batch, "")},
             **measured,
         }
+        if settings := plan.owner(row).card.task[row.task]:
+            record["task_settings"] = settings
         promise = plan.owner(row).card.promise
         if promise and not row.steps:
             record["promised"] = {"value": promise.value, "tolerance": promise.tolerance}

@@ -75,6 +75,9 @@ class Baseline:
             if value is not None:
                 file = value if isinstance(value, str) else value.file
                 content[key] = file_digest(self.existing(file, (key,)))
+        if card.onnx:
+            content |= {f"data {path.name}": file_digest(path) for path in self.data_files()}
+        content |= {key: value for key in ("inputs", "output") if (value := getattr(card, key)) not in (None, [])}
         content["model"] = card.model or (card.python.model_dump() if card.python else None)
         if card.hugging_face:  # the files are the identity, wherever they lie
             content["model"] = {HF: self.checkpoint().content()}
@@ -100,16 +103,36 @@ class Baseline:
         """Return the ONNX file of a card that names one."""
         return self.existing(str(self.card.onnx), ("onnx",))
 
+    def data_files(self) -> list[Path]:
+        """Return the files beside a card's ONNX file that hold its weights; raise RequestError where one is missing."""
+        from efflab.onnx_graph import external_files
+
+        place = self.document.where(("onnx",))
+        try:
+            files = external_files(self.onnx_file())
+        except RequestError as error:
+            raise RequestError([Problem(one.where or place, one.what) for one in error.problems]) from error
+        missing = ", ".join(path.name for path in files if not path.is_file())
+        if missing:
+            raise RequestError(
+                Problem(place, f"{self.card.onnx} keeps its weights in {missing}, which is missing beside it")
+            )
+        return files
+
     def checkpoint(self) -> Checkpoint:
         """Return the checkpoint of a card that names a model of Hugging Face, its files checked."""
         assert self.card.hugging_face is not None
         return open_checkpoint(self.card.hugging_face, self.document)
 
+    def source(self) -> str:
+        """Return the place in the card that says where its model comes from."""
+        return self.document.where(tuple(key for key in SOURCES if getattr(self.card, key) is not None))
+
     def fresh(self) -> torch.nn.Module:
         """Build the torch module with fresh weights; raise RequestError, placed in the card, if that fails."""
         from efflab.artefact import build
 
-        place = self.document.where(tuple(key for key in SOURCES if getattr(self.card, key) is not None))
+        place = self.source()
         if self.form == "onnx":
             raise RequestError(Problem(place, "gives an ONNX graph, but a torch model is wanted"))
         builder = self.builder()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efflab.int8 import Feed, layers
-from efflab.onnx_graph import attributes, open_graph, output_axis
+from efflab.onnx_graph import attributes, open_graph, weight_axes
 from efflab.quiet import quiet
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def correct_biases(float_path: Path, int8_path: Path, batches: Iterable[Feed]) -
     corrected = 0
     for layer in layers(float_path):
         node = next((one for one in model.graph.node if one.name == layer.node), None)
-        if node is None or not layer.bias or layer.node not in means:
+        if node is None or not layer.bias or layer.node not in means or layer.operator == "ConvTranspose":
             continue
         rounded, bias = (makers.get(node.input[place]) for place in (1, 2))
         if rounded is None or bias is None or bias.op_type != "DequantizeLinear" or bias.input[0] not in stored:
@@ -74,7 +74,9 @@ def _mean_change(node: Any, change: np.ndarray, mean: np.ndarray) -> np.ndarray:
         seen = np.repeat(mean.reshape(groups, -1), flat.shape[0] // groups, axis=0)
         moved: np.ndarray = (flat * seen).sum(axis=1)
         return moved
-    matrix = change if output_axis(node) == 0 else change.T
+    if change.ndim > 2:  # matrices side by side, each with an own output: their means cannot share one bias
+        return np.zeros(change.shape[-1])
+    matrix = change if weight_axes(node, change.ndim)[0] == 0 else change.T
     return np.asarray(matrix @ mean)
 
 

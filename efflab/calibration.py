@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from efflab.errors import RequestError
-from efflab.task import Task
+from efflab.task import Split, SplitName, Task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,17 +26,36 @@ QUANTIZED = {
 }
 
 
+def calibration_split(task: Task) -> SplitName:
+    """Return the split that choices may look at: `train`, or `validation` of a task that has none."""
+    return "train" if "train" in task.splits() else "validation"
+
+
+def _examples(task: Task) -> Split:
+    return task.split(calibration_split(task))
+
+
 def example_inputs(task: Task, count: int = 2) -> tuple[Tensor, ...]:
-    """Return the inputs of the first `count` training examples, as tensors of their own."""
+    """Return the inputs of the first `count` training examples, as tensors of their own.
+
+    Where the model that the task faces takes a fixed number of examples, it is that many.
+    """
     import torch
 
-    return tuple(torch.from_numpy(array[:count].copy()) for array in task.split("train").inputs)
+    count = task.interface.batch or count
+    return tuple(torch.from_numpy(array[:count].copy()) for array in _examples(task).inputs)
 
 
 def calibration_batches(task: Task, examples: int, batch_size: int = 32) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yield the inputs of the first `examples` training examples; the last batch may be smaller."""
-    split = task.split("train")
+    """Yield the inputs of the first `examples` training examples; the last batch may be smaller.
+
+    Where the model that the task faces takes a fixed number of examples, every batch has that many.
+    """
+    split, fixed = _examples(task), task.interface.batch
     examples = min(examples, len(split))
+    if fixed:
+        batch_size = fixed
+        examples = max(fixed, examples // fixed * fixed)
     for start in range(0, examples, batch_size):
         yield tuple(array[start : min(start + batch_size, examples)] for array in split.inputs)
 
@@ -55,7 +74,7 @@ def loss_gradients(task: Task, examples: int, batch_size: int = 128) -> Callable
     """Return a function that adds to a module's gradients those of the task's mean loss over training examples."""
     import torch
 
-    split = task.split("train")
+    split = _examples(task)
     examples = min(examples, len(split))
 
     def fill(module: nn.Module) -> None:
@@ -64,7 +83,7 @@ def loss_gradients(task: Task, examples: int, batch_size: int = 128) -> Callable
             for batch in calibration_batches(task, examples, batch_size):
                 targets = torch.from_numpy(split.targets[start : start + len(batch[0])])
                 inputs = tuple(like_parameters(torch.from_numpy(array), module) for array in batch)
-                loss = task.loss(module(*inputs), targets) * (len(targets) / examples)
+                loss = task.loss(task.scored(module(*inputs)), targets) * (len(targets) / examples)
                 loss.backward()  # type: ignore[no-untyped-call]
                 start += len(targets)
 

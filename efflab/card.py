@@ -66,6 +66,8 @@ class Card(Settings):
     model: dict[str, dict[str, Any] | None] | None = None
     python: PythonModel | None = None
     onnx: str | None = None
+    inputs: list[str] = []  # names of an ONNX file's inputs in the order of the task's arrays, where that is not plain
+    output: Annotated[int, Field(ge=0)] | str | None = None  # the output that is scored, where that is not plain
     torch_export: str | None = None
     training: TrainingSettings | None = None
     promise: Promise | None = None
@@ -94,6 +96,8 @@ class Card(Settings):
     def _one_source(self) -> Self:
         if len([key for key in SOURCES if getattr(self, key) is not None]) != 1:
             raise ValueError(f"give exactly one of {', '.join(SOURCES)}")
+        if self.inputs and not self.onnx:
+            raise ValueError("`inputs` names the inputs of an ONNX file, and this card has none")
         if self.model and HF in self.model and (self.training or self.weights):
             raise ValueError(
                 "a model of Hugging Face comes trained, with its weights; take `training` and `weights` away"

@@ -12,6 +12,7 @@ from efflab.config import Document, Key
 from efflab.errors import Problem, RequestError
 from efflab.hugging_face import KEY, lacking
 from efflab.hugging_face_fit import misfits, notes
+from efflab.interface import graph_ports
 
 
 def file_problems(baselines: Iterable[Baseline], seeds: Iterable[int]) -> list[Problem]:
@@ -67,7 +68,7 @@ def _problems(baseline: Baseline, seeds: tuple[int, ...]) -> list[Problem]:
     if card.hugging_face:
         checks = [partial(_checkpoint, baseline), partial(_packages, baseline)]
     elif card.onnx:
-        checks = [baseline.onnx_file]
+        checks = [partial(_graph, baseline)]
     elif card.torch_export:
         checks = [partial(_exported, baseline)]
     else:
@@ -97,6 +98,23 @@ def _checkpoint(baseline: Baseline) -> None:
 def _packages(baseline: Baseline) -> None:
     if lacking():
         raise RequestError(Problem(baseline.document.where(KEY), lacking()))
+
+
+def _graph(baseline: Baseline) -> None:
+    """Check that an ONNX file is whole, takes what the task gives, and gives what the task can score."""
+    from efflab.model_check import check_graph_file
+
+    path, card = baseline.onnx_file(), baseline.card
+    baseline.data_files()
+    given = [port.name for port in graph_ports(path)[0]]
+    if card.inputs and sorted(card.inputs) != sorted(given):
+        what = f"must name each input of {path.name} once: {', '.join(given)}"
+        raise RequestError(Problem(baseline.document.where(("inputs",)), what))
+    try:
+        check_graph_file(path, baseline.task, card.inputs, card.output)
+    except RequestError as error:
+        place = baseline.document.where(("onnx",))
+        raise RequestError([Problem(one.where or place, one.what) for one in error.problems]) from error
 
 
 def _exported(baseline: Baseline) -> None:

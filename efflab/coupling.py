@@ -11,7 +11,7 @@ import torch_pruning
 from torch import Tensor, nn
 
 from efflab.errors import RequestError
-from efflab.surgery import SLICEABLE, Structure
+from efflab.surgery import Structure, is_sliceable
 
 Root = tuple[str, bool]  # a group of coupled channels: name of one of its layers, and whether by its outputs
 
@@ -50,7 +50,7 @@ def removable(module: nn.Module, inputs: tuple[Tensor, ...], who: str) -> list[R
         layers = [dep.target.module for dep in deps if dep.target.module in names]
         foreign = any(isinstance(dep.target.module, nn.Parameter) for dep in deps)
         consumed = any(not graph.is_out_channel_pruning_fn(dep.handler) for dep in deps if dep.target.module in names)
-        if consumed and not foreign and all(isinstance(layer, SLICEABLE) for layer in layers):
+        if consumed and not foreign and all(is_sliceable(layer) for layer in layers):
             roots.append(root_of(graph, group, names))
     return roots
 

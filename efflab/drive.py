@@ -14,6 +14,7 @@ from efflab.executor import Done, Executor, Job, Progress
 from efflab.plan import Plan
 from efflab.stage_graph import Stage
 from efflab.store import Store
+from efflab.study import repeats
 from efflab.task import Task
 
 WHOLE_DISK = "the disk is full; what is finished is kept. Free some space and run the same command again"
@@ -78,7 +79,8 @@ def time_in_turn(
 ) -> tuple[dict[str, Any], float]:
     """Measure the members of a latency stage that have a model, in turn; gives the stage's result, and seconds.
 
-    The result has times, and status and reason of failures, by label; it is kept where there are times.
+    The result has times, and status and reason of failures, by label; it is kept where there are times. A batch that is
+    larger than the validation split repeats its examples; `examples` says of how many different ones a call is made.
     """
     import numpy as np
 
@@ -86,9 +88,13 @@ def time_in_turn(
     from efflab.profiling.latency import Job as LatencyJob
 
     spec, inputs = stage.spec, store.work_folder(stage.id) / "inputs.npz"
-    batch, examples = spec["batch_size"], task.split("validation").inputs
-    batches = max(1, min(spec.get("inputs", 1), len(examples[0]) // batch))
-    np.savez(inputs, *(np.ascontiguousarray(array[: batches * batch]) for array in examples))
+    batch, split = spec["batch_size"], task.split("validation")
+    if not len(split):
+        raise RequestError("the validation split has no examples, and models are timed on them")
+    batches = max(1, min(spec.get("inputs", 1), len(split) // batch))
+    if batch > len(split):
+        watcher.say(f"note: {stage.title}: {repeats(len(split))}")
+    np.savez(inputs, *(array[np.arange(batches * batch) % len(split)] for array in split.inputs))
     jobs = [
         LatencyJob(label, store.folder(made), spec["backend"], spec["settings"], inputs, batches)
         for label, made in spec["members"].items()
@@ -101,12 +107,19 @@ def time_in_turn(
 
     timings = measure_group(jobs, Budget(**spec["budget"]), spec["threads"], report)
     seconds = time.perf_counter() - started
-    good = {label: timing for label, timing in timings.items() if isinstance(timing, dict)}
+    examples = min(batch, len(split))
+    repeated = {"examples": examples} if examples < batch else {}
+    good = {label: {**timing, **repeated} for label, timing in timings.items() if isinstance(timing, dict)}
     bad = {label: (timing.status, str(timing)) for label, timing in timings.items() if not isinstance(timing, dict)}
-    result = {"timings": good, "reasons": bad}
+    result = {"timings": good, "reasons": bad, "examples": examples}
     if good:
         _keep(stage, result, seconds, store)
     return result, seconds
+
+
+def timed_in_full(stage: Stage, result: dict[str, Any], task: Task) -> bool:
+    """Say whether a kept latency result is of whole batches: older ones were cut short where the split has fewer examples."""
+    return "examples" in result or stage.spec["batch_size"] <= len(task.split("validation"))
 
 
 def _keep(stage: Stage, result: dict[str, Any], seconds: float, store: Store) -> None:

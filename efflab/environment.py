@@ -14,12 +14,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from efflab.cpu_limit import count, cpu_limit
+
 PACKAGES = ("torch", "onnxruntime", "openvino", "nncf", "numpy", "torch_pruning", "onnx", "efflab")
 DISTRIBUTIONS = {"torch_pruning": "torch-pruning"}
 FLAG_STARTS = ("avx", "amx", "sse4_2", "fma", "f16c", "vnni", "asimd", "sve", "bf16", "i8mm")
 MOST_BUSY_SHARE = 0.15  # of all processors, by others, for a machine to be called quiet
 MOST_STEAL_SHARE = 0.02
 
+ROOT = Path("/")  # below which control groups are looked up
 PROC = Path("/proc")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
@@ -35,7 +38,8 @@ def _fingerprint() -> str:
     found = {
         **_processor(_read(PROC / "cpuinfo")),
         "threads": os.cpu_count() or 1,
-        "threads_allowed": _allowed(),
+        "threads_allowed": processors(),
+        **_limits(),
         "governor": _read(GOVERNOR).strip() or None,
         "memory_gib": round(int(memory.split()[0]) / 2**20) if memory else None,
         "system": platform.system(),
@@ -51,10 +55,13 @@ def _fingerprint() -> str:
 def machine_id(machine: dict[str, Any]) -> str:
     """Return a short id of a fingerprint's hardware and library versions; load, hostname and kernel do not enter.
 
-    efflab's own version does not enter either: it runs no model.
+    efflab's own version does not enter either: it runs no model. A container that may use less processor time than the
+    machine has is another machine; which processors it may use does not enter, their number does.
     """
     keys = ("cpu", "flags", "cores", "threads", "threads_allowed", "memory_gib", "system", "python", "gpus")
     relevant = {key: machine.get(key) for key in keys}
+    if machine.get("cpu_limit"):
+        relevant["cpu_limit"] = machine["cpu_limit"]
     relevant["versions"] = {key: value for key, value in machine.get("versions", {}).items() if key != "efflab"}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -111,9 +118,26 @@ def _processor(cpuinfo: str) -> dict[str, Any]:
     }
 
 
-def _allowed() -> int:
+def processors() -> int:
+    """Return on how many processors this process may run."""
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    found = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min(found, count(cpu_limit(ROOT).allowed) or found)
+
+
+def usable_processors() -> int:
+    """Return how many processors this process can keep busy: those it may run on, within the time that it may use."""
+    return min(processors(), max(1, int(cpu_limit(ROOT).processors or processors())))
+
+
+def _limits() -> dict[str, Any]:
+    """Return what a container is limited to; nothing where all of the machine can be used, so that its id stays as it is."""
+    limit, told = cpu_limit(ROOT), dict[str, Any]()
+    if limit.processors is not None and limit.processors < processors():
+        told["cpu_limit"] = round(limit.processors, 3)
+    if limit.allowed is not None and count(limit.allowed) < (os.cpu_count() or 1):
+        told["cpus_allowed"] = limit.allowed
+    return told
 
 
 def _version(name: str) -> str | None:

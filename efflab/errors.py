@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +42,12 @@ class Unavailable(Exception):  # noqa: N818 (a state of the machine more than an
 
 class Died(Exception):  # noqa: N818 (a state of another process more than an error)
     """Another process that does the work died; the text says how."""
+
+
+def disk_full(error: Exception) -> bool:
+    """Say whether an error means that the disk is full; libraries written in Rust wrap the system's error in one of theirs."""
+    wrapped = f"code: {errno.ENOSPC}," in str(error) or os.strerror(errno.ENOSPC) in str(error)
+    return wrapped or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

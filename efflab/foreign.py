@@ -64,6 +64,15 @@ def _from_export(path: Path) -> torch.nn.Module:
     return module
 
 
+def exported_batch(module: torch.nn.Module) -> int | None:
+    """Return the number of examples that an exported program takes, where it takes one only; None for other modules."""
+    graph = getattr(module, "graph", None)
+    values = [node.meta.get("val") for node in graph.nodes if node.op == "placeholder"] if graph is not None else []
+    lengths = [value.shape[0] for value in values if getattr(value, "ndim", 0)]
+    fixed = {one for one in lengths if isinstance(one, int)}
+    return fixed.pop() if len(fixed) == 1 and all(isinstance(one, int) for one in lengths) else None
+
+
 def _load_tensors_only(load: Callable[..., Any], *words: Any, **options: Any) -> Any:
     return load(*words, **{**options, "weights_only": True})
 

@@ -4,61 +4,40 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from efflab.onnx_graph import open_graph, output_axis
+from efflab.float_graph import opset_of, prepare
+from efflab.int8_weights import (
+    Layer,
+    clips_that_matter,
+    eight_bit_weights,
+    four_bit_weights,
+    input_scales,
+    layers,
+    ranges_behind_clips,
+)
+from efflab.interface import as_port, graph_ports
+from efflab.onnx_graph import open_graph
 from efflab.quiet import quiet
+
+__all__ = ["Calibrator", "Feed", "Layer", "feeds", "layers", "outputs", "prepare", "relative_error", "tensor_ranges",
+           "write_qdq"]  # fmt: skip
 
 Calibrator = Literal["minmax", "entropy", "percentile", "mse"]
 Feed = dict[str, np.ndarray]  # input name -> one batch
 BINS = 2048  # of the histograms in which `mse` looks for ranges
 CANDIDATES = np.linspace(0.2, 1.0, 33)  # shares of the seen range that `mse` tries
 LEVELS = 255  # steps of 8 bits
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A node with a stored weight: what can be quantised, or kept in float, by itself."""
-
-    node: str
-    operator: str
-    weight: str
-    bias: str  # "" if it has none
-
-
-def layers(path: Path) -> list[Layer]:
-    """Return the Conv, Gemm and MatMul nodes of a graph that have a stored weight, in the order of the graph."""
-    import onnx
-
-    graph = onnx.load(str(path), load_external_data=False).graph
-    stored = {tensor.name for tensor in graph.initializer}
-    return [
-        Layer(node.name, node.op_type, node.input[1], node.input[2] if len(node.input) > 2 else "")
-        for node in graph.node
-        if node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in stored
-    ]
+FOUR_BIT_OPSET = 21  # before it, integers of 4 bits are ONNX Runtime's own
 
 
 def feeds(path: Path, batches: Iterable[tuple[np.ndarray, ...]]) -> list[Feed]:
-    """Return the batches by the names of the graph's inputs; arrays are not copied."""
-    import onnx
-
-    graph = onnx.load(str(path), load_external_data=False).graph
-    constants = {tensor.name for tensor in graph.initializer}
-    names = [value.name for value in graph.input if value.name not in constants]
-    return [dict(zip(names, batch, strict=True)) for batch in batches]
-
-
-def prepare(source: Path, target: Path) -> None:
-    """Write a copy of a graph with inferred shapes and folded constants, which quantisation starts from."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    with quiet():
-        quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
+    """Return the batches by the names of the graph's inputs, in their element types; arrays that fit are not copied."""
+    ports, _ = graph_ports(path)
+    return [{port.name: as_port(array, port) for port, array in zip(ports, batch, strict=True)} for batch in batches]
 
 
 class _Once:
@@ -150,13 +129,18 @@ def write_qdq(
 
     only: names of the nodes to quantise (none: all that can be). in_float: names of nodes that stay as they are.
     """
+    import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.calibrate import save_tensors_data
 
     kinds = quantization.QuantType
-    extra: dict[str, Any] = {"ActivationSymmetric": symmetric}
-    if four_bits:
-        extra["TensorQuantOverrides"] = _four_bit_weights(prepared, four_bits, per_channel)
+    model = onnx.load(str(prepared))
+    graph, ranges = model.graph, ranges_behind_clips(model.graph, ranges)
+    overrides = eight_bit_weights(graph) if per_channel else {}
+    overrides |= four_bit_weights(graph, four_bits, per_channel, input_scales(graph, ranges, symmetric))
+    extra: dict[str, Any] = {"ActivationSymmetric": symmetric, "TensorQuantOverrides": overrides}
+    if four_bits and opset_of(model) < FOUR_BIT_OPSET:
+        extra["UseQDQContribOps"] = True
     with tempfile.TemporaryDirectory() as scratch, quiet():
         kept = Path(scratch) / "ranges.json"
         save_tensors_data(ranges, kept)
@@ -172,45 +156,27 @@ def write_qdq(
             activation_type=kinds.QInt8 if symmetric else kinds.QUInt8,
             weight_type=kinds.QInt8,
             nodes_to_quantize=list(only),
-            nodes_to_exclude=list(in_float),
+            nodes_to_exclude=[*in_float, *clips_that_matter(graph)],
             calibrate_method=ranges.calibration_method,
             extra_options=extra,
             calibration_cache_path=kept,
         )
 
 
-def _four_bit_weights(path: Path, chosen: Collection[Layer], per_channel: bool) -> dict[str, list[dict[str, Any]]]:
-    """Return onnxruntime's overrides for weights of 4 bits, symmetric from -7 to 7; its own scales would clip at +7."""
-    import onnx
-    from onnx import numpy_helper
-    from onnxruntime.quantization import QuantType
+def outputs(path: Path, batches: Iterable[Feed], place: int | None = 0) -> np.ndarray:
+    """Return one output of a graph, the first by default, for all batches, joined.
 
-    graph = onnx.load(str(path)).graph
-    nodes = {node.name: node for node in graph.node}
-    stored = {tensor.name: tensor for tensor in graph.initializer}
-    overrides = {}
-    for layer in chosen:
-        value = numpy_helper.to_array(stored[layer.weight]).astype(np.float32)
-        axis = output_axis(nodes[layer.node])
-        flat = np.moveaxis(value, axis, 0).reshape(value.shape[axis] if per_channel else 1, -1)
-        largest = np.abs(flat).max(axis=1)
-        entries: list[dict[str, Any]] = [
-            {"quant_type": QuantType.QInt4, "scale": np.float32(most / 7 if most else 1), "zero_point": np.int8(0)}
-            for most in largest
-        ]
-        overrides[layer.weight] = [{"axis": axis, **entries[0]}, *entries[1:]] if per_channel else entries
-    return overrides
-
-
-def outputs(path: Path, batches: Iterable[Feed]) -> np.ndarray:
-    """Return the first output of a graph for all batches, joined."""
+    Operators are computed as ONNX defines them, so that choices do not depend on what this processor's kernels saturate.
+    """
     import torch
 
-    session = open_graph(path, torch.get_num_threads())
-    return np.concatenate([session.run(None, feed)[0] for feed in batches])
+    session = open_graph(path, torch.get_num_threads(), optimised=False)
+    return np.concatenate([session.run(None, feed)[place or 0] for feed in batches])
 
 
 def relative_error(wanted: np.ndarray, found: np.ndarray) -> float:
-    """Return the mean squared difference as a share of the wanted outputs' mean square."""
-    power = float(np.mean(np.square(wanted, dtype=np.float64)))
-    return float(np.mean(np.square(wanted.astype(np.float64) - found))) / (power or 1.0)
+    """Return the mean squared difference as a share of the wanted outputs' mean square, where these are finite."""
+    usable = np.isfinite(wanted)  # classes that are switched off are -inf by design
+    right, given = wanted[usable].astype(np.float64), found[usable].astype(np.float64)
+    power = float(np.mean(np.square(right))) if right.size else 0.0
+    return (float(np.mean(np.square(right - given))) if right.size else 0.0) / (power or 1.0)

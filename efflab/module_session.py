@@ -38,12 +38,17 @@ class ModuleSession(Session):
 
     def fetch(self, outputs: Any) -> Any:
         """Copy outputs to arrays, floating ones to float32."""
-        import torch
+        return to_arrays(outputs)
 
-        def array(tensor: torch.Tensor) -> Any:
-            return (tensor.float() if tensor.is_floating_point() else tensor).numpy(force=True).copy()
 
-        return torch.utils._pytree.tree_map_only(torch.Tensor, array, outputs)
+def to_arrays(outputs: Any) -> Any:
+    """Return a module's outputs with its tensors as arrays of their own, floating ones in float32."""
+    import torch
+
+    def array(tensor: torch.Tensor) -> Any:
+        return (tensor.float() if tensor.is_floating_point() else tensor).numpy(force=True).copy()
+
+    return torch.utils._pytree.tree_map_only(torch.Tensor, array, outputs)
 
 
 def open_module(artefact: Artefact, dtype: str, threads: int) -> tuple[torch.nn.Module, torch.dtype]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 from efflab.backend_choice import BackendChoice
@@ -146,14 +147,15 @@ class _Planner:
         )
 
     def latency_groups(self, machine: str) -> None:
-        """Give each (backend, batch) one stage that measures all its variants in turn; it belongs to this machine alone."""
-        measure = self.recipe.spec.measure
-        for choice in self.recipe.backends:
-            for batch in measure.batch_sizes:
-                group = [row for row in self.rows if row.backend == choice.label and batch in row.latency]
-                if group:
-                    members = {row.variant: row.made[-1] for row in group}
-                    adapts = any(row.input_dependent for row in group)
-                    one = self.graph.time(choice, batch, members, measure, (machine, self.threads), adapts)
-                    for row in group:
-                        row.latency[batch] = one
+        """Give each (backend, batch, task) one stage that measures all its variants in turn; it belongs to this machine alone."""
+        measure, tasks = self.recipe.spec.measure, dict.fromkeys(row.task for row in self.rows)
+        for choice, batch, task in product(self.recipe.backends, measure.batch_sizes, tasks):
+            group = [
+                row for row in self.rows if (row.backend, row.task) == (choice.label, task) and batch in row.latency
+            ]
+            if group:
+                members = {row.variant: row.made[-1] for row in group}
+                adapts = any(row.input_dependent for row in group)
+                one = self.graph.time(choice, batch, members, measure, (machine, self.threads), adapts)
+                for row in group:
+                    row.latency[batch] = one

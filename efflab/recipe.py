@@ -16,6 +16,7 @@ from efflab.card_files import checkpoint_notes, file_problems, seed_notes, start
 from efflab.config import Document, Key, Name, Settings, check, collect, parse_yaml, read_yaml
 from efflab.errors import Problem, RequestError, nearest
 from efflab.measure import Measure
+from efflab.plugin_check import package_notes, task_problems
 from efflab.schedule import TrainingSettings
 from efflab.search.found import BEST, Found
 from efflab.search.spec import Search, SearchSpec, checked_search
@@ -141,8 +142,10 @@ def recipe_of(document: Document, text: str) -> Recipe:
         search = checked_search(spec.search, baselines[0], backends, spec.measure.batch_sizes, document, problems)
         starts |= search.starts if search else {}
     owners = list({one.document.path.resolve(): one for one in (*owners, *starts.values())}.values())
+    problems += _twins(owners, document)
     searched = [Variant("search", None, search.techniques)] if search else []
     owners += _teachers([*variants, *searched], baselines, document, problems)
+    problems += task_problems(owners, document, ("family",) if spec.family else ("baseline",))
     problems += file_problems(owners, spec.measure.seeds)
     if not problems and spec.measure.controls:
         variants += controls(variants)
@@ -153,6 +156,7 @@ def recipe_of(document: Document, text: str) -> Recipe:
         *order_notes(variants),
         *_rate_notes(variants, baselines),
         *checkpoint_notes(owners),
+        *package_notes([*variants, *searched]),
     ]
     cards = tuple(baselines), tuple(family)
     return Recipe(spec, text, document.path, *cards, tuple(variants), tuple(backends), starts, search, tuple(notes))
@@ -194,6 +198,20 @@ def _name_clashes(spec: RecipeSpec, owners: list[Baseline], document: Document) 
         )
         for name in spec.variants
         if name in names
+    ]
+
+
+def _twins(owners: list[Baseline], document: Document) -> list[Problem]:
+    """Return the cards of one name from two folders: their rows could not be told apart."""
+    first: dict[str, Baseline] = {}
+    pairs = [(first.setdefault(owner.name, owner), owner) for owner in owners]
+    return [
+        Problem(
+            document.where(("baseline",)),
+            f"two cards are named {one.name!r}: {one.document.path} and {other.document.path}; rename one",
+        )
+        for one, other in pairs
+        if one is not other
     ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efflab.errors import Paused, RequestError
+from efflab.interface import Interface
 from efflab.schedule import TrainingSettings
 from efflab.task import Task
 from efflab.technique import Context, Cost
@@ -79,13 +80,29 @@ def teach(
     return training_cost(module, task, examples_seen(task, settings), seconds, [one.cpu() for one in teachers])
 
 
-def mean_logits(teachers: Sequence[nn.Module], inputs: Tensor, like: Any, who: str) -> Tensor:
-    """Return the teachers' logits, averaged; raise RequestError unless they have the shape of `like`."""
+def mean_logits(
+    teachers: Sequence[nn.Module], inputs: Tensor | tuple[Tensor, ...], like: Any, who: str, task: Task | None = None
+) -> Tensor:
+    """Return the teachers' logits, averaged; raise RequestError unless they have the shape of `like`.
+
+    task: says which of a teacher's outputs holds its logits, where it gives several.
+    """
     import torch
 
+    given = (inputs,) if isinstance(inputs, torch.Tensor) else inputs
     with torch.no_grad():
-        wanted = [teacher(inputs) for teacher in teachers]
+        wanted = [teacher_output(teacher(*given), task) for teacher in teachers]
     for one in wanted:
         if not isinstance(like, torch.Tensor) or not isinstance(one, torch.Tensor) or one.shape != like.shape:
             raise RequestError(f"{who} needs a teacher and a model that both give logits of one shape")
     return torch.stack([one.float() for one in wanted]).mean(dim=0)
+
+
+def teacher_output(outputs: Any, task: Task | None) -> Any:
+    """Return the scored output of a teacher, which may give others than the model that the task faces."""
+    if task is None:
+        return outputs
+    try:
+        return task.facing(Interface()).scored(outputs)
+    except RequestError:  # only the card of the model knows which one it is
+        return task.scored(outputs)

@@ -15,10 +15,12 @@ from types import ModuleType
 from typing import Any
 
 from efflab.errors import RequestError, nearest
+from efflab.requirements import missing_package
 from efflab.wording import one_line
 
 KINDS = {"techniques": "technique", "backends": "backend", "tasks": "task", "models": "model"}
 FORMS = ("module", "onnx")
+PLUGINS = "EFFLAB_PLUGINS"
 RESERVED = {
     ("backends", "technique"): "`efflab validate technique NAME` checks techniques",
     ("models", "hf"): "in a card, `model: {hf: ...}` is a model of Hugging Face",
@@ -63,7 +65,7 @@ def _claim(found: dict[str, Source], kind: str, name: str, source: Source) -> No
 
 def plugin_folders() -> list[Path]:
     """Return the folders of dropped-in plug-ins named in EFFLAB_PLUGINS; raise RequestError for what is none."""
-    entries = os.environ.get("EFFLAB_PLUGINS", "").split(os.pathsep)
+    entries = os.environ.get(PLUGINS, "").split(os.pathsep)
     folders = [Path(entry).expanduser() for entry in entries if entry]
     for folder in folders:
         if not folder.is_dir():
@@ -72,6 +74,22 @@ def plugin_folders() -> list[Path]:
             known = ", ".join(f"{kind}/" for kind in KINDS)
             raise RequestError(f"EFFLAB_PLUGINS names {folder}, which has none of the folders {known}")
     return folders
+
+
+def own_plugins(kind: str, name: str) -> str:
+    """Say where plug-ins from outside are looked up, and which folder near the working directory has this one."""
+    folders = plugin_folders()
+    told = f"your own are looked up in folders that the variable {PLUGINS} names"
+    told += f": {', '.join(f'{folder / kind}/' for folder in folders)}" if folders else ", which is not set"
+    file = f"{kind}/{name.replace('-', '_')}.py"
+    try:
+        likely = next((path for step in ("", "*/", "*/*/") for path in sorted(Path().glob(f"{step}{file}"))), None)
+    except (OSError, ValueError, NotImplementedError):  # folders that cannot be read, and names that are no file's
+        likely = None
+    if likely is None:
+        return told
+    named = os.pathsep.join(str(folder) for folder in (*folders, likely.parents[1]))
+    return f"{told}; there is {likely}: set {PLUGINS}={named}"
 
 
 def _where(source: Source) -> str:
@@ -111,7 +129,7 @@ def load(kind: str, name: str) -> Any:
     """
     source = sources(kind).get(name)
     if source is None:
-        raise RequestError(f"unknown {KINDS[kind]} {name!r}; {nearest(name, sources(kind))}")
+        raise RequestError(f"unknown {KINDS[kind]} {name!r}; {nearest(name, sources(kind))}; {own_plugins(kind, name)}")
     if isinstance(source, Clash):
         raise RequestError(source.reason)
     loaded = _from_entry_point(source) if isinstance(source, EntryPoint) else _import_file(kind, name, source)
@@ -127,7 +145,8 @@ def _from_entry_point(point: EntryPoint) -> Any:
     try:
         return point.load()
     except (Exception, SystemExit) as error:
-        raise RequestError(f"the {_where(point)} fails to load: {one_line(error)}") from error
+        why = missing_package(error) or one_line(error)
+        raise RequestError(f"the {_where(point)} fails to load: {why}") from error
 
 
 def _lacking(kind: str, loaded: Any) -> str:
@@ -164,7 +183,7 @@ def import_path(path: Path, module_name: str) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
-        raise RequestError(f"{path} fails on import: {one_line(error)}") from error
+        raise RequestError(f"{path} fails on import: {missing_package(error) or one_line(error)}") from error
     return module
 
 

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import Any
 
 from efflab.assemble import Outcomes, assemble
-from efflab.drive import WHOLE_DISK, Watcher, drive, time_in_turn
-from efflab.environment import fingerprint, machine_id
+from efflab.drive import WHOLE_DISK, Watcher, drive, time_in_turn, timed_in_full
+from efflab.environment import fingerprint, machine_id, usable_processors
 from efflab.errors import RequestError
 from efflab.executor import LocalExecutor
 from efflab.plan import Plan, make_plan
 from efflab.recipe import Recipe, load_recipe
 from efflab.run_search import forget, searched, with_known
 from efflab.selection import narrowed, stages_to_force
-from efflab.stage_graph import Stage
+from efflab.stage_graph import Stage, data_digest
 from efflab.store import Store
 from efflab.study import Study, save_study
 
 
 def plan_file(path: Path, only: list[str] | None = None, store: Store | None = None) -> Plan:
     """Load and plan a recipe for this machine; a search that is not finished is a note of the plan."""
-    recipe, store = load_recipe(path), store or Store.open()
+    recipe, store = _loaded(path), store or Store.open()
     return _planned(with_known(recipe, store, _where(recipe), processors()), only, store)
+
+
+def _loaded(path: Path) -> Recipe:
+    """Load a recipe; raise RequestError also for data that its search could not name."""
+    recipe = load_recipe(path)
+    if recipe.search:
+        data_digest(recipe.search.reference)
+    return recipe
 
 
 def _planned(recipe: Recipe, only: list[str] | None, store: Store) -> Plan:
@@ -38,8 +46,8 @@ def _where(recipe: Recipe) -> tuple[str, int]:
 
 
 def processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many processors this process may use, within the limits of its container."""
+    return usable_processors()
 
 
 def run_file(
@@ -57,7 +65,7 @@ def run_file(
     """
     store = store or Store.open()
     watcher = watcher or Watcher()
-    recipe = load_recipe(path)
+    recipe = _loaded(path)
     plan = None if recipe.search else _planned(recipe, only, store)  # what is wrong with it is told before any work
     try:
         store.prepare()
@@ -89,9 +97,17 @@ def _cached(plan: Plan, store: Store) -> Outcomes:
     outcomes = Outcomes()
     for one in (*plan.stages, *plan.left_out):
         result = store.result(one)
-        if result is not None:
+        if result is not None and _usable(plan, one, result):
             outcomes.results[one] = result
     return outcomes
+
+
+def _usable(plan: Plan, one: str, result: dict[str, Any]) -> bool:
+    """Say whether a kept result means what its stage says today."""
+    stage = plan.stages.get(one) or plan.left_out[one]
+    rows = (row for row in plan.rows if one in row.latency.values())
+    row = next(rows, None) if stage.kind == "latency" else None
+    return row is None or timed_in_full(stage, result, plan.owner(row).task)
 
 
 def _run_models(plan: Plan, store: Store, outcomes: Outcomes, watcher: Watcher, workers: int) -> None:

@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from efflab.plain_layers import computes_as
 
 Pattern = Literal["free", "2:4"]
 Scope = Literal["layer", "global"]
 Importance = Literal["magnitude", "random"]
 
 
-def prunable_weights(module: nn.Module, spare_ends: bool) -> list[Tensor]:
-    """Return the weights of convolutions and linear layers, without the first and the last if they are spared."""
+KEEPS_ZEROS = "efflab_keeps_zeros"  # attribute of a layer whose zeros a pruning step made: no training fills them again
+
+
+def prunable_layers(module: nn.Module, spare_ends: bool) -> dict[str, nn.Module]:
+    """Return the convolutions and linear layers by name, without the first and the last if they are spared.
+
+    A layer that is all zeros is left out: it starts at zero and has yet to learn. A weight that several layers share
+    stands once.
+    """
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    weights: list[Tensor] = [layer.weight for layer in module.modules() if isinstance(layer, kinds)]
-    return weights[1:-1] if spare_ends else weights
+    found: dict[str, Any] = {name: layer for name, layer in module.named_modules() if computes_as(layer, kinds)}
+    unique = {id(layer.weight): name for name, layer in reversed(found.items())}
+    names = [name for name in found if name in unique.values()]
+    if spare_ends:
+        names = names[1:-1]
+    return {name: found[name] for name in names if bool((found[name].weight != 0).any())}
+
+
+def keep_zeros(module: nn.Module, names: Iterable[str]) -> nn.Module:
+    """Mark layers whose weights were pruned: trainings keep their zeros. Returns `module`."""
+    for name in names:
+        setattr(module.get_submodule(name), KEEPS_ZEROS, True)
+    return module
+
+
+def marked_layers(module: nn.Module) -> list[str]:
+    """Return the names of the layers that pruning steps marked."""
+    return [name for name, layer in module.named_modules() if getattr(layer, KEEPS_ZEROS, False)]
+
+
+def pruned_weights(module: nn.Module) -> list[Tensor]:
+    """Return the weights of the layers that pruning steps marked; while a rounding is emulated, those behind it."""
+    found = []
+    for name in marked_layers(module):
+        layer: Any = module.get_submodule(name)
+        hidden = getattr(layer, "parametrizations", None)
+        weight = hidden.weight.original if hidden is not None and "weight" in hidden else getattr(layer, "weight", None)
+        found += [weight] if isinstance(weight, Tensor) else []
+    return found
 
 
 def scores(weights: list[Tensor], importance: Importance, seed: int) -> list[Tensor]:

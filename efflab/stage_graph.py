@@ -11,10 +11,13 @@ from typing import Any
 from efflab import registry
 from efflab.backend_choice import BackendChoice
 from efflab.baseline import Baseline, find_card, load_baseline
+from efflab.errors import Problem, RequestError
 from efflab.measure import Measure
-from efflab.profiling.latency import Budget, batches_for, seconds_of
+from efflab.profiling.latency import Budget, Pace, batches_for, seconds_of
+from efflab.requirements import missing_package
 from efflab.technique import Technique
 from efflab.variants import Variant, misfit
+from efflab.wording import one_line
 
 STAGE_VERSION = 1  # raise it when a stage's result means something else
 
@@ -37,13 +40,29 @@ def stage_id(kind: str, spec: dict[str, Any], needs: tuple[str, ...]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:20]
 
 
+def data_digest(baseline: Baseline) -> str:
+    """Return the digest of a card's data; raise RequestError, placed in the card, if the task cannot give one."""
+    name = next(iter(baseline.card.task))
+    try:
+        digest = baseline.task.digest()
+        why = "" if isinstance(digest, str) and digest else f"its digest() gives {digest!r}, which is no text"
+    except (RequestError, MemoryError):
+        raise
+    except Exception as error:
+        why = missing_package(error) or f"its digest() fails: {one_line(error)}"
+    if why:
+        place = baseline.document.where(("task", name))
+        raise RequestError(Problem(place, f"the task {name!r} cannot be used: {why}"))
+    return digest
+
+
 class StageGraph:
     """Collects the stages of models; `near` is the recipe's file, beside which cards are looked up."""
 
     def __init__(self, near: Path):
         self.near = near
         self.stages: dict[str, Stage] = {}
-        self.digests: dict[str, str] = {}
+        self.digests: dict[str, str] = {}  # by what tells tasks apart: their name and all their settings
 
     def add(
         self,
@@ -62,9 +81,10 @@ class StageGraph:
     def task_of(self, baseline: Baseline) -> dict[str, Any]:
         """Return a card's task as stages name it, with the digest of its data."""
         ((name, settings),) = baseline.card.task.items()
-        if name not in self.digests:
-            self.digests[name] = baseline.task.digest()
-        return {"name": name, "settings": settings or {}, "digest": self.digests[name]}
+        key = f"{name} {baseline.task.model_dump()!r}"
+        if key not in self.digests:
+            self.digests[key] = data_digest(baseline)
+        return {"name": name, "settings": settings or {}, "digest": self.digests[key]}
 
     def artefacts(self, baseline: Baseline, variant: Variant, seed: int) -> list[str]:
         """Add the stages that make a variant, from the baseline on, and return them in order."""
@@ -141,7 +161,7 @@ class StageGraph:
         where: the machine and the threads. `adapts`: the work of some member depends on the input; then all of them go over
         several inputs, so that times stay paired.
         """
-        budget = measure.model_dump(include={"min_runs", "min_seconds", "max_seconds", "rounds"})
+        budget = measure.model_dump(include=set(Pace.model_fields))
         told = {
             "backend": choice.name,
             "settings": choice.settings.model_dump(),
@@ -155,7 +175,7 @@ class StageGraph:
         if inputs > 1:
             told["inputs"] = inputs
         title = f"{choice.label} at batch {batch_size}, {len(members)} in turn"
-        seconds = len(members) * seconds_of(Budget.model_construct(**budget), batch_size, inputs)
+        seconds = len(members) * seconds_of(Budget(**budget), batch_size, inputs)
         return self.add("latency", title, tuple(dict.fromkeys(members.values())), told, {}, seconds)
 
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
+import traceback
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from efflab import registry
-from efflab.artefact import GRAPH, WEIGHTS, Artefact, save_module, write_structure
+from efflab.artefact import GRAPH, WEIGHTS, Artefact, save_module, write_interface, write_structure
 from efflab.baseline import Baseline, find_card, load_baseline
-from efflab.errors import Paused, RequestError
+from efflab.calibration import calibration_split, like_parameters
+from efflab.errors import Paused, RequestError, disk_full
+from efflab.float_graph import load_whole
+from efflab.interface import graph_ports, match_inputs
+from efflab.model_check import check_step, example_shapes, kept_interface, look_at, placed
+from efflab.onnx_graph import external_files, save_graph
+from efflab.step_errors import PASS_THROUGH, explained
 from efflab.store import write_atomically
 from efflab.task import SplitName, Task
 from efflab.technique import Context, Cost, Result, Technique
+from efflab.weights import file_digest
 
 Report = Callable[[int, int, str], None]
 QUALITY_BATCH = 250
@@ -35,14 +42,14 @@ def _baseline(path: str) -> Baseline:
 
 
 @cache
-def _task(name: str, settings: tuple[tuple[str, Any], ...]) -> Task:
-    task: Task = registry.load("tasks", name)(**dict(settings))
+def _task(name: str, settings: str) -> Task:
+    task: Task = registry.load("tasks", name)(**json.loads(settings))
     return task
 
 
 def task_of(spec: dict[str, Any]) -> Task:
     """Return the task that a stage names; one worker builds its data once."""
-    return _task(spec["task"]["name"], tuple(sorted(spec["task"]["settings"].items())))
+    return _task(spec["task"]["name"], json.dumps(spec["task"]["settings"], sort_keys=True))
 
 
 def run_baseline(spec: dict[str, Any], needs: list[Path], folder: Path, report: Report) -> dict[str, Any]:
@@ -56,10 +63,33 @@ def run_baseline(spec: dict[str, Any], needs: list[Path], folder: Path, report: 
         export_checkpoint(baseline.checkpoint(), task_of(spec), folder / GRAPH)
         write_structure(folder, "onnx")
     elif baseline.form == "onnx":
-        _store_onnx(baseline.onnx_file(), folder)
+        _take_graph(baseline, task_of(spec), folder)
     else:
         save_module(baseline.module(spec["seed"]), baseline.builder(), [], folder)
+    try:
+        write_interface(folder, look_at(Artefact.open(folder), task_of(spec), baseline.card.output))
+    except RequestError as error:
+        raise placed(error, baseline.source()) from error
     return artefact_result(folder, spec)
+
+
+def _take_graph(baseline: Baseline, task: Task, folder: Path) -> None:
+    """Store a card's ONNX file, its inputs in the order of the task's arrays, and weights that lie beside it within it."""
+    path, card = baseline.onnx_file(), baseline.card
+    given, _ = graph_ports(path)
+    order = match_inputs(given, task.split(calibration_split(task)).inputs, card.inputs or task.input_names)
+    if order == sorted(order) and not external_files(path):
+        store_onnx(path, folder)
+        return
+    model = load_whole(path)
+    inputs = {value.name: value for value in model.graph.input}
+    first = [given[order.index(place)].name for place in range(len(order))]
+    values = [inputs.pop(name) for name in first]
+    stored = list(inputs.values())
+    del model.graph.input[:]
+    model.graph.input.extend([*values, *stored])
+    save_graph(model, folder / GRAPH)
+    write_structure(folder, "onnx")
 
 
 def run_step(spec: dict[str, Any], needs: list[Path], folder: Path, report: Report) -> dict[str, Any]:
@@ -74,8 +104,9 @@ def run_step(spec: dict[str, Any], needs: list[Path], folder: Path, report: Repo
 
     parent, baseline = Artefact.open(needs[0]), _baseline(spec["card"])
     technique: Technique = registry.load("techniques", spec["technique"])(**spec["settings"])
+    task = task_of(spec).facing(parent.interface)
     context = Context(
-        task=task_of(spec),
+        task=task,
         seed=spec["seed"],
         folder=folder,
         baseline=lambda: Artefact.open(needs[1]).module(),
@@ -93,24 +124,33 @@ def run_step(spec: dict[str, Any], needs: list[Path], folder: Path, report: Repo
     try:
         result = technique.apply(model, context)
     except Paused as pause:
-        pause.result = {"quality": _validation_quality(model, context.task), "cost": vars(context.cost)}
+        pause.result = {"quality": _validation_quality(model, task), "cost": vars(context.cost)}
         write_atomically(rung, json.dumps(pause.result))
         raise
+    except PASS_THROUGH:
+        raise
+    except Exception as error:
+        if disk_full(error):
+            raise
+        traceback.print_exc()
+        raise RequestError(explained(error, spec["technique"], model)) from error
     context.cost.seconds = max(context.cost.seconds, time.perf_counter() - started)  # what was interrupted counts, too
-    pause_at(folder / CHECKPOINT, None)
     pause_at(folder / CHECKPOINT, None)
     told = {"rung": json.loads(rung.read_text())} if rung.exists() else {}
     rung.unlink(missing_ok=True)
-    store_result(spec["technique"], technique, result, parent, folder)
+    child = store_result(spec["technique"], technique, result, parent, folder)
     if parent.form == technique.gives and _content(parent.folder) == _content(folder):
         raise RequestError(f"{spec['technique']} changed nothing in the model; with these settings it is no step")
+    fidelity, notes = check_step(spec["technique"], technique.least_sqnr_db, parent, child, task)
+    write_interface(folder, kept_interface(parent.interface, look_at(child, task, parent.interface.scored)))
+    told |= {"fidelity": fidelity, "notes": [*result.notes, *notes]}
     return artefact_result(folder, spec, context.cost) | told
 
 
 def store_result(name: str, technique: Technique, result: Result, parent: Artefact, folder: Path) -> Artefact:
     """Store in `folder` what a technique made of `parent`, and return it."""
     if technique.gives == "onnx":
-        _store_onnx(Path(result.model), folder)
+        store_onnx(Path(result.model), folder)
     else:
         edits = list(parent.structure["edits"])
         if result.structure is not None:
@@ -124,37 +164,45 @@ def _card_module(name: str, baseline: Baseline) -> Any:
     return other.module((other.seeds() or [0])[0])
 
 
-def _store_onnx(source: Path, folder: Path) -> None:
+def store_onnx(source: Path, folder: Path) -> None:
+    """Store an ONNX file and the files beside it that hold its weights."""
     if source.parent != folder or source.name != GRAPH:
         shutil.copyfile(source, folder / GRAPH)
+        for file in external_files(source):
+            shutil.copyfile(file, folder / file.name)
     write_structure(folder, "onnx")
 
 
 def _content(folder: Path) -> str:
     structure = Artefact.open(folder).structure
-    file = folder / (GRAPH if structure["form"] == "onnx" else WEIGHTS)
-    return hashlib.sha256(file.read_bytes()).hexdigest() + str(structure.get("edits"))
+    graph = structure["form"] == "onnx"
+    files = [folder / GRAPH, *external_files(folder / GRAPH)] if graph else [folder / WEIGHTS]
+    return "".join(file_digest(file) for file in files) + str(structure.get("edits"))
 
 
 def artefact_result(folder: Path, spec: dict[str, Any], cost: Cost | None = None) -> dict[str, Any]:
     """Return the ledger of a stored artefact: work of one forward pass of one example, bytes, and what it cost to make."""
     import torch
 
-    from efflab.calibration import like_parameters
     from efflab.profiling.work import count_module, count_onnx
     from efflab.profiling.work_by_input import count_by_input, is_input_dependent
 
-    artefact, task = Artefact.open(folder), task_of(spec)
+    artefact = Artefact.open(folder)
+    task = task_of(spec).facing(artefact.interface)
+    size = artefact.interface.batch or 1
     if artefact.form == "onnx":
-        work = count_onnx(artefact.onnx)
+        work = count_onnx(artefact.onnx, example_shapes(artefact.onnx, task))
     elif is_input_dependent(module := artefact.module()):
         work = count_by_input(module, task)
     else:
-        example = (torch.from_numpy(array[:1]) for array in task.split("validation").inputs)
+        example = (torch.from_numpy(array[:size]) for array in task.split("validation").inputs)
         work = count_module(module, tuple(like_parameters(one, module) for one in example))
+        for name in ("macs", "effective_macs", "bit_operations"):
+            work[name] = work[name] // size
     spent = cost or Cost()
     return {
         "form": artefact.form,
+        "batch": artefact.interface.batch,
         "work": {**work, "artefact_bytes": artefact.bytes},
         "cost": {
             "training_macs": spent.training_macs,
@@ -170,7 +218,8 @@ def _validation_quality(module: Any, task: Task) -> float:
     from efflab.module_session import ModuleSession
     from efflab.profiling.quality import evaluate
 
-    scores = evaluate(ModuleSession(module.eval(), torch.float32), task, "validation", QUALITY_BATCH)
+    size = task.interface.batch or QUALITY_BATCH
+    scores = evaluate(ModuleSession(module.eval(), torch.float32), task, "validation", size)
     return float(task.quality(scores))
 
 
@@ -181,13 +230,18 @@ def run_quality(
     from efflab.profiling.quality import evaluate
     from efflab.study import pack_scores
 
-    task, artefact = task_of(spec), Artefact.open(needs[0])
+    artefact = Artefact.open(needs[0])
+    task = task_of(spec).facing(artefact.interface)
     backend = registry.load("backends", spec["backend"])(**spec["settings"])
     split = task.split(split_name)
-    size = min(QUALITY_BATCH, len(split))
+    size = artefact.interface.batch or min(QUALITY_BATCH, len(split))
     session = backend.prepare(artefact, tuple(array[:size] for array in split.inputs), 1)
     scores = evaluate(session, task, split, size)
-    return {"metric": task.metric, "value": task.quality(scores), "scores": pack_scores(scores)}
+    value = float(task.quality(scores))
+    if not 0 <= value <= 1:
+        what = f"task {spec['task']['name']} gives a {task.metric} of {value:.6g}, and efflab takes shares from 0 to 1"
+        raise RequestError(f"{what}; give a metric that is one, such as 1 / (1 + perplexity)")
+    return {"metric": task.metric, "value": value, "scores": pack_scores(scores)}
 
 
 EXECUTE: dict[str, Callable[..., dict[str, Any]]] = {

@@ -63,6 +63,7 @@ class Quality(TypedDict):
 
 class _LatencyOverInputs(TypedDict, total=False):
     inputs: int  # different batches that the calls went over in turn, in whole cycles; absent: one
+    examples: int  # different examples of which a batch is made, where it repeats them; absent: as many as its size
 
 
 class Latency(_LatencyOverInputs):
@@ -99,6 +100,7 @@ class Record(TypedDict):
     baseline: str  # card
     family: str | None
     task: str
+    task_settings: NotRequired[dict[str, Any]]  # as in the card; absent where there are none, and in older studies
     seed: int
     backend: str  # as in the recipe, e.g. "openvino[precision=bf16]"
     device: str
@@ -142,6 +144,11 @@ class Study(TypedDict):
     machines: dict[str, dict[str, Any]]
     records: list[Record]
     search: NotRequired[SearchRecord]
+
+
+def repeats(examples: int) -> str:
+    """Say in words that a batch is larger than what it is made of."""
+    return f"a batch repeats the {examples:,} examples of the validation split, which has no more"
 
 
 def keeps_promise(record: Record) -> bool | None:
@@ -212,6 +219,8 @@ def _damage(study: dict[str, Any]) -> str:
         wrong = _lacks(record, _RECORD)
         if not wrong and record["machine"] not in study["machines"]:
             wrong = f"machine {record['machine']!r} is not among the study's machines"
+        if not wrong and not isinstance(record.get("task_settings", {}), dict):
+            wrong = "task_settings must be a mapping"
         for name, part in _PARTS.items():
             if not wrong and name in record:
                 wrong = _lacks(record[name], dict.fromkeys(part.__required_keys__, object) | _KINDS.get(name, {}), name)
@@ -237,6 +246,9 @@ def _odd_numbers(record: dict[str, Any]) -> str:
     inputs = record["latency"].get("inputs", 1)
     if type(inputs) is not int or inputs < 1:
         return "latency.inputs must be a count"
+    examples = record["latency"].get("examples", 1)
+    if type(examples) is not int or examples < 1:
+        return "latency.examples must be a count"
     rounds = record["latency"]["rounds_ms"]
     if not isinstance(rounds, list) or not all(isinstance(times, list) for times in rounds) or not any(rounds):
         return "latency.rounds_ms must be a list of lists of times"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import PrivateAttr
 
 from efflab.config import Settings
+from efflab.interface import Interface, Port, leaves
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +36,11 @@ class Task(Settings, ABC):
     version: ClassVar[int] = 1  # raise it when the meaning of the numbers changes
     metric: ClassVar[str] = "accuracy"
     prepared: ClassVar[str] = ""  # how raw data became inputs, for users of a model who must do the same to theirs
+    requires: ClassVar[tuple[str, ...]] = ()  # modules beyond efflab's own packages, checked before any work
     tiny: ClassVar[dict[str, Any]] = {}  # settings under which tests run in seconds
+    input_names: ClassVar[tuple[str, ...]] = ()  # of the split's arrays; an ONNX file's inputs are matched by them
+
+    _interface: Interface = PrivateAttr(default_factory=Interface)
 
     @abstractmethod
     def digest(self) -> str:
@@ -54,6 +62,33 @@ class Task(Settings, ABC):
     def loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
         """Return the training loss of a batch."""
 
+    def splits(self) -> tuple[SplitName, ...]:
+        """Return the splits that there are; without `train`, ranges are calibrated on `validation` and nothing trains."""
+        return ("train", "validation", "test")
+
+    def facing(self, interface: Interface) -> Self:
+        """Return this task as a model with that interface meets it: which output it reads, how many examples a call takes."""
+        other = self.model_copy()
+        other._interface = interface
+        return other
+
+    @property
+    def interface(self) -> Interface:
+        """The interface of the model that this task faces; empty where it faces none."""
+        return self._interface
+
+    def choose_output(self, ports: Sequence[Port]) -> int | None:
+        """Return the place of the output that `loss` and `scores` take, or None where they take all outputs as they are.
+
+        Raises RequestError, in words, where no output will do or several would.
+        """
+        return None
+
+    def scored(self, outputs: Any) -> Any:
+        """Return what `loss` and `scores` take of a model's outputs (arrays or tensors, examples first)."""
+        found, place = leaves(outputs), self._interface.scored
+        return outputs if place is None or place >= len(found) else found[place]
+
     def augment(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Return a randomly changed copy of a training batch; unchanged by default."""
+        """Return a randomly changed copy of the first input of a training batch; unchanged by default."""
         return inputs

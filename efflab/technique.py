@@ -48,6 +48,7 @@ class Result:
 
     model: Any  # torch.nn.Module, or Path of an ONNX file inside context.folder
     structure: dict[str, Any] | None = None  # plain JSON data
+    notes: tuple[str, ...] = ()  # sentences that the row's reader should know, such as what was left alone
 
 
 class Technique(Settings, ABC):
@@ -59,6 +60,7 @@ class Technique(Settings, ABC):
     claims: ClassVar[
         tuple[str, ...]
     ] = ()  # metrics of efflab.metrics that it moves for the better; the contract test checks
+    least_sqnr_db: ClassVar[float | None] = None  # outputs lie at least so near the input's, else the step failed
     random: ClassVar[bool] = False  # draws random numbers, whatever its settings
     after: ClassVar[tuple[str, ...]] = ()  # techniques of which one must stand before this one
     before: ClassVar[tuple[str, ...]] = ()  # techniques that may not stand before this one

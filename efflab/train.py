@@ -13,8 +13,10 @@ import yaml
 from efflab.baseline import WEIGHTS_MARK, Baseline, load_baseline
 from efflab.card import MOST_SEED, Weights
 from efflab.errors import Problem, RequestError
+from efflab.interface import Interface
 from efflab.store import write_atomically
 from efflab.weights import file_digest
+from efflab.wording import one_line
 
 Report = Callable[[int, int, str], None]
 TOLERANCE = 0.01  # least tolerance of a promise; seeds that differ more widen it
@@ -63,6 +65,7 @@ def train_seed(baseline: Baseline, seed: int, checkpoints: Path, report: Report)
     settings = card.training
     checkpoints.mkdir(parents=True, exist_ok=True)
     checkpoint = checkpoints / checkpoint_name(baseline, seed)
+    task = task.facing(facing(module, task, card.output))
     seconds = fit(module, task, settings, seed, checkpoint=checkpoint, report=report)
     path = baseline.document.path.parent / f"{card.name}-s{seed}.safetensors"
     part = path.with_name(f".{path.name}.part")
@@ -72,7 +75,8 @@ def train_seed(baseline: Baseline, seed: int, checkpoints: Path, report: Report)
         for name, tensor in module.state_dict().items()
     }
     module.load_state_dict(stored)
-    part.write_bytes(save({name: tensor.contiguous() for name, tensor in stored.items()}))
+    # a card's file is a plain state dict, in which tied weights stand under each of their names
+    part.write_bytes(save({name: tensor.detach().clone().contiguous() for name, tensor in stored.items()}))
     cost = training_cost(module, task, examples_seen(task, settings), seconds)
     weights = Weights(
         seed=seed,
@@ -96,19 +100,37 @@ def checkpoint_name(baseline: Baseline, seed: int) -> str:
     return f"{card.name}-s{seed}-{identity[:12]}.safetensors"
 
 
-def score(module: Any, task: Any) -> float:
-    """Return the metric of a torch module on the test split."""
-    import numpy as np
+def facing(module: Any, task: Any, output: int | str | None) -> Interface:
+    """Return which output of a module that is to be trained is scored, found on two training examples.
+
+    Raises RequestError, before any training, for a model that does not run on them or gives nothing that can be scored.
+    """
     import torch
 
-    split = task.split("test")
+    from efflab.calibration import example_inputs
+    from efflab.interface import named_output, output_ports
+
+    inputs = example_inputs(task)
     module.eval()
-    with torch.inference_mode():
-        batches = [
-            tuple(torch.from_numpy(array[i : i + 250]) for array in split.inputs) for i in range(0, len(split), 250)
-        ]
-        outputs = np.concatenate([module(*batch).float().numpy() for batch in batches])
-    return float(task.quality(task.scores(outputs, split.targets)))
+    try:
+        with torch.no_grad():
+            outputs = module(*inputs)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise RequestError(f"the model does not run on what the task gives: {one_line(error)}") from error
+    ports = output_ports(outputs, len(inputs[0]))
+    return Interface(outputs=ports, scored=task.choose_output(ports) if output is None else named_output(ports, output))
+
+
+def score(module: Any, task: Any) -> float:
+    """Return the metric of a torch module on the test split."""
+    import torch
+
+    from efflab.module_session import ModuleSession
+    from efflab.profiling.quality import evaluate
+
+    return float(task.quality(evaluate(ModuleSession(module.eval(), torch.float32), task, "test", 250)))
 
 
 def record(path: Path, weights: Weights) -> None:

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from efflab.errors import Paused
+from efflab.artefact import untied
+from efflab.errors import Paused, RequestError
 from efflab.hardware import training_device
 from efflab.schedule import TrainingSettings, image_scale, learning_rate_share
-from efflab.task import Task
+from efflab.task import Split, Task
 from efflab.tensors import shrunk, shrunk_sides
 from efflab.training_step import Loss, make_optimizer, make_step, set_learning_rate
 
@@ -54,20 +55,23 @@ def fit(
     """Train `module` in place on the training split and return the seconds it took, interrupted time included.
 
     It works where EFFLAB_TRAIN_ON says (cpu or cuda) and brings the module back. With `checkpoint`, progress is saved
-    after each epoch and an interrupted call goes on where it stopped, batch by batch the same. Weights that are zero at
-    the start stay zero: they were pruned. `replay`: steps are alike, so that on a GPU one can be captured and replayed; not so
+    after each epoch and an interrupted call goes on where it stopped, batch by batch the same. What a pruning step set to
+    zero stays zero (see `efflab.sparsity.keep_zeros`). All inputs of the task are given, `loss` gets them as a tuple, and
+    the output that the task scores. `replay`: steps are alike, so that on a GPU one can be captured and replayed; not so
     where the loss draws what it does. Raises FloatingPointError if the loss stops being finite, RequestError if
-    there is no such device, Paused where `pause_at` asked for it.
+    there is no such device, no training split, or fewer examples than a batch, Paused where `pause_at` asked for it.
     """
-    split, device = task.split("train"), training_device()
-    inputs, targets = torch.from_numpy(split.inputs[0]).to(device), torch.from_numpy(split.targets).to(device)
+    split, device = _training_split(task, settings), training_device()
+    inputs = tuple(torch.from_numpy(array).to(device) for array in split.inputs)
+    targets = torch.from_numpy(split.targets).to(device)
+    order_of = memory_order(split, device)
     steps_per_epoch = len(split) // settings.batch_size
     total = max(1, round(settings.epochs * steps_per_epoch))
-    objective = loss or (lambda _inputs, outputs, wanted: task.loss(outputs, wanted))
-    module.train().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective: Loss = loss or (lambda _inputs, outputs, wanted: task.loss(outputs, wanted))
+    module.train().to(device, memory_format=order_of)  # type: ignore[call-overload]
     optimizer = make_optimizer(module, settings)
     done, spent = _resume(checkpoint, module, optimizer)
-    step = make_step(module, optimizer, objective, settings.bf16, replay)
+    step = make_step(module, optimizer, objective, settings.bf16, replay, task.scored)
     started = time.perf_counter()
     mean_loss = math.nan
     _pause_if_asked(checkpoint, done, total, spent)
@@ -79,8 +83,10 @@ def fit(
         for number in range(first, min(steps_per_epoch, total - epoch * steps_per_epoch)):
             set_learning_rate(optimizer, settings.learning_rate * learning_rate_share(done / total, settings.warmup))
             index = order[number * settings.batch_size : (number + 1) * settings.batch_size].to(device)
-            batch = shrunk(task.augment(inputs[index], generator), image_scale(done / total, settings.start_scale))
-            value = step(batch.contiguous(memory_format=torch.channels_last), targets[index])
+            first_input, *others = (array[index] for array in inputs)
+            scale = image_scale(done / total, settings.start_scale)
+            batch = (shrunk(task.augment(first_input, generator), scale), *others)
+            value = step(tuple(_laid_out(one, order_of) for one in batch), targets[index])
             done += 1
             if done % 20 == 0 or done == total:
                 mean_loss = float(value)
@@ -92,6 +98,37 @@ def fit(
             _pause_if_asked(checkpoint, done, total, spent + time.perf_counter() - started)
     module.eval().to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return spent + time.perf_counter() - started
+
+
+def _training_split(task: Task, settings: TrainingSettings) -> Split:
+    if "train" not in task.splits():
+        raise RequestError("the task has no training split, and this step trains")
+    split = task.split("train")
+    if len(split) < settings.batch_size:
+        what = f"batch_size is {settings.batch_size}, and there are {len(split)} training examples; take a smaller one"
+        raise RequestError(what)
+    if settings.start_scale != 1 and split.inputs[0].ndim != 4:
+        raise RequestError("start_scale shrinks images, and these inputs are none; leave it out")
+    return split
+
+
+def memory_order(split: Split, device: str) -> torch.memory_format:
+    """Return the order in memory in which a training works: channels last for images where that is quick and safe.
+
+    oneDNN's AVX2 kernels write past their memory in the backward pass of thin convolutions in that order (seen with
+    PyTorch 2.13: the process is killed), so processors without AVX-512 work in the plain one.
+    """
+    safe = device != "cpu" or "AVX512" in torch.backends.cpu.get_cpu_capability()
+    return torch.channels_last if safe and split.inputs[0].ndim == 4 else torch.contiguous_format
+
+
+def _laid_out(tensor: torch.Tensor, order: torch.memory_format) -> torch.Tensor:
+    if tensor.ndim != 4:
+        return tensor.contiguous()
+    if order == torch.channels_last:
+        return tensor.contiguous(memory_format=order)
+    # a copy, since images of one channel have both orders at once, and PyTorch goes by the strides that they came with
+    return tensor.clone(memory_format=order)
 
 
 def examples_seen(task: Task, settings: TrainingSettings) -> float:
@@ -108,7 +145,8 @@ def examples_seen(task: Task, settings: TrainingSettings) -> float:
 def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, done: int, seconds: float) -> None:
     from safetensors.torch import save_file
 
-    tensors = {f"model.{name}": tensor.contiguous() for name, tensor in module.state_dict().items()}
+    # tied weights stand once; loading fills in the others
+    tensors = {f"model.{name}": tensor for name, tensor in untied(module.state_dict())[0].items()}
     for index, parameter in enumerate(_trained(optimizer)):
         for name, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{index}.{name}"] = value.contiguous()
@@ -125,7 +163,8 @@ def _resume(path: Path | None, module: nn.Module, optimizer: torch.optim.Optimiz
     with safe_open(str(path), "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         progress = json.loads(file.metadata()["progress"])
-    module.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
+    state = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+    module.load_state_dict(state | {name: state[one] for name, one in untied(module.state_dict())[1].items()})
     parameters = _trained(optimizer)
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from efflab.schedule import TrainingSettings
+from efflab.sparsity import pruned_weights
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (inputs, outputs, targets) -> scalar
-Step = Callable[[Tensor, Tensor], Tensor]  # (inputs, targets) -> the loss before the update, detached
+Inputs = tuple[Tensor, ...]  # of a batch, examples first
+Loss = Callable[[Inputs, Any, Tensor], Tensor]  # (inputs, the scored output, targets) -> scalar
+Step = Callable[[Inputs, Tensor], Tensor]  # (inputs, targets) -> the loss before the update, detached
 
 
 def make_optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
@@ -39,20 +41,25 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def make_step(
-    module: nn.Module, optimizer: torch.optim.Optimizer, objective: Loss, bf16: bool, replay: bool = True
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    objective: Loss,
+    bf16: bool,
+    replay: bool = True,
+    scored: Callable[[Any], Any] = lambda outputs: outputs,
 ) -> Step:
-    """Return the step that trains `module` in place; weights that are zero now stay zero: they were pruned.
+    """Return the step that trains `module` in place; what a pruning step set to zero stays zero.
 
+    scored: takes what the objective wants of the outputs.
     replay: on a GPU, capture one step and replay it; wrong where steps differ in more than their examples.
     """
-    weights = list(module.parameters())
-    device = weights[0].device
-    pruned = [(weight, weight != 0) for weight in weights if weight.ndim > 1 and bool((weight == 0).any())]
+    device = next(module.parameters()).device
+    pruned = [(weight, weight != 0) for weight in pruned_weights(module)]
 
-    def step(inputs: Tensor, targets: Tensor) -> Tensor:
+    def step(inputs: Inputs, targets: Tensor) -> Tensor:
         # cached casts would outlive the capture that they were made in
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=device.type == "cpu"):
-            value = objective(inputs, module(inputs), targets)
+            value = objective(inputs, scored(module(*inputs)), targets)
         optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -69,10 +76,10 @@ def _captured(step: Step) -> Step:
 
     The first step of a shape runs as it is, so that libraries choose their kernels and the optimizer makes its state.
     """
-    graphs: dict[torch.Size, tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]] = {}
-    warm: set[torch.Size] = set()
+    graphs: dict[tuple[torch.Size, ...], tuple[torch.cuda.CUDAGraph, Inputs, Tensor, Tensor]] = {}
+    warm: set[tuple[torch.Size, ...]] = set()
 
-    def first(inputs: Tensor, targets: Tensor) -> Tensor:
+    def first(inputs: Inputs, targets: Tensor) -> Tensor:
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -80,19 +87,20 @@ def _captured(step: Step) -> Step:
         torch.cuda.current_stream().wait_stream(side)
         return value
 
-    def run(inputs: Tensor, targets: Tensor) -> Tensor:
-        shape = inputs.shape
+    def run(inputs: Inputs, targets: Tensor) -> Tensor:
+        shape = tuple(one.shape for one in inputs)
         if shape not in warm:
             warm.add(shape)
             return first(inputs, targets)
         if shape not in graphs:
-            own = torch.empty_like(inputs), torch.empty_like(targets)
+            own = tuple(torch.empty_like(one) for one in inputs), torch.empty_like(targets)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
                 value = step(*own)
             graphs[shape] = (graph, *own, value)
         graph, own_inputs, own_targets, value = graphs[shape]
-        own_inputs.copy_(inputs)
+        for mine, given in zip(own_inputs, inputs, strict=True):
+            mine.copy_(given)
         own_targets.copy_(targets)
         graph.replay()
         return value

@@ -63,6 +63,7 @@ def load_weights(module: torch.nn.Module, path: Path, place: str) -> None:
     except (SafetensorError, OSError) as error:
         raise RequestError(Problem(place, f"{path.name} is no safetensors file ({error})")) from error
     own = module.state_dict()
+    state |= _tied(own, state)
     wrong = [f"{name} is missing" for name in own if name not in state and not name.endswith("num_batches_tracked")]
     wrong += [f"{name} is not in the model" for name in state if name not in own]
     wrong += [
@@ -74,6 +75,20 @@ def load_weights(module: torch.nn.Module, path: Path, place: str) -> None:
         shown = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
         raise RequestError(Problem(place, f"{path.name} does not fit the model: {shown}"))
     module.load_state_dict(state, strict=False)
+
+
+def _tied(own: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+    """Return what a file lacks of a module's tied weights: safetensors' save_model stores a shared tensor under one name."""
+    names: dict[tuple[Any, ...], list[str]] = {}
+    for name, tensor in own.items():
+        if tensor.numel():
+            names.setdefault((tensor.data_ptr(), tuple(tensor.shape), tensor.stride()), []).append(name)
+    shared = (several for several in names.values() if len(several) > 1)
+    found: dict[str, Any] = {}
+    for several in shared:
+        there = next((name for name in several if name in state), None)
+        found |= {name: state[there] for name in several if there is not None and name not in state}
+    return found
 
 
 def download(url: str, sha256: str, place: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
@@ -11,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from efflab.errors import Paused, RequestError, Unavailable
+from efflab.errors import Paused, RequestError, Unavailable, disk_full
 from efflab.wording import one_line
 
 LONGEST = 320  # characters of a reason
@@ -68,19 +67,13 @@ def _answer(job: dict[str, Any], report: Any) -> dict[str, Any]:
     except MemoryError:
         return {"status": "failed", "reason": "out of memory"}
     except Exception as error:
-        if _disk_full(error):
+        if disk_full(error):
             return {"status": "disk full", "reason": str(error)}
         import traceback
 
         traceback.print_exc()
         return {"status": "failed", "reason": one_line(error)[:LONGEST]}
     return {"status": "ok", "result": result, "seconds": time.perf_counter() - started}
-
-
-def _disk_full(error: Exception) -> bool:
-    # libraries written in Rust wrap the system's error in one of their own
-    wrapped = f"code: {errno.ENOSPC}," in str(error) or os.strerror(errno.ENOSPC) in str(error)
-    return wrapped or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
 
 
 if __name__ == "__main__":

@@ -110,3 +110,48 @@ def test_a_wrong_folder_of_plugins_is_said_so(entry, said, monkeypatch, capsys):
     monkeypatch.setenv("EFFLAB_PLUGINS", entry)
     assert main(["ls", "techniques"]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["techniques", "backends", "tasks", "models"])
+def test_an_unknown_name_tells_where_own_plugins_are_looked_up(kind, in_folder, monkeypatch):
+    def told():
+        registry.sources.cache_clear()
+        with pytest.raises(RequestError) as caught:
+            registry.load(kind, "my-own")
+        return str(caught.value)
+
+    monkeypatch.delenv("EFFLAB_PLUGINS", raising=False)
+    where = "your own are looked up in folders that the variable EFFLAB_PLUGINS names"
+    assert told().startswith(f"unknown {registry.KINDS[kind]} 'my-own'; ")
+    assert told().endswith(f"; {where}, which is not set")
+    (in_folder / "extras" / kind).mkdir(parents=True)
+    (in_folder / "other" / kind).mkdir(parents=True)
+    monkeypatch.setenv("EFFLAB_PLUGINS", "other")
+    assert told().endswith(f"; {where}: other/{kind}/")
+    file = in_folder / "extras" / kind / "my_own.py"
+    file.write_text("")
+    assert told().endswith(f"; there is extras/{kind}/my_own.py: set EFFLAB_PLUGINS=other:extras")
+    monkeypatch.delenv("EFFLAB_PLUGINS")
+    assert told().endswith(f"{where}, which is not set; there is extras/{kind}/my_own.py: set EFFLAB_PLUGINS=extras")
+    file.parent.rename(in_folder / kind)
+    assert told().endswith(f"there is {kind}/my_own.py: set EFFLAB_PLUGINS=.")
+
+
+@pytest.mark.parametrize("name", ["", "/etc/passwd", "a/../b", "*", "x" * 300, "[", "a\0b"])
+def test_any_name_is_an_error_in_one_sentence(name, in_folder):
+    with pytest.raises(RequestError, match="unknown task"):
+        registry.load("tasks", name)
+
+
+def test_a_recipe_names_the_variable_too(in_folder, monkeypatch):
+    monkeypatch.delenv("EFFLAB_PLUGINS", raising=False)
+    card = make_card(in_folder)
+    card.write_text(card.read_text().replace("{digits_clutter:", "{my_task:"))
+    (in_folder / "plugins" / "tasks").mkdir(parents=True)
+    (in_folder / "plugins" / "tasks" / "my_task.py").write_text("")
+    with pytest.raises(RequestError) as caught:
+        load_recipe(make_recipe(in_folder, "p: [{my_step: {}}]", backends="[my_chip]"))
+    found = {problem.what.split(";")[0]: problem.what for problem in caught.value.problems}
+    assert set(found) == {"unknown task 'my_task'", "unknown technique 'my_step'", "unknown backend 'my_chip'"}
+    assert all("EFFLAB_PLUGINS names, which is not set" in what for what in found.values())
+    assert "set EFFLAB_PLUGINS=plugins" in found["unknown task 'my_task'"]

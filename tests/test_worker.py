@@ -3,10 +3,9 @@ import errno
 import pytest
 
 from efflab.drive import Watcher, _finish
-from efflab.errors import RequestError
+from efflab.errors import RequestError, disk_full
 from efflab.executor import Done
 from efflab.store import Store
-from efflab.worker import _disk_full
 
 
 @pytest.mark.parametrize(
@@ -19,7 +18,7 @@ from efflab.worker import _disk_full
     ],
 )
 def test_a_full_disk_is_known_through_what_libraries_wrap_around_it(error, full):
-    assert _disk_full(error) is full
+    assert disk_full(error) is full
 
 
 def test_a_full_disk_ends_the_run_in_words_and_keeps_what_is_finished(in_folder):

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from efflab.backend import Arrays, Backend, Session
 from efflab.errors import Unavailable, nearest
+from efflab.onnx_graph import cast_as
 from efflab.technique import Form
 
 if TYPE_CHECKING:
@@ -62,12 +63,15 @@ class OnnxruntimeSession(Session):
 
     def __init__(self, runtime: Any, provider: str):
         self.runtime, self.provider = runtime, provider
-        self.inputs = [value.name for value in runtime.get_inputs()]
+        self.inputs = [(value.name, value.type) for value in runtime.get_inputs()]
         self.call = runtime.run
 
     def load(self, inputs: Arrays) -> Any:
-        """Name the arrays."""
-        return dict(zip(self.inputs, inputs, strict=True))
+        """Name the arrays, in the element types that the graph takes."""
+        return {
+            name: cast_as(array, kind) if hasattr(array, "dtype") else array
+            for (name, kind), array in zip(self.inputs, inputs, strict=True)
+        }
 
     def run(self, loaded: Any) -> Any:
         """Run the graph."""

@@ -79,8 +79,9 @@ class OpenvinoSession(Session):
             compiled = self.core.compile_model(model, self.target, self.config)
             self.requests[shapes] = compiled.create_infer_request(), used
         request, used = self.requests[shapes]
-        tensors = [openvino.Tensor(np.ascontiguousarray(inputs[index]), shared_memory=True) for index in used]
-        return request, tensors
+        kinds = [port.get_element_type() for port in request.model_inputs]
+        arrays = [_of_type(np.asarray(inputs[index], order="C"), kind) for index, kind in zip(used, kinds, strict=True)]
+        return request, [openvino.Tensor(array, shared_memory=True) for array in arrays]
 
     def run(self, loaded: Any) -> Any:
         """Run the request."""
@@ -96,6 +97,14 @@ class OpenvinoSession(Session):
 
         arrays = tuple(np.array(tensor.data) for tensor in outputs.output_tensors)
         return arrays[0] if len(arrays) == 1 else arrays
+
+
+def _of_type(array: Any, kind: Any) -> Any:
+    """Return an array in OpenVINO's element type `kind`, if that holds the same kind of numbers."""
+    name = kind.get_type_name()  # f16, i64, boolean, ...
+    floating = array.dtype.kind == "f" and name in ("f16", "f32", "f64")
+    whole = array.dtype.kind in "iu" and name[1:].isdigit() and name[0] in "iu" and int(name[1:]) >= 8
+    return array.astype(f"{name[0]}{int(name[1:]) // 8}", copy=False) if floating or whole else array
 
 
 def _used(ports: Any, path: Path, count: int) -> list[int]:

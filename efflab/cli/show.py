@@ -1,8 +1,11 @@
-"""Show what a technique is: what it does and when it helps, its settings, and what it gained in the studies at hand.
+"""Show what a technique or a card is.
 
-Gains are of the rows whose last telling step is the technique, in the studies of the store and of `reports/`: each with
-its interval and its verdict, beside the dense family. Steps that only prepare or repair (export, fine-tuning) do not count as
-telling ones.
+    efflab show technique prune_channels     what it does and when it helps, its settings, and what it gained so far
+    efflab show card digits-resnet-w8        its task, its weights, and what its model takes and gives
+
+The first word may be left out. Gains are of the rows whose last telling step is the technique, in the studies of the store
+and of `reports/`: each with its interval and its verdict, beside the dense family. Steps that only prepare or repair (export,
+fine-tuning) do not count as telling ones.
 """
 
 from __future__ import annotations
@@ -13,38 +16,70 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from efflab.study import Record, Study
 
-HELP = "what a technique is, its settings, and what it gained in the studies at hand"
+HELP = "what a technique is and what it gained in the studies at hand; what a card's model takes and gives"
 Row = dict[str, Any]
+KINDS = ("technique", "card")
 MOST_ROWS = 12
 ROUGH = 200  # draws of the bootstrap by which rows are chosen; those that are shown get as many as `compare` gives them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `efflab show`."""
-    parser.add_argument("kind", choices=("technique",), help="what to show")
-    parser.add_argument("name", help="a technique, see `efflab ls techniques`")
+    parser.add_argument("words", nargs="+", metavar="NAME", help="technique NAME, card NAME, or the name alone")
     parser.add_argument("--format", default="simple", help="any tabulate format, csv or json (default: simple)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the technique's card."""
+    """Print the card of a technique, or what a baseline's card says and its model takes and gives."""
+    from efflab.reporting.table import check_style
+
+    check_style(args.format)
+    kind, name = _asked(args.words)
+    if kind == "card":
+        from efflab.cli._show_card import show_card
+
+        return show_card(name, args.format)
+    return _show_technique(name, args.format)
+
+
+def _asked(words: list[str]) -> tuple[str, str]:
+    """Return what is to be shown; raise RequestError for a kind or a name that nobody has."""
+    from efflab import registry
+    from efflab.baseline import card_files
+    from efflab.errors import RequestError, nearest
+
+    if len(words) == 1:
+        name = words[0]
+        if name in registry.names("techniques"):
+            return "technique", name
+        if name in card_files() or name.endswith((".yaml", ".yml")):
+            return "card", name
+        raise RequestError(
+            f"no technique and no card is named {name!r}; {nearest(name, [*registry.names('techniques'), *card_files()])}"
+        )
+    kind = words[0]
+    if kind not in KINDS or len(words) > 2:
+        raise RequestError(f"`efflab show` takes one of {', '.join(KINDS)}, and one name, not {' '.join(words)!r}")
+    return kind, words[1]
+
+
+def _show_technique(name: str, style: str) -> int:
+    """Print a technique's card."""
     import inspect
     import sys
     import textwrap
 
     from efflab import registry
     from efflab.cli._tables import show
-    from efflab.reporting.table import check_style
 
-    check_style(args.format)
-    technique = registry.load("techniques", args.name)
+    technique = registry.load("techniques", name)
     settings = _settings(technique)
-    gains = _gains(args.name)
-    if args.format in ("csv", "json"):
-        show(gains, args.format, list(gains[0]) if gains else [])
+    gains = _gains(name)
+    if style in ("csv", "json"):
+        show(gains, style, list(gains[0]) if gains else [])
         return 0
     source = " ".join((inspect.getdoc(sys.modules[technique.__module__]) or "").split("\n\n")[0].split())
-    print(f"{args.name}: {source}\n")
+    print(f"{name}: {source}\n")
     for part in (inspect.getdoc(technique) or "").split("\n\n"):
         print(textwrap.fill(" ".join(part.split()), 110) + "\n")
     order = [("after", technique.after), ("not after", technique.before), ("moves", technique.claims)]
@@ -56,10 +91,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"rather after {other}: {reason}")
     if technique.rather_after:
         print()
-    show(settings, args.format, ["setting", "kind", "default", "meaning"])
+    show(settings, style, ["setting", "kind", "default", "meaning"])
     print("\nmeasured in the studies at hand:" if gains else "\nno study at hand has measured it")
     if gains:
-        show(gains, args.format, list(gains[0]))
+        show(gains, style, list(gains[0]))
     return 0
 
 

@@ -3,8 +3,9 @@
 efflab validate BACKEND: ONNX's conformance cases, whole models, behaviour and speed, each case with a verdict.
 Verdicts are kept apart: pass, wrong, crash, hang, error, fell back, unsupported, skipped. Every case runs in a process of
 its own kind: a segmentation fault or an endless loop is a verdict, and the run goes on. Exit code 1 if something is wrong,
-crashes, hangs, raises or falls back, or if nothing of a suite came through; with --against only if something got worse or
-slower, or there was nothing to compare. To gate on a backend that has known faults, keep a validation.json as its baseline.
+crashes, hangs, raises or falls back, or if nothing of a suite or of a model of your own came through; with --against only if
+something got worse or slower, or there was nothing to compare. To gate on a backend that has known faults, keep a
+validation.json as its baseline. Exit code 2 if a model of your own cannot be tried: a file of its weights is missing, ...
 
 efflab validate technique NAME: every promise of the contract, on small nets of three families, in this process, in seconds.
 Verdicts: pass, broken, refused (a family of nets, in words), unavailable (something is not installed), skipped (another check
@@ -58,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="an ONNX file of your own, for models and speed (repeatable)",
+        help="an ONNX file of your own, with the files of weights beside it, for models and speed (repeatable); "
+        "its inputs are made up, and the report says how",
     )
     add("--tolerances", action="append", default=[], metavar="FILE", help="YAML rules that come before those of efflab")
     add(

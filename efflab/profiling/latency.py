@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median, quantiles
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Self, TypedDict
 
 from pydantic import Field, model_validator
 
@@ -52,20 +52,32 @@ class Job:
     batches: int = 1
 
 
-class Budget(Settings):
+# the one definition of what can be asked for: a recipe's `measure` section takes its bounds from here
+Runs = Annotated[int, Field(ge=1, le=100_000)]
+LeastSeconds = Annotated[float, Field(gt=0, le=600)]
+MostSeconds = Annotated[float, Field(gt=0, le=3600)]
+Rounds = Annotated[int, Field(ge=LEAST_ROUNDS, le=1000)]
+
+
+class Pace(Settings):
     """How long to measure a session: at least `min_runs` and `min_seconds`, at most `max_seconds` of timed calls."""
 
-    min_runs: Annotated[int, Field(ge=1, le=100_000)] = 130
-    min_seconds: Annotated[float, Field(gt=0, le=600)] = 0.3
-    max_seconds: Annotated[float, Field(gt=0, le=3600)] = 3.0
-    rounds: Annotated[int, Field(ge=LEAST_ROUNDS, le=1000)] = 10
-    prepare_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 120.0
+    min_runs: Runs = 130
+    min_seconds: LeastSeconds = 0.3
+    max_seconds: MostSeconds = 3.0
+    rounds: Rounds = 10
 
     @model_validator(mode="after")
-    def _ordered(self) -> Budget:
-        if self.max_seconds < self.min_seconds:
-            raise ValueError("max_seconds must not be less than min_seconds")
+    def _most_is_more(self) -> Self:
+        if self.min_seconds > self.max_seconds:
+            raise ValueError(f"min_seconds ({self.min_seconds:g}) is more than max_seconds ({self.max_seconds:g})")
         return self
+
+
+class Budget(Pace):
+    """How long to measure a session, and how long to wait for it to load."""
+
+    prepare_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 120.0
 
 
 class _TimingOverInputs(TypedDict, total=False):

@@ -1,4 +1,4 @@
-"""Shapes and types of all tensors of an ONNX graph at batch 1: inferred, and where that fails, seen in one run."""
+"""Shapes and types of all tensors of an ONNX graph from those of its inputs: inferred, and where that fails, seen in one run."""
 
 from __future__ import annotations
 
@@ -9,28 +9,12 @@ from onnx import helper, shape_inference
 Shape = tuple[int, ...]
 
 
-def set_batch(inputs: list[onnx.ValueInfoProto]) -> int:
-    """Give the symbolic first axis of the inputs the length 1; return the examples that a fixed one has."""
-    symbols = set()
-    for value in inputs:
-        axes = value.type.tensor_type.shape.dim
-        if axes and not axes[0].HasField("dim_value"):
-            symbols.add(axes[0].dim_param)
-            axes[0].dim_value = 1
-    for value in inputs:
-        for axis in value.type.tensor_type.shape.dim:
-            if axis.dim_param and axis.dim_param in symbols:
-                axis.dim_value = 1
-    first = inputs[0].type.tensor_type.shape.dim if inputs else []
-    return max(1, first[0].dim_value) if len(first) > 1 else 1
-
-
 def shapes_and_types(
     model: onnx.ModelProto, inputs: list[onnx.ValueInfoProto], needed: set[str]
 ) -> tuple[dict[str, Shape], dict[str, int]]:
     """Return what is known of shapes and element types by tensor name.
 
-    inputs: the graph's inputs after `set_batch`. needed: tensors worth a run if their shapes cannot be inferred.
+    inputs: the graph's inputs, their free axes filled. needed: tensors worth a run if their shapes cannot be inferred.
     """
     known = onnx.ModelProto()
     known.CopyFrom(model)
@@ -55,7 +39,10 @@ def shapes_and_types(
 def _shapes_by_running(
     model: onnx.ModelProto, inputs: list[onnx.ValueInfoProto], shapes: dict[str, Shape], wanted: set[str]
 ) -> dict[str, Shape]:
-    """Run the graph on zeros and look; gives nothing where it cannot run (open lengths, unknown operators)."""
+    """Run the graph and look; gives nothing where it cannot run (open lengths, unknown operators).
+
+    Runs on zeros and on ones: shapes that depend on the values of the inputs, or are empty, tell nothing of an example.
+    """
     import onnxruntime
 
     if any(value.name not in shapes for value in inputs):
@@ -69,9 +56,17 @@ def _shapes_by_running(
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     kinds = {value.name: helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type) for value in inputs}
-    zeros = {name: np.zeros(shapes[name], kind) for name, kind in kinds.items()}
+    runs: list[list[Shape]] = []
     try:
         session = onnxruntime.InferenceSession(seen.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        return {name: array.shape for name, array in zip(names, session.run(names, zeros), strict=True)}
+        for number in (0, 1):
+            feed = {name: np.full(shapes[name], number, kind) for name, kind in kinds.items()}
+            runs.append([array.shape for array in session.run(names, feed)])
     except Exception:  # the runtime's errors have no common, public base; what stays unknown is listed as uncounted
-        return {}
+        if not runs:  # ones may be wrong indices where zeros are right
+            return {}
+    return {
+        name: found
+        for name, found, other in zip(names, runs[0], runs[-1], strict=True)
+        if found == other and all(found)
+    }

@@ -4,18 +4,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from efflab.backend import Arrays, Session
+from efflab.errors import RequestError
+from efflab.interface import leaves
 from efflab.task import Split, SplitName, Task
+
+__all__ = ["evaluate", "leaves", "parity", "predict"]
 
 
 def evaluate(session: Session, task: Task, split: Split | SplitName, batch_size: int) -> np.ndarray:
-    """Return the task's score of each example of a split: shape (examples,) or (examples, statistics)."""
+    """Return the task's score of each example of a split: shape (examples,) or (examples, statistics).
+
+    Scores are made batch by batch, so that no outputs are kept. Raises RequestError where the task gives another number
+    of scores than there are examples.
+    """
     data = task.split(split) if isinstance(split, str) else split
-    return task.scores(predict(session, data.inputs, batch_size), data.targets)
+    scores = []
+    for start, count, outputs in _batches(session, data.inputs, batch_size):
+        rows = _map(partial(_first_rows, batch_size=batch_size, count=count), task.scored(outputs))
+        found = np.asarray(task.scores(rows, data.targets[start : start + count]))
+        if found.shape[:1] != (count,):
+            what = f"the task gives scores of shape {found.shape} for {count} examples; one row an example is wanted"
+            raise RequestError(what)
+        scores.append(found)
+    return np.concatenate(scores)
+
+
+def _batches(session: Session, inputs: Arrays, batch_size: int) -> Iterator[tuple[int, int, Any]]:
+    """Yield (start, count, outputs) of each batch; the last one is filled up with its last example."""
+    total = len(inputs[0]) if inputs else 0
+    if total == 0 or batch_size < 1:
+        raise ValueError("needs at least one example and a batch size of at least 1")
+    for start in range(0, total, batch_size):
+        batch = tuple(array[start : start + batch_size] for array in inputs)
+        yield start, len(batch[0]), session(tuple(_filled(array, batch_size) for array in batch))
 
 
 def predict(session: Session, inputs: Arrays, batch_size: int) -> Any:
@@ -24,19 +51,15 @@ def predict(session: Session, inputs: Arrays, batch_size: int) -> Any:
     Every batch has `batch_size` examples, so that runtimes with fixed shapes serve: the last one is filled up with
     its last example, and the surplus is cut off. Raises ValueError for no examples, or outputs that are not a row each.
     """
-    total = len(inputs[0])
-    if total == 0 or batch_size < 1:
-        raise ValueError("needs at least one example and a batch size of at least 1")
     result: Any = None
-    for start in range(0, total, batch_size):
-        batch = tuple(array[start : start + batch_size] for array in inputs)
-        count = len(batch[0])
-        outputs = session(tuple(_filled(array, batch_size) for array in batch))
+    for start, count, outputs in _batches(session, inputs, batch_size):
         if result is None:
-            result = _map(lambda leaf: _room(leaf, total, batch_size), outputs)
+            result = _map(
+                lambda leaf: np.empty((len(inputs[0]), *_rows(leaf, batch_size).shape[1:]), leaf.dtype), outputs
+            )
         # copied at once: a runtime may write its next outputs into the same buffer
         for target, leaf in zip(leaves(result), leaves(outputs), strict=True):
-            target[start : start + count] = leaf[:count]
+            target[start : start + count] = np.asarray(leaf)[:count]
     return result
 
 
@@ -47,7 +70,7 @@ def parity(outputs: Any, reference: Any) -> dict[str, float | None]:
     Raises ValueError where structures or shapes differ. Outputs that are not finite where the reference is count as
     an error without bound.
     """
-    found, wanted = [*leaves(outputs)], [*leaves(reference)]
+    found, wanted = ([np.asarray(leaf) for leaf in leaves(side)] for side in (outputs, reference))
     if [leaf.shape for leaf in found] != [leaf.shape for leaf in wanted]:
         shapes = [[leaf.shape for leaf in side] for side in (found, wanted)]
         raise ValueError(f"outputs have shapes {shapes[0]}, the reference {shapes[1]}")
@@ -64,31 +87,24 @@ def parity(outputs: Any, reference: Any) -> dict[str, float | None]:
     return {"sqnr_db": _decibel(signal, noise), "max_abs_error": largest, "top1_agreement": _agreement(found, wanted)}
 
 
-def leaves(tree: Any) -> Iterator[np.ndarray]:
-    """Yield the arrays of a pytree (dict, list, tuple, nested) in order."""
-    if isinstance(tree, dict):
-        for value in tree.values():
-            yield from leaves(value)
-    elif isinstance(tree, list | tuple):
-        for value in tree:
-            yield from leaves(value)
-    else:
-        yield np.asarray(tree)
-
-
 def _map(change: Callable[[np.ndarray], np.ndarray], tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _map(change, value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
         values = [_map(change, value) for value in tree]
         return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
-    return change(np.asarray(tree))
+    return None if tree is None else change(np.asarray(tree))
 
 
-def _room(leaf: np.ndarray, total: int, batch_size: int) -> np.ndarray:
+def _rows(leaf: np.ndarray, batch_size: int) -> np.ndarray:
+    """Return an output after checking that it has a row for each example of the batch."""
     if leaf.ndim == 0 or len(leaf) != batch_size:
         raise ValueError(f"an output has shape {leaf.shape}; its first axis must be the batch of {batch_size}")
-    return np.empty((total, *leaf.shape[1:]), leaf.dtype)
+    return leaf
+
+
+def _first_rows(leaf: np.ndarray, batch_size: int, count: int) -> np.ndarray:
+    return _rows(leaf, batch_size)[:count]
 
 
 def _filled(array: np.ndarray, batch_size: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,11 +63,12 @@ def count_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Work:
 
 
 def run_counted(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Work, Any]:
-    """Count one forward pass as `count_module` does; return the outputs, too."""
+    """Count one forward pass as `count_module` does; return the outputs, too. The inputs keep their values."""
     state = [*module.parameters(), *module.buffers()]
     counter = _Counter(state)
+    copies = [tensor.clone() for tensor in inputs]  # a first operator in place would write on them
     with _evaluating(module), torch.no_grad(), counter:
-        outputs = module(*inputs)
+        outputs = module(*copies)
     params = list(module.parameters())
     work = counter.ledger.work(
         params=sum(tensor.numel() for tensor in params),
@@ -77,11 +78,14 @@ def run_counted(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Work, An
     return work, outputs
 
 
-def count_onnx(path: Path) -> Work:
-    """Count the graph of an ONNX file for one example; see `work_onnx.count`."""
+def count_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Work:
+    """Count the graph of an ONNX file for one example; see `work_onnx.count`.
+
+    shapes: of one example's inputs by name, the axis of the batch with length 1; they fill the graph's free axes.
+    """
     from efflab.profiling import work_onnx
 
-    return work_onnx.count(path)
+    return work_onnx.count(path, shapes)
 
 
 @contextmanager
@@ -170,20 +174,26 @@ def _bits(operand: Tensor | int) -> int:
     return operand if isinstance(operand, int) else operand.element_size() * 8
 
 
+# whole words of an operator's name (words end at _); names of in-place forms end in _
 COMPUTE = re.compile(
-    r"conv|(?<![a-z])(?:\w*_)?(?:[a-z]*mm|mv|dot)(?![a-z])|matmul|linear|attention|lstm|gru|rnn|fft|stft|embedding_bag"
-    r"|einsum|cdist|euclidean_dist|linalg|tensordot|trilinear|cholesky|svd|solve|lu_|qr|inverse|addr|ger$|kron"
-    r"|multi_head|transformer|moe"
+    r"(?<![a-z0-9])(?:[a-z0-9]*(?:mm|mv|dot|matmul|linear|attention)|[a-z]*conv(?:\d?d|olution)?|lstm|gru|rnn|moe|transformer"
+    r"|fft|i?stft|einsum|inner|outer|addr|ger|kron|cov|corrcoef|embedding_bag|euclidean_dist|[cp]dist|affine_grid"
+    r"|linalg|cholesky|svd|(?:sp)?solve|lstsq|lu|qr|orgqr|ormqr|geqrf|p?inverse|eigh?|(?:log|slog)?det|matrix_(?:exp|power)"
+    r"|mx_fp\d_bf16)(?![a-z0-9])"
 )
-NO_COMPUTE = re.compile(r"upsample|interpol|convert|quantize_per|grid_sampl|fftfreq|fftshift|linalg_vector_norm")
-PLAIN_SPACES = {"aten", "prim", "prims", "profiler", "quantized_decomposed", "c10d", "inductor"}
+# cheap or no arithmetic, although a word of the above is in the name
+NO_COMPUTE = re.compile(
+    r"_(?:pre|un)?pack(?![a-z0-9])|_unpack_sizes|quantize_weight|reorder_|flatten_weight|r?fftfreq|i?fftshift|slice_inverse"
+    r"|linalg_(?:vector_norm|norm|cross|diagonal|check_errors|_powsum|vander)|thnn\w*_(?:lstm|gru)_cell"
+)
+# libraries whose operators are judged by their names; those of all others are taken to compute
+PLAIN_SPACES = {"aten", "prim", "prims", "debugprims", "rngprims", "profiler", "inductor", "torchvision", "torchao"}
+PLAIN_SPACES |= {"quantized", "_quantized", "quantized_decomposed", "c10d", "c10d_functional", "_c10d_functional"}
 
 
 def is_compute(space: str, operator: str) -> bool:
     """Say whether an operator multiplies matrices or the like; one from an unknown library is taken to."""
-    if NO_COMPUTE.search(operator):
-        return False
-    return space not in PLAIN_SPACES or bool(COMPUTE.search(operator))
+    return space not in PLAIN_SPACES or bool(COMPUTE.search(operator) and not NO_COMPUTE.search(operator))
 
 
 Products = list[tuple[int, Tensor | int, Tensor | int]]  # (MACs, one operand or its bits, the other)
@@ -191,10 +201,16 @@ Formula = Callable[[tuple[Any, ...], dict[str, Any], Any], Products]
 
 
 def _convolution(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Products:
-    x, weight = args[0], args[1]
+    return [(out.numel() * math.prod(args[1].shape[1:]), args[0], args[1])]  # each output takes so many
+
+
+def _transposed_convolution(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Products:
+    return [(args[0].numel() * math.prod(args[1].shape[1:]), args[0], args[1])]  # each input makes so many
+
+
+def _any_convolution(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Products:
     transposed = len(args) > 6 and args[6] is True
-    per_site = math.prod(weight.shape[1:])  # transposed: each input makes them; else: each output takes them
-    return [((x if transposed else out).numel() * per_site, x, weight)]
+    return (_transposed_convolution if transposed else _convolution)(args, kwargs, out)
 
 
 def _product(left: int, right: int) -> Formula:
@@ -208,6 +224,20 @@ def _product(left: int, right: int) -> Formula:
 
 def _batch_sum(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Products:
     return [(args[1].numel() * args[2].shape[-1], args[1], args[2])]
+
+
+def _outer(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Products:
+    return [(out.numel(), args[1], args[2])]
+
+
+def _grid(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Products:
+    return [(out.numel() * args[0].shape[-1], args[0], out)]
+
+
+def _bag(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Products:
+    """Return the products with the weights of an embedding bag's entries; without those it only adds."""
+    factors = args[6] if len(args) > 6 else None
+    return [] if factors is None else [(args[1].numel() * args[0].shape[-1], factors, args[0])]
 
 
 def _packed(bits: int) -> Formula:
@@ -235,13 +265,17 @@ def _mkldnn_rnn(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Prod
 
 
 FORMULAS: dict[str, Formula] = {
-    **dict.fromkeys(("convolution", "_convolution", "convolution_overrideable"), _convolution),
+    **dict.fromkeys(("convolution", "_convolution", "convolution_overrideable"), _any_convolution),
+    "cudnn_convolution_transpose": _transposed_convolution,
     **dict.fromkeys(("mkldnn_convolution", "cudnn_convolution", "_slow_conv2d_forward", "slow_conv3d"), _convolution),
     **dict.fromkeys(("conv_depthwise3d", "_conv_depthwise2d"), _convolution),
     **dict.fromkeys(("mm", "bmm", "_int_mm", "_scaled_mm", "mv", "dot", "vdot"), _product(0, 1)),
-    **dict.fromkeys(("addmm", "baddbmm", "addmv", "_addmm_activation"), _product(1, 2)),
+    **dict.fromkeys(("addmm", "addmm_", "baddbmm", "baddbmm_", "addmv", "addmv_", "_addmm_activation"), _product(1, 2)),
     **dict.fromkeys(("linear", "mkldnn_linear"), _product(0, 1)),
-    "addbmm": _batch_sum,
+    **dict.fromkeys(("addbmm", "addbmm_"), _batch_sum),
+    **dict.fromkeys(("addr", "addr_"), _outer),
+    "affine_grid_generator": _grid,
+    **dict.fromkeys(("_embedding_bag", "_embedding_bag_forward_only"), _bag),
     "_weight_int8pack_mm": _packed(8),
     **dict.fromkeys(("_weight_int4pack_mm", "_weight_int4pack_mm_for_cpu"), _packed(4)),
     **dict.fromkeys(

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import math
-import re
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import onnx.inliner
 from onnx import TensorProto, helper, numpy_helper
 
 from efflab.errors import RequestError
 from efflab.onnx_graph import attributes
-from efflab.profiling.onnx_shapes import Shape, set_batch, shapes_and_types
+from efflab.profiling.onnx_shapes import Shape, shapes_and_types
 from efflab.profiling.work import Ledger
+from efflab.profiling.work_onnx_axes import fill_axes
+from efflab.profiling.work_onnx_file import load, stored_tensors
+from efflab.profiling.work_onnx_formulas import OPERANDS, has_formula, products
 from efflab.study import Work
 
 ZeroPoint = tuple[str, int]  # name of its tensor ("" = none), axis along which it varies
 
-COMPUTE = re.compile(r"Conv|MatMul|Gemm|Attention|LSTM|GRU|RNN|DFT|STFT|FFT|Einsum|MoE|^Det$")
-KNOWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
 SAME_NUMBERS = {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"}
+PARTS = {"Concat", "Split", "Slice", "Expand"}  # each number is one of an input
 ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "PRelu"}
-# operator -> places of one operand and the other
-OPERANDS = {
-    **dict.fromkeys(("Conv", "FusedConv", "ConvTranspose", "ConvInteger", "Gemm", "FusedGemm", "MatMul"), (0, 1)),
-    **dict.fromkeys(("FusedMatMul", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"), (0, 1)),
-    **dict.fromkeys(("LSTM", "GRU", "RNN", "MatMulNBits", "Attention", "Einsum"), (0, 1)),
-    **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QGemm"), (0, 3)),
-}
 # operator -> places of what else it learned
 LEARNED = {
     **dict.fromkeys(("Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm"), (2,)),
@@ -60,86 +54,91 @@ BITS: dict[int, int] = {
 }
 
 
-def count(path: Path) -> Work:
-    """Count an ONNX file for one example: a symbolic first axis of the inputs is taken as 1, a fixed one divided out.
+def count(path: Path, shapes: Mapping[str, Shape] | None = None) -> Work:
+    """Count an ONNX file for one example.
+
+    shapes: of one example's inputs by name, the axis of the batch with length 1; they fill the graph's free axes, axes
+    with one symbol alike. Without them the free axis of the batch is taken as 1, other free axes have no length. A fixed
+    batch is divided out.
 
     `params` are the stored numbers that enter a product, a normalisation, an embedding or an elementwise operator as
     weight or bias (through DequantizeLinear or not); scales, zero points, shapes and running statistics are none.
-    An operator whose shapes cannot be known is listed as uncounted. Raises RequestError if the file is no ONNX model.
+    `uncounted` lists the operators that have no formula or whose shapes cannot be known, those behind free axes under the
+    names of the axes; and a batch whose size cannot be known. Raises RequestError if the file, or a data file that it
+    names, is missing or unreadable, or if `shapes` does not fit it.
     """
-    model, artefact_bytes = _load(path)
-    graph = _Graph(model)
+    model, artefact_bytes = load(path)
+    graph = _Graph(model, shapes)
     ledger = Ledger()
     for node in graph.nodes:
-        products = _products(graph, node)
-        if products is None:
-            ledger.uncounted[f"{node.domain or 'onnx'}::{node.op_type}"] += 1
-        elif products:
+        found = products(graph.shapes, node)
+        if found is None:
+            ledger.uncounted[graph.reason(node)] += 1
+        elif found:
             ledger.counted += 1
-            for macs, left, right in products:
+            for macs, left, right in found:
                 bits = graph.bits(node, left) * graph.bits(node, right)
                 ledger.add(macs, graph.share(node, left) * graph.share(node, right), bits)
+    if graph.axes.unclear:
+        ledger.uncounted[graph.axes.unclear] += 1
     return ledger.work(
         params=sum(size for size, _ in graph.learned.values()),
         nonzero_params=sum(nonzero for _, nonzero in graph.learned.values()),
         artefact_bytes=artefact_bytes,
-        examples=graph.examples,
+        examples=graph.axes.examples,
     )
 
 
-def macs_by_node(path: Path) -> dict[str, int]:
-    """Return the MACs of each named node that has a formula, for one example."""
-    model, _ = _load(path)
-    graph = _Graph(model)
-    found = {node.name: _products(graph, node) for node in graph.nodes}
-    return {
-        name: sum(macs for macs, _, _ in products) // graph.examples for name, products in found.items() if products
-    }
+def macs_by_node(path: Path, shapes: Mapping[str, Shape] | None = None) -> dict[str, int]:
+    """Return the MACs of each node that has a formula and known shapes, for one example, by the node's name.
 
-
-def _load(path: Path) -> tuple[onnx.ModelProto, int]:
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        tensors = [tensor for tensor in model.graph.initializer if tensor.data_location == TensorProto.EXTERNAL]
-        files = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
-        onnx.load_external_data_for_model(model, str(path.parent))
-        size = path.stat().st_size + sum((path.parent / file).stat().st_size for file in files)
-    except FileNotFoundError as error:
-        raise RequestError(f"{error.filename or path}: there is no such file") from error
-    except Exception as error:  # protobuf's and onnx's errors have no common, public base
-        raise RequestError(f"{path}: not a readable ONNX model ({type(error).__name__})") from error
-    if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
-    return model, size
+    shapes: as of `count`. Callers give these nodes names of their own first: raises ValueError for one that has none, or
+    another node's.
+    """
+    graph = _Graph(load(path)[0], shapes)
+    taken = Counter(node.name for node in graph.nodes)
+    by_name = {}
+    for place, node in enumerate(graph.nodes):
+        if found := products(graph.shapes, node):
+            if not node.name or taken[node.name] > 1:
+                what = f"shares its name {node.name!r}" if node.name else "has no name"
+                raise ValueError(
+                    f"node {place} of {path.name}, a {node.op_type}, {what}; give every node its own first"
+                )
+            by_name[node.name] = sum(macs for macs, _, _ in found) // graph.axes.examples
+    return by_name
 
 
 class _Graph:
-    """A graph with the shapes and types of its tensors at batch 1, and a way back from operands to stored weights."""
+    """A graph with the shapes and types of its tensors for one run, and a way back from operands to stored weights."""
 
-    def __init__(self, model: onnx.ModelProto):
+    def __init__(self, model: onnx.ModelProto, shapes: Mapping[str, Shape] | None):
         graph = model.graph
         self.nodes = list(graph.node)
-        self.stored = {tensor.name: tensor for tensor in graph.initializer}
-        for node in self.nodes:
-            if node.op_type == "Constant":
-                self.stored.update((node.output[0], item.t) for item in node.attribute if item.name == "value")
+        self.stored = dict(stored_tensors(graph))
         self.made_by = _makers(self.nodes)
+        self.axes = fill_axes(graph, self.stored.keys(), shapes)
         inputs = [value for value in graph.input if value.name not in self.stored]
-        self.examples = set_batch(inputs)
-        products = (node for node in self.nodes if node.op_type in OPERANDS)
-        needed = {name for node in products for name in (*node.input, node.output[0]) if name}
+        counted = [node for node in self.nodes if has_formula(node)]
+        needed = {name for node in counted for name in (*node.input, node.output[0]) if name}
         self.shapes, self.types = shapes_and_types(model, inputs, needed - self.stored.keys())
         for name, tensor in self.stored.items():
             self.shapes[name], self.types[name] = tuple(tensor.dims), tensor.data_type
+        self.free = dict(self.axes.free)  # tensor -> the free axes behind it, in words
+        for node in self.nodes:
+            if behind := set().union(*(self.free.get(name, ()) for name in node.input)):
+                self.free.update(dict.fromkeys(node.output, behind))
         self.learned: dict[str, tuple[int, int]] = {}
         for node in self.nodes:
             for place in (*OPERANDS.get(node.op_type, ()), *LEARNED.get(node.op_type, ())):
                 if place < len(node.input) and node.input[place]:
                     self._learn(node, place)
 
-    def shape(self, node: onnx.NodeProto, place: int) -> Shape:
-        """Return the shape of an input; raise KeyError where it is not known."""
-        return self.shapes[node.input[place]]
+    def reason(self, node: onnx.NodeProto) -> str:
+        """Say in a few words why a node is not counted: the free axes that its inputs depend on, or what it is."""
+        names = [name for name in node.input if name not in self.shapes] if has_formula(node) else []
+        words = set().union(*(self.free.get(name, ()) for name in names))
+        return ", ".join(sorted(words)) or f"{node.domain or 'onnx'}::{node.op_type}"
 
     def root(self, name: str) -> tuple[str, ZeroPoint | None]:
         """Follow a tensor back to where its numbers are made; also say how it was dequantised, if it was."""
@@ -147,7 +146,9 @@ class _Graph:
         while (node := self.made_by.get(name)) is not None:
             if node.op_type == "DequantizeLinear":
                 zero_point = (*node.input, "")[2], int(attributes(node).get("axis", 1))
-            elif node.op_type not in SAME_NUMBERS | {"Cast", "QuantizeLinear"}:
+            elif node.op_type == "QuantizeLinear":
+                zero_point = None  # the stored numbers are not quantised
+            elif node.op_type not in SAME_NUMBERS | {"Cast"}:
                 break
             name = node.input[0]
         return name, zero_point
@@ -178,9 +179,21 @@ class _Graph:
         return nonzero / size if size else 1.0
 
     def _learn(self, node: onnx.NodeProto, place: int) -> None:
-        """Note an input as (numbers, those that do not stand for zero), if it is a stored weight."""
-        name, zero_point = self.root(node.input[place])
-        if name not in self.stored or name in self.learned:
+        """Note the stored weights that an input consists of."""
+        waiting, seen = [(node, place)], set()
+        while waiting:
+            reader, slot = waiting.pop()
+            name, zero_point = self.root(reader.input[slot])
+            maker = self.made_by.get(name)
+            if name in self.stored:
+                self._note(name, zero_point, reader, slot)
+            elif maker is not None and maker.op_type in PARTS and name not in seen:
+                seen.add(name)
+                waiting += [(maker, at) for at in range(len(maker.input) if maker.op_type == "Concat" else 1)]
+
+    def _note(self, name: str, zero_point: ZeroPoint | None, node: onnx.NodeProto, place: int) -> None:
+        """Note a stored weight as (numbers, those that do not stand for zero), if it is one."""
+        if name in self.learned:
             return
         if node.op_type == "MatMulNBits" and place == 1:
             size = math.prod(int(attributes(node)[key]) for key in "KN")
@@ -193,7 +206,7 @@ class _Graph:
             zero = node.input[slot] if is_weight and slot < len(node.input) else ""
             self.learned[name] = self._size(name, (zero, axis))
         # one number beside activations is a constant of the formula (a factor, an epsilon), not a weight
-        elif node.op_type in ELEMENTWISE and math.prod(self.stored[name].dims) < 2:
+        elif node.op_type in ELEMENTWISE - {"PRelu"} and math.prod(self.stored[name].dims) < 2:
             return
         elif zero_point or self.stored[name].data_type in FLOATS:
             self.learned[name] = self._size(name, zero_point or ("", 0))
@@ -223,76 +236,3 @@ def _makers(nodes: list[onnx.NodeProto]) -> dict[str, onnx.NodeProto]:
             raise RequestError(f"not a valid ONNX graph: {node.op_type} {what}")
         made.update(filter(None, node.output))
     return makers
-
-
-Products = list[tuple[int, int, int]]  # (MACs, place of one operand, place of the other)
-
-
-def _products(graph: _Graph, node: onnx.NodeProto) -> Products | None:
-    """Return the products that a node computes; none for other work; None where it cannot be told."""
-    bodies = [item.g for item in node.attribute if item.type == onnx.AttributeProto.GRAPH]
-    if any(COMPUTE.search(inner.op_type) for body in bodies for inner in body.node):
-        return None
-    if node.op_type not in OPERANDS:
-        return None if COMPUTE.search(node.op_type) or node.domain not in KNOWN_DOMAINS else []
-    try:
-        return _formula(graph, node)
-    except (KeyError, IndexError, ValueError):
-        return None
-
-
-def _formula(graph: _Graph, node: onnx.NodeProto) -> Products | None:
-    """Return the products of an operator of OPERANDS; raise KeyError where a shape is not known."""
-    left, right = OPERANDS[node.op_type]
-    kind, settings = node.op_type, attributes(node)
-    first = graph.shape(node, left)
-    if kind == "ConvTranspose":
-        return [(math.prod(first) * math.prod(graph.shape(node, right)[1:]), left, right)]
-    if "Conv" in kind:
-        return [(math.prod(graph.shapes[node.output[0]]) * math.prod(graph.shape(node, right)[1:]), left, right)]
-    if kind in ("LSTM", "GRU", "RNN"):
-        steps = first[0] * first[1]
-        return [(steps * math.prod(graph.shape(node, place)), 0, place) for place in (1, 2)]
-    if kind == "Einsum":
-        return _einsum(graph, node, settings["equation"].decode())
-    if kind == "Attention":
-        return None if node.domain else _attention(graph, node, settings)
-    inner = first[-2] if settings.get("transA") else first[-1]
-    second = graph.shape(node, right)
-    if kind in ("Gemm", "FusedGemm", "QGemm"):
-        rows, columns = math.prod(first) // inner, math.prod(second) // inner
-        return [(rows * inner * columns, left, right)]
-    if kind == "MatMulNBits":
-        return [(math.prod(first) * int(settings["N"]), left, right)]
-    return [(math.prod(_matmul_shape(first, second, settings)) * inner, left, right)]
-
-
-def _matmul_shape(first: Shape, second: Shape, settings: dict[str, Any]) -> Shape:
-    if settings.get("transA"):
-        first = (*first[:-2], first[-1], first[-2])
-    if settings.get("transB"):
-        second = (*second[:-2], second[-1], second[-2])
-    rows, columns = first[-2:-1], second[-1:] if len(second) > 1 else ()
-    return (*np.broadcast_shapes(first[:-2], second[:-2]), *rows, *columns)
-
-
-def _einsum(graph: _Graph, node: onnx.NodeProto, equation: str) -> Products | None:
-    terms = equation.replace(" ", "").partition("->")[0].split(",")
-    if len(terms) != 2 or "." in equation:
-        return None
-    lengths: dict[str, int] = {}
-    for place, term in enumerate(terms):
-        lengths.update(zip(term, graph.shape(node, place), strict=True))
-    return [(math.prod(lengths.values()), 0, 1)]
-
-
-def _attention(graph: _Graph, node: onnx.NodeProto, settings: dict[str, Any]) -> Products | None:
-    if len(node.input) > 4 and any(node.input[4:6]):  # past keys: the length is not in the shapes
-        return None
-    query, key, value = (graph.shape(node, place) for place in range(3))
-    if len(query) == 3:  # heads lie side by side in the last axis
-        heads, kv_heads = int(settings["q_num_heads"]), int(settings["kv_num_heads"])
-        scores, size, value_size = query[0] * heads * query[1] * key[1], query[2] // heads, value[2] // kv_heads
-    else:
-        scores, size, value_size = math.prod(query[:-1]) * key[-2], query[-1], value[-1]
-    return [(scores * size, 0, 1), (scores * value_size, 0, 2)]

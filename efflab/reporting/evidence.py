@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -19,11 +20,13 @@ from efflab.profiling.statistics import (
     resampled_means,
     time_over_inputs,
 )
-from efflab.study import Latency, Record, unpack_scores
+from efflab.study import SAME_QUALITY, Latency, Record, unpack_scores
+from efflab.wording import one_line
 
 CHUNK = 256  # score arrays resampled in one matrix product
 WORK = 2_000_000  # records x draws; more records share fewer draws, so that large tables stay quick
 MOST_DRAWS, FEWEST_DRAWS = 2000, 200
+NO_SCORES = "the study holds no scores of single examples that can be resampled"
 POINTS = 100.0  # quality differences are given in points: hundredths of the metric
 
 
@@ -35,6 +38,7 @@ class Evidence:
         records = list(records)
         self.draws = draws or int(np.clip(WORK // max(1, len(records)), FEWEST_DRAWS, MOST_DRAWS))
         self._quality: dict[Any, np.ndarray] = {}
+        self._lost: dict[Any, str] = {}  # why there are no draws of a quality
         self._times: dict[tuple[int, int], np.ndarray] = {}
         self._samples: dict[int, np.ndarray] = {}
         self._resample_means(record for record in records if "quality" in record)
@@ -49,7 +53,7 @@ class Evidence:
             if scores.ndim == 1 and len(scores):
                 waiting.setdefault(len(scores), {})[key] = scores
             elif len(scores):
-                self._quality[key] = self._resample_metric(record, scores)
+                self._quality[key], self._lost[key] = self._resample_metric(record, scores)
         for n, scores_by_key in waiting.items():
             weights, keys = example_weights(n, self.draws, self.seed), list(scores_by_key)
             for start in range(0, len(keys), CHUNK):
@@ -57,18 +61,33 @@ class Evidence:
                 means = resampled_means(np.stack([scores_by_key[key] for key in some]), weights)
                 self._quality.update(zip(some, means, strict=True))
 
-    def _resample_metric(self, record: Record, scores: np.ndarray) -> np.ndarray:
-        quality = _metric_of(record["task"])
+    def _resample_metric(self, record: Record, scores: np.ndarray) -> tuple[np.ndarray, str]:
+        """Return the draws of a metric that is no mean, and why there are none: the task must give the recorded value, too."""
+        none = np.full(self.draws, np.nan)
+        quality, why = _metric_of(record)
         if quality is None:
-            return np.full(self.draws, np.nan)
+            return none, why
         counts = example_weights(len(scores), self.draws, self.seed).astype(int)
         examples = np.arange(len(scores))
-        return np.array([quality(scores[np.repeat(examples, counts[:, draw])]) for draw in range(self.draws)])
+        try:
+            again = float(quality(scores))
+            if not abs(again - record["quality"]["value"]) <= SAME_QUALITY:
+                return none, "the task's quality() does not give the recorded value for the recorded scores any more"
+            draws = [float(quality(scores[np.repeat(examples, counts[:, draw])])) for draw in range(self.draws)]
+        except Exception as error:  # a plug-in's own code, on examples that it has not seen together
+            return none, f"the task's quality() fails on resampled examples ({one_line(error)})"
+        if not np.isfinite(draws).all():
+            return none, "the task's quality() gives no number for some resamples of the examples"
+        return np.array(draws), ""
 
     def quality(self, record: Record) -> np.ndarray:
         """Return the draws of a record's quality, shape (draws,); NaN where its scores cannot be resampled."""
         found = self._quality.get(_score_key(record))
         return np.full(self.draws, np.nan) if found is None else found
+
+    def lost(self, record: Record) -> str:
+        """Return why there are no draws of a record's quality, or "" if there are."""
+        return "" if np.isfinite(self.quality(record)).all() else self._lost.get(_score_key(record), NO_SCORES)
 
     def difference(self, pairs: Sequence[tuple[Record, Record]]) -> Interval:
         """Return by how many points the second of each pair has the better quality, mean over the pairs, one for each seed.
@@ -129,15 +148,24 @@ def _count(packed: dict[str, Any]) -> int:
 
 
 def _score_key(record: Record) -> Any:
-    packed = record["quality"]["scores"]
-    return (record["task"], _count(packed), packed.get("bits") or packed.get("float32"))
+    packed, settings = record["quality"]["scores"], record.get("task_settings")
+    told = json.dumps(settings, sort_keys=True) if settings else ""
+    return (record["task"], told, _count(packed), packed.get("bits") or packed.get("float32"))
 
 
-def _metric_of(task: str) -> Callable[[np.ndarray], float] | None:
+def _metric_of(record: Record) -> tuple[Callable[[np.ndarray], float] | None, str]:
+    """Return the metric of a record's task, or why the task cannot be made again."""
     from efflab import registry
 
+    name, settings = record["task"], record.get("task_settings", {})
     try:
-        quality: Callable[[np.ndarray], float] = registry.load("tasks", task)().quality
-    except (RequestError, ValueError):
-        return None
-    return quality
+        return registry.load("tasks", name)(**settings).quality, ""
+    except RequestError as error:
+        return None, " ".join(str(error).split())
+    except ValueError as error:
+        if settings:
+            return None, f"the task {name!r} does not take its settings in this study any more ({one_line(error)})"
+        return None, (f"the task {name!r} cannot be made without settings, and the study holds none, as older versions of "
+                      "efflab write it; `efflab run` of its recipe adds them and repeats no work")  # fmt: skip
+    except Exception as error:
+        return None, f"the task {name!r} cannot be made ({one_line(error)})"

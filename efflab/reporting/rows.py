@@ -25,7 +25,7 @@ from efflab.reporting.columns import COLUMNS, USUAL_AXES
 from efflab.reporting.dominance import fill_beaten, fill_pareto, inversions, place_of
 from efflab.reporting.evidence import POINTS, Evidence
 from efflab.reporting.standing import Placed, fill_shifts
-from efflab.study import Latency, Record, Study, keeps_promise
+from efflab.study import Latency, Record, Study, keeps_promise, repeats
 
 Row = dict[str, Any]
 IDENTITY = ("variant", "role", "baseline", "family", "task", "backend", "device", "batch_size", "machine")
@@ -166,6 +166,10 @@ def _fill_own(cell: Cell, evidence: Evidence) -> None:
             cell.error_by_seed, cell.error_draws = draws, np.clip(mix_seeds(draws, evidence.seed), 0, 1)
             interval = interval_of(row["error"], cell.error_draws)
             row["error_low"], row["error_high"] = interval.low, interval.high
+        why = "; ".join(dict.fromkeys(filter(None, map(evidence.lost, scored))))
+        if why:
+            no_interval = f"no interval of the quality and no verdict on it, since {why}"
+            row["reason"] = "; ".join(filter(None, [row["reason"], no_interval]))
         _fill_promise(row, scored)
     if cell.latency:
         _fill_latency(row, cell.latency, evidence)
@@ -179,6 +183,8 @@ def _fill_promise(row: Row, scored: list[Record]) -> None:
 
 
 def _fill_latency(row: Row, latency: Latency, evidence: Evidence) -> None:
+    if "examples" in latency:
+        row["reason"] = "; ".join(filter(None, [row["reason"], repeats(latency["examples"])]))
     samples = evidence.samples(latency)
     row["latency_n"] = len(samples)
     row["latency_ms_p50"], row["latency_ms_iqr"] = evidence.call_time(latency), median_and_iqr(samples)[1]

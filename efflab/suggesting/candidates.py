@@ -95,9 +95,10 @@ def _counts(baseline: Baseline, store: Store | None) -> tuple[float, float]:
         what = "an exported model of Hugging Face is counted where it is run: `efflab run` a recipe with it first"
         raise RequestError(f"no study holds {baseline.name}, and {what}")
     if baseline.form == "onnx":
+        from efflab.model_check import example_shapes
         from efflab.profiling.work import count_onnx
 
-        work = count_onnx(baseline.onnx_file())
+        work = count_onnx(baseline.onnx_file(), example_shapes(baseline.onnx_file(), baseline.task))
         found = float(work["macs"]), float(work["params"])
     else:
         from efflab.hardware import macs_per_example

@@ -128,7 +128,7 @@ def add_exits(
     from efflab.schedule import TrainingSettings
     from efflab.training import examples_seen, fit
 
-    def loss(_inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(_inputs: tuple[Tensor, ...], outputs: Tensor, targets: Tensor) -> Tensor:
         early = sum(weight * task.loss(logits, targets) for logits in module.logits)
         return early + task.loss(outputs, targets) if train_body else early  # type: ignore[return-value]
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from efflab.schedule import Optimizer
     from efflab.task import Task
 
+OFF = -1e4  # stands for a logit of -inf
+
 
 class Distill(Technique):
     """Train the model on a teacher's softened probabilities beside the targets (Hinton et al. 2015).
@@ -86,8 +88,8 @@ def distill(
 
     ensemble = [teachers] if isinstance(teachers, nn.Module) else list(teachers)
 
-    def loss(inputs: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        wanted = mean_logits(ensemble, inputs, outputs, "distill")
+    def loss(inputs: tuple[torch.Tensor, ...], outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        wanted = mean_logits(ensemble, inputs, outputs, "distill", task)
         return weight * soft_loss(outputs, wanted, temperature) + (1 - weight) * task.loss(outputs, targets)
 
     settings = TrainingSettings(
@@ -104,6 +106,7 @@ def soft_loss(logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: f
     from torch.nn.functional import kl_div, log_softmax
 
     classes = logits.shape[-1]
-    model = log_softmax(logits.float().reshape(-1, classes) / temperature, dim=1)
-    teacher = log_softmax(teacher_logits.float().reshape(-1, classes) / temperature, dim=1)
+    # classes that are switched off have the logit -inf, and 0 x -inf is no number
+    model = log_softmax(logits.float().reshape(-1, classes).clamp(min=OFF) / temperature, dim=1)
+    teacher = log_softmax(teacher_logits.float().reshape(-1, classes).clamp(min=OFF) / temperature, dim=1)
     return kl_div(model, teacher, reduction="batchmean", log_target=True) * temperature**2

@@ -82,8 +82,8 @@ def distill_decoupled(
     from efflab.recovery import mean_logits, teach
     from efflab.schedule import TrainingSettings
 
-    def loss(inputs: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        wanted = mean_logits(teachers, inputs, outputs, "distill_decoupled")
+    def loss(inputs: tuple[torch.Tensor, ...], outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        wanted = mean_logits(teachers, inputs, outputs, "distill_decoupled", task)
         target, others = decoupled_losses(outputs, wanted, targets)
         return task.loss(outputs, targets) + alpha * target + beta * others
 
@@ -105,7 +105,8 @@ def decoupled_losses(
 
     is_target = one_hot(targets, logits.shape[-1]).bool()
     parts = []
-    for one in (logits, teacher_logits):
+    for given in (logits, teacher_logits):
+        one = given.clamp(min=-1e4)  # classes that are switched off have the logit -inf
         all_log = log_softmax(one.float() / temperature, dim=1)
         rest = all_log.masked_fill(is_target, float("-inf")).logsumexp(dim=1)
         binary = torch.stack([all_log.gather(1, targets[:, None])[:, 0], rest], dim=1)

@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from efflab.errors import RequestError
-from efflab.onnx_graph import attributes, output_axis
+from efflab.float_graph import load_float_graph
+from efflab.int8_weights import clip_bounds
+from efflab.onnx_graph import attributes, save_graph, weight_axes
 from efflab.technique import Context, Form, Result, Technique
 
 GRAPH = "model.onnx"
@@ -60,7 +62,7 @@ def equalize_layers(onnx_in: Path, onnx_out: Path, replace_clips: bool = False) 
     from efflab.calibration import refuse_quantized
 
     refuse_quantized(onnx_in)
-    model = onnx.load(str(onnx_in))
+    model = load_float_graph(onnx_in, opset=1)
     stored = {one.name: one for one in model.graph.initializer}
     pairs = _pairs(model.graph, stored, replace_clips)
     if not pairs:
@@ -78,7 +80,7 @@ def equalize_layers(onnx_in: Path, onnx_out: Path, replace_clips: bool = False) 
         clip.op_type = "Relu"
         del clip.input[1:]
     onnx.checker.check_model(model)
-    onnx.save(model, str(onnx_out))
+    save_graph(model, onnx_out)
     return len(pairs)
 
 
@@ -116,28 +118,25 @@ def _pairs(graph: Any, stored: dict[str, Any], replace_clips: bool) -> list[_Pai
 
 
 def _is_relu6(node: Any, stored: dict[str, Any]) -> bool:
-    from onnx import numpy_helper
-
-    if node.op_type != "Clip" or len(node.input) < 2 or node.input[1] not in stored:
-        return False
-    return float(numpy_helper.to_array(stored[node.input[1]])) == 0.0
+    return bool(node.op_type == "Clip" and clip_bounds(node, stored) == (0.0, 6.0))
 
 
 def _divisible(first: Any, second: Any, stored: dict[str, Any]) -> bool:
     """Say whether the channels between two layers can be scaled: plain or depthwise, both with plain factors."""
     plain = all(attributes(node).get(key, default) == default for node in (first, second) if node.op_type == "Gemm"
                 for key, default in (("alpha", 1.0), ("beta", 1.0), ("transA", 0)))  # fmt: skip
-    channels = stored[second.input[1]].dims[0]
-    depthwise = attributes(second).get("group", 1) in (1, channels)
-    return plain and depthwise
+    channels, inputs = stored[second.input[1]].dims[:2]
+    groups = attributes(second).get("group", 1)
+    # one input a group: only then each channel of the weight belongs to one channel between the layers
+    return plain and (groups == 1 or (groups == channels and inputs == 1 and second.op_type == "Conv"))
 
 
 def _equalize(pair: _Pair, values: dict[str, np.ndarray]) -> float:
     """Scale one pair in place; return by how much the farthest scale was from 1 (section 4.1, equation 11)."""
     first, second = values[pair.first.input[1]], values[pair.second.input[1]]
-    out = output_axis(pair.first)
+    out, _ = weight_axes(pair.first, first.ndim)
     depthwise = pair.second.op_type == "Conv" and attributes(pair.second).get("group", 1) > 1
-    into = 0 if depthwise else 1 - output_axis(pair.second)
+    into = 0 if depthwise else weight_axes(pair.second, second.ndim)[1]
     ours = np.abs(np.moveaxis(first, out, 0).reshape(first.shape[out], -1)).max(axis=1)
     theirs = np.abs(np.moveaxis(second, into, 0).reshape(second.shape[into], -1)).max(axis=1)
     usable = (ours > 0) & (theirs > 0)

@@ -26,6 +26,7 @@ class ExportOnnx(Technique):
 
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "onnx"
+    least_sqnr_db: ClassVar[float | None] = 20.0  # outputs stay what they were, in 16 bits up to rounding
     tiny: ClassVar[dict[str, Any]] = {}
 
     opset: Annotated[int, Field(ge=18, le=23)] = 20
@@ -34,8 +35,9 @@ class ExportOnnx(Technique):
         """Export and check the graph against the module; raise RuntimeError if their outputs differ."""
         from efflab.calibration import example_inputs
 
-        path = context.folder / GRAPH
-        export_onnx(model, path, example_inputs(context.task), self.opset)
+        path, face = context.folder / GRAPH, context.task.interface
+        names = [port.name.replace(".", "_") for port in face.outputs] if len(face.outputs) > 1 else None
+        export_onnx(model, path, example_inputs(context.task), self.opset, face.batch is not None, names)
         return Result(path)
 
 
@@ -52,10 +54,18 @@ def _forget_sources(model: Any) -> None:
             value.metadata_props.clear()
 
 
-def export_onnx(module: torch.nn.Module, path: Path, example: Tensor | tuple[Tensor, ...], opset: int = 20) -> None:
+def export_onnx(
+    module: torch.nn.Module,
+    path: Path,
+    example: Tensor | tuple[Tensor, ...],
+    opset: int = 20,
+    fixed: bool = False,
+    names: list[str] | None = None,
+) -> None:
     """Write `module` to the ONNX file `path`, its first axis free; one file, unless it has more than 1.5 GB.
 
-    example: inputs of a batch of at least 2. 16-bit modules take and give float32 at their edges.
+    example: inputs of a batch of at least 2. fixed: the module takes batches of this size only. names: of its outputs, where
+    it gives several. 16-bit modules take and give float32 at their edges.
     Raises RequestError if the module cannot be exported, RuntimeError if the graph's outputs are not the module's.
     """
     import torch
@@ -63,6 +73,7 @@ def export_onnx(module: torch.nn.Module, path: Path, example: Tensor | tuple[Ten
     from efflab.edges import Float32Edges
     from efflab.graph_check import check_graph
     from efflab.quiet import quiet
+    from efflab.step_errors import innermost, reason
 
     inputs = example if isinstance(example, tuple) else (example,)
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
@@ -81,14 +92,14 @@ def export_onnx(module: torch.nn.Module, path: Path, example: Tensor | tuple[Ten
                 inputs,
                 dynamo=True,
                 opset_version=opset,
-                dynamic_shapes=shapes if wrapped is module else (shapes,),  # the wrapper's are one *argument
+                # the wrapper's are one *argument
+                dynamic_shapes=None if fixed else shapes if wrapped is module else (shapes,),
+                output_names=names,
                 optimize=True,  # folds batch norms
                 verbose=False,
             )
     except Exception as error:
-        cause = error.__cause__ or error
-        reason = next(iter(str(cause).strip().splitlines()), "")
-        raise RequestError(f"export_onnx: the model cannot be exported ({type(cause).__name__}: {reason})") from error
+        raise RequestError(f"export_onnx: the model cannot be exported{reason(innermost(error), module)}") from error
     assert program is not None
     _forget_sources(program.model)
     with quiet():

@@ -41,7 +41,7 @@ class LowRank(Technique):
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
     claims: ClassVar[tuple[str, ...]] = ("macs", "params", "artefact_bytes")
-    version: ClassVar[int] = 2  # structure holds lists of ranks
+    version: ClassVar[int] = 3  # layers with a forward of their own are left alone
     tiny: ClassVar[dict[str, Any]] = {"energy": 0.6}
 
     energy: Annotated[float, Field(gt=0, lt=1)] = 0.9
@@ -57,17 +57,24 @@ class LowRank(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Split; raise RequestError if no layer saves anything, or the budget cannot be met."""
-        from efflab.calibration import example_inputs
+        from efflab.calibration import example_inputs, like_parameters
 
-        example = example_inputs(context.task, 1)
+        example = tuple(like_parameters(one, model) for one in example_inputs(context.task, 1))
+        kinds = sum(1 for _, layer in model.named_modules() if hasattr(layer, "weight") and layer.weight is not None
+                    and getattr(layer.weight, "ndim", 0) > 1)  # fmt: skip
+        left = kinds - len(splittable_layers(model, example))
         ranks = low_rank(model, self.energy, self.round_to, self.method, self.budget, example)
-        return Result(model, {name: list(one.parts) for name, one in ranks.items()})
+        note = f"low_rank: {left} layers with weights were left alone: grouped, or with a forward of their own"
+        return Result(model, {name: list(one.parts) for name, one in ranks.items()}, (note,) if left else ())
 
     @classmethod
     def rebuild(cls, module: nn.Module, structure: dict[str, Any]) -> nn.Module:
         """Split the layers that `structure` names to its ranks; their weights are loaded afterwards."""
+        from efflab.plain_layers import take_slow_path
+
         for name, parts in structure.items():
             _replace(module, name, _split(module.get_submodule(name), Ranks(*parts)))
+        take_slow_path(module)
         return module
 
 
@@ -81,10 +88,14 @@ def low_rank(
 ) -> dict[str, Ranks]:
     """Split layers of `module` in place; return the ranks of each that was split.
 
-    Linear layers and ungrouped two-dimensional convolutions with zero padding are split. example: inputs of one example, on
-    which MACs are counted for `budget`. Raises RequestError if no layer saves MACs, or the budget cannot be met.
+    Linear layers and ungrouped two-dimensional convolutions with zero padding are split, if they compute what their type
+    says. example: inputs of one example, on which layers are looked at, MACs are counted for `budget`, and the split net is
+    held against the net with the same products in its weights. Raises RequestError if no layer saves MACs, or the budget
+    cannot be met.
     """
-    layers = {name: layer for name, layer in module.named_modules() if name and _splittable(layer)}
+    from efflab.plain_layers import take_slow_path
+
+    layers = splittable_layers(module, example)
     values = {name: _values(layer, method) for name, layer in layers.items()}
 
     def chosen(share: float) -> dict[str, Ranks]:
@@ -94,9 +105,64 @@ def low_rank(
     ranks = chosen(energy if budget is None else _energy_for(module, layers, chosen, budget, example))
     if not ranks:
         raise RequestError(f"low_rank: no layer saves MACs at an energy of {energy:g}; keep less of it")
+    whole = _with_products(module, layers, ranks) if example else None
     for name, one in ranks.items():
         _replace(module, name, _split(layers[name], one, trained=True))
+    take_slow_path(module)
+    if whole is not None:
+        _check(module, whole, example)
     return ranks
+
+
+def splittable_layers(module: nn.Module, example: tuple[Tensor, ...] = ()) -> dict[str, Any]:
+    """Return the layers that can be split, by name; with an example, only those that compute on it what their type says."""
+    from efflab.plain_layers import plain_layers
+
+    layers = {name: layer for name, layer in module.named_modules() if name and _splittable(layer)}
+    plain = plain_layers(module, example, layers) if example else set(layers)
+    return {name: layer for name, layer in layers.items() if name in plain}
+
+
+def _with_products(module: nn.Module, layers: dict[str, Any], ranks: dict[str, Ranks]) -> nn.Module:
+    """Return a copy of `module` whose weights are the products of what its layers will be split into."""
+    import copy
+
+    import torch
+    from torch import nn
+
+    whole = copy.deepcopy(module)
+    for name, one in ranks.items():
+        parts: Any = _split(layers[name], one, trained=True)
+        with torch.no_grad():
+            product = _product([part.weight.float() for part in parts])
+        layer: Any = whole.get_submodule(name)
+        layer.weight = nn.Parameter(product.reshape(layer.weight.shape).to(layer.weight.dtype))
+    return whole
+
+
+def _product(weights: list[Tensor]) -> Tensor:
+    """Return the weight that does in one what thin layers in a row do."""
+    import torch
+
+    if len(weights) == 3:  # Tucker: 1x1, kernel, 1x1
+        before, core, after = weights
+        return torch.einsum("os,srhw,ri->oihw", after.flatten(1), core, before.flatten(1))
+    first, last = weights
+    return last.flatten(1) @ first.flatten(1)
+
+
+def _check(module: nn.Module, whole: nn.Module, example: tuple[Tensor, ...]) -> None:
+    import torch
+
+    from efflab.same_outputs import COARSE, excess, slack_of
+
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+    with torch.no_grad():
+        found = excess(module.eval()(*example), whole.eval()(*example), max(slack_of(dtype), COARSE / 5))
+    if found:
+        raise RequestError(
+            f"low_rank: the split layers do not do what their products do ({found}); leave this step out"
+        )
 
 
 def _energy_for(
@@ -152,9 +218,12 @@ def _places(module: nn.Module, layers: dict[str, Any], example: tuple[Tensor, ..
 def _splittable(layer: nn.Module) -> bool:
     from torch import nn
 
-    if isinstance(layer, nn.Conv2d):
-        return layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    return type(layer) is nn.Linear
+    from efflab.plain_layers import computes_as
+
+    if computes_as(layer, (nn.Conv2d,)):
+        conv: Any = layer
+        return conv.groups == 1 and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    return computes_as(layer, (nn.Linear,))
 
 
 def _values(layer: Any, method: Method) -> tuple[torch.Tensor, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from efflab.errors import RequestError
+from efflab.errors import Paused, RequestError
 from efflab.technique import Context, Cost, Form, Result, Technique
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ class PruneGradually(Technique):
     the price of the training. Like `prune_weights` it lowers effective MACs only: most runtimes multiply by zeros.
     """
 
+    version: ClassVar[int] = (
+        2  # the layers that were pruned are noted, so that trainings keep their zeros and no others
+    )
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
     random: ClassVar[bool] = True
@@ -49,9 +53,17 @@ class PruneGradually(Technique):
     def apply(self, model: Any, context: Context) -> Result:
         """Prune and train; raise RequestError if no weight can be set to zero."""
         from efflab.recovery import train_step
+        from efflab.sparsity import marked_layers
 
         train_step(context, prune_gradually, model, **self.model_dump())
-        return Result(model)
+        return Result(model, {"layers": marked_layers(model)})
+
+    @classmethod
+    def rebuild(cls, module: nn.Module, structure: dict[str, Any]) -> nn.Module:
+        """Mark the layers whose zeros were pruned."""
+        from efflab.sparsity import keep_zeros
+
+        return keep_zeros(module, structure["layers"])
 
     def control(self) -> Technique | None:
         """Return the same with random weights."""
@@ -75,41 +87,69 @@ def prune_gradually(
 ) -> Cost:
     """Prune weights of convolutions and linear layers of `module` in place, ends spared; return what it cost.
 
-    With `checkpoint` each finished round is kept. Raises RequestError if no weight can be set to zero,
-    FloatingPointError if the loss stops being finite.
+    With `checkpoint` each finished round is kept, and each finished epoch of the round that is under way. Raises
+    RequestError if no weight can be set to zero, FloatingPointError if the loss stops being finite, Paused where
+    `efflab.training.pause_at` asked for it.
     """
     import torch
 
     from efflab.hardware import training_cost
     from efflab.schedule import TrainingSettings
-    from efflab.sparsity import free_masks, prunable_weights, scores
-    from efflab.training import examples_seen, fit
+    from efflab.sparsity import free_masks, keep_zeros, prunable_layers, scores
+    from efflab.training import examples_seen, fit, pause_at
 
-    weights = prunable_weights(module, spare_ends=True)
-    if not weights:
+    layers: dict[str, Any] = prunable_layers(module, spare_ends=True)
+    if not layers:
         raise RequestError("prune_gradually: no weight can be set to zero under these settings")
+    keep_zeros(module, layers)
+    weights = [layer.weight for layer in layers.values()]
     settings = TrainingSettings(
         epochs=epochs / rounds, learning_rate=learning_rate, batch_size=batch_size, optimizer=optimizer
     )
     begun, seconds = _resume(checkpoint, module)
+    look = _asked(checkpoint, rounds)
     for number in range(begun, rounds):
+        if number >= look:
+            raise Paused(number / rounds, seconds)
         share = sparsity * (1 - (1 - (number + 1) / rounds) ** 3)
         masks = free_masks(scores(weights, importance, seed), share, scope)
         with torch.no_grad():
             for weight, mask in zip(weights, masks, strict=True):
                 weight.mul_(mask)
-        seconds += fit(module, task, settings, seed * rounds + number, report=report)
+        inner = _of_round(checkpoint, number) if checkpoint else None
+        if inner:
+            pause_at(inner, look - number if look < number + 1 else None)
+        try:
+            seconds += fit(module, task, settings, seed * rounds + number, checkpoint=inner, report=report)
+        except Paused as pause:
+            raise Paused((number + pause.share) / rounds, seconds + pause.seconds) from pause
         _save(checkpoint, module, number + 1, seconds)
+    if checkpoint:
+        for number in range(rounds):
+            pause_at(_of_round(checkpoint, number), None)
+            _of_round(checkpoint, number).unlink(missing_ok=True)
     return training_cost(module, task, rounds * examples_seen(task, settings), seconds)
+
+
+def _of_round(checkpoint: Path, number: int) -> Path:
+    """Return where a round that is under way is kept: each has its own file, so that no round goes on from another's."""
+    return checkpoint.with_name(f"{checkpoint.stem}-{number}{checkpoint.suffix}")
+
+
+def _asked(checkpoint: Path | None, rounds: int) -> float:
+    """Return after how many rounds to pause, parts of a round counted, as `efflab.training.pause_at` was told; else never."""
+    mark = checkpoint and checkpoint.with_suffix(".pause")
+    return max(float(mark.read_text()) * rounds, 1e-9) if mark and mark.exists() else math.inf
 
 
 def _save(path: Path | None, module: nn.Module, done: int, seconds: float) -> None:
     from safetensors.torch import save_file
 
+    from efflab.artefact import untied
+
     if path is not None:
         part = path.with_suffix(".part")
-        state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
-        save_file(state, str(part), metadata={"done": str(done), "seconds": str(seconds)})
+        save_file(untied(module.state_dict())[0], str(part), metadata={"done": str(done), "seconds": str(seconds)})
         part.replace(path)
 
 
@@ -119,6 +159,9 @@ def _resume(path: Path | None, module: nn.Module) -> tuple[int, float]:
         return 0, 0.0
     from safetensors import safe_open
 
+    from efflab.artefact import untied
+
     with safe_open(str(path), "pt") as file:
-        module.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a mapping)
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        module.load_state_dict(state | {name: state[one] for name, one in untied(module.state_dict())[1].items()})
         return int(file.metadata()["done"]), float(file.metadata()["seconds"])

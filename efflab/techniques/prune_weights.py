@@ -20,6 +20,9 @@ class PruneWeights(Technique):
     `2:4` keeps two of every four neighbouring inputs, which sparse tensor cores skip (Mishra et al. 2021).
     """
 
+    version: ClassVar[int] = (
+        2  # the layers that were pruned are noted, so that trainings keep their zeros and no others
+    )
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
     claims: ClassVar[tuple[str, ...]] = ("effective_macs", "nonzero_params")
@@ -44,8 +47,17 @@ class PruneWeights(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Prune; raise RequestError if no weight can be set to zero under these settings."""
-        prune_weights(model, self.sparsity, self.pattern, self.scope, self.importance, self.spare_ends, context.seed)
-        return Result(model)
+        from efflab.sparsity import marked_layers
+
+        prune_weights(model, **self.model_dump(), seed=context.seed)
+        return Result(model, {"layers": marked_layers(model)})
+
+    @classmethod
+    def rebuild(cls, module: nn.Module, structure: dict[str, Any]) -> nn.Module:
+        """Mark the layers whose zeros were pruned."""
+        from efflab.sparsity import keep_zeros
+
+        return keep_zeros(module, structure["layers"])
 
     def draws(self) -> bool:
         """Return whether the weights are chosen by chance."""
@@ -67,23 +79,25 @@ def prune_weights(
 ) -> float:
     """Set weights of convolutions and linear layers to zero in place, and return the share of theirs that is zero.
 
-    Raises RequestError if no layer can be pruned so.
+    The pruned layers are marked (see `efflab.sparsity.keep_zeros`). Layers that are all zeros are left alone: they start at
+    zero and have yet to learn. Raises RequestError if no layer can be pruned so.
     """
     import torch
 
-    from efflab.sparsity import free_masks, prunable_weights, scores, two_of_four
+    from efflab.sparsity import free_masks, keep_zeros, prunable_layers, scores, two_of_four
 
-    weights = prunable_weights(module, spare_ends)
+    layers: dict[str, Any] = prunable_layers(module, spare_ends)
+    weights = [layer.weight for layer in layers.values()]
     ranked = scores(weights, importance, seed)
     if pattern == "2:4":
-        pairs = [
-            (one, two_of_four(score)) for one, score in zip(weights, ranked, strict=True) if score.shape[1] % 4 == 0
-        ]
+        masks = [two_of_four(score) if score.shape[1] % 4 == 0 else None for score in ranked]
     else:
-        pairs = list(zip(weights, free_masks(ranked, sparsity, scope) if weights else [], strict=True))
-    if not any(bool((~mask & (one != 0)).any()) for one, mask in pairs):
+        masks = [*free_masks(ranked, sparsity, scope)] if weights else []
+    pruned = {name: mask for name, mask in zip(layers, masks, strict=True) if mask is not None}
+    if not any(bool((~mask & (layers[name].weight != 0)).any()) for name, mask in pruned.items()):
         raise RequestError("prune_weights: no weight can be set to zero under these settings")
     with torch.no_grad():
-        for one, mask in pairs:
-            one.mul_(mask)
+        for name, mask in pruned.items():
+            layers[name].weight.mul_(mask)
+    keep_zeros(module, pruned)
     return float(sum(int((one == 0).sum()) for one in weights) / max(1, sum(one.numel() for one in weights)))

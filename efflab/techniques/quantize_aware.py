@@ -118,6 +118,8 @@ def _emulate(module: nn.Module, bits: int) -> list[nn.Module]:
     from torch import nn
     from torch.nn.utils import parametrize
 
+    from efflab.plain_layers import computes_as
+
     class Rounded(nn.Module):
         """A weight as integers see it."""
 
@@ -125,9 +127,11 @@ def _emulate(module: nn.Module, bits: int) -> list[nn.Module]:
             return round_weight(weight, bits)
 
     kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-    layers: list[nn.Module] = [layer for layer in module.modules() if isinstance(layer, kinds)]
+    layers: list[nn.Module] = [layer for layer in module.modules() if computes_as(layer, kinds)]
     if not layers:
-        raise RequestError("quantize_aware: the model has no convolution and no linear layer")
+        raise RequestError(
+            "quantize_aware: the model has no convolution and no linear layer that computes what its type says"
+        )
     for layer in layers:
         parametrize.register_parametrization(layer, "weight", Rounded())
         # buffers, so that an interrupted training goes on with the ranges it had

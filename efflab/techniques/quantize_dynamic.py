@@ -19,7 +19,9 @@ class QuantizeDynamic(Technique):
     because ranges are computed anew at each call.
     """
 
+    version: ClassVar[int] = 2  # weights of three axes stay in float where each output has a scale
     takes: ClassVar[Form] = "onnx"
+    least_sqnr_db: ClassVar[float | None] = 0.0  # below it there is more error than signal
     gives: ClassVar[Form] = "onnx"
     claims: ClassVar[tuple[str, ...]] = ("bit_operations", "artefact_bytes")
     after: ClassVar[tuple[str, ...]] = ("export_onnx",)
@@ -35,38 +37,54 @@ class QuantizeDynamic(Technique):
     def apply(self, model: Any, context: Context) -> Result:
         """Quantise."""
         path = context.folder / GRAPH
-        quantize_dynamic(model, path, self.per_channel)
-        return Result(path)
+        return Result(path, notes=quantize_dynamic(model, path, self.per_channel))
 
 
-def quantize_dynamic(onnx_in: Path, onnx_out: Path, per_channel: bool = True) -> None:
+def quantize_dynamic(onnx_in: Path, onnx_out: Path, per_channel: bool = True) -> tuple[str, ...]:
     """Write a dynamically quantised copy of `onnx_in` to `onnx_out` (which may be the same file).
 
-    Raises RequestError if nothing could be quantised or all is already.
+    Returns a note of what stays in float. Raises RequestError if nothing could be quantised or all is already.
     """
     import onnx
     from onnxruntime import quantization
-    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     from efflab.calibration import refuse_quantized
+    from efflab.float_graph import prepare
     from efflab.quiet import quiet
 
     refuse_quantized(onnx_in)
     part, prepared = onnx_out.with_suffix(".part"), onnx_out.with_suffix(".prepared")
     try:
+        prepare(onnx_in, prepared)
+        graph = onnx.load(str(prepared)).graph
+        convolutional = any(node.op_type == "Conv" for node in graph.node)
+        # ONNX Runtime's kernel takes a scale for each output of a matrix, not of several side by side
+        stacked = _stacked(graph) if per_channel else []
         with quiet():
-            quant_pre_process(str(onnx_in), str(prepared), skip_symbolic_shape=True)
-            convolutional = any(node.op_type == "Conv" for node in onnx.load(str(prepared)).graph.node)
             quantization.quantize_dynamic(
                 str(prepared),
                 str(part),
                 per_channel=per_channel,
                 # ONNX Runtime's processor kernel of ConvInteger takes unsigned weights only
                 weight_type=quantization.QuantType.QUInt8 if convolutional else quantization.QuantType.QInt8,
+                nodes_to_exclude=stacked,
             )
+        what = f"weights of three or more axes ({', '.join(stacked[:3])})"
         if not any(node.op_type in INTEGER for node in onnx.load(str(part)).graph.node):
-            raise RequestError("quantize_dynamic: the graph has nothing that can be quantised")
+            why = f" but {what}; per_channel: false takes them" if stacked else ""
+            raise RequestError(f"quantize_dynamic: the graph has nothing that can be quantised{why}")
         part.replace(onnx_out)
     finally:
         prepared.unlink(missing_ok=True)
         part.unlink(missing_ok=True)
+    return (f"{what} stay in float; per_channel: false quantises them, too",) if stacked else ()
+
+
+def _stacked(graph: Any) -> list[str]:
+    """Return the MatMul nodes whose stored weight has more than two axes."""
+    axes = {one.name: len(one.dims) for one in graph.initializer}
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type == "MatMul" and any(axes.get(name, 0) > 2 for name in node.input)
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -34,7 +34,9 @@ class QuantizeMixed(Technique):
     4-bit products unpack them, which saves bytes and no time.
     """
 
+    version: ClassVar[int] = 2  # biases beside tiny weights fit into 32 bits
     takes: ClassVar[Form] = "onnx"
+    least_sqnr_db: ClassVar[float | None] = 0.0  # below it there is more error than signal
     gives: ClassVar[Form] = "onnx"
     claims: ClassVar[tuple[str, ...]] = ("bit_operations", "artefact_bytes")
     after: ClassVar[tuple[str, ...]] = ("export_onnx",)
@@ -62,19 +64,22 @@ class QuantizeMixed(Technique):
         """Quantise; raise RequestError if the budget cannot be met, with the nearest that can."""
         from efflab.calibration import calibration_batches
         from efflab.int8 import feeds, outputs
+        from efflab.model_check import example_shapes
 
         task, path = context.task, context.folder / GRAPH
         split = task.split("validation")
         count = min(self.validation_examples, len(split))
-        batches = [tuple(array[at : min(at + 250, count)] for array in split.inputs) for at in range(0, count, 250)]
+        output, size = task.interface.scored, task.interface.batch or 250
+        count = max(size, count // size * size) if task.interface.batch else count
+        batches = [tuple(array[at : min(at + size, count)] for array in split.inputs) for at in range(0, count, size)]
 
         def quality(graph: Path) -> float:
-            found = outputs(graph, feeds(graph, batches))
+            found = outputs(graph, feeds(graph, batches), output)
             return task.quality(task.scores(found, split.targets[:count]))
 
         calibration = calibration_batches(task, self.calibration_examples)
-        budget = _Budget(self.bit_operations, self.loss, quality)
-        quantize_mixed(model, path, calibration, budget, self.calibrator, self.per_channel, context.report)
+        budget = _Budget(self.bit_operations, self.loss, quality, example_shapes(model, task))
+        quantize_mixed(model, path, calibration, budget, self.calibrator, self.per_channel, context.report, output)
         return Result(path)
 
 
@@ -85,6 +90,7 @@ class _Budget:
     bit_operations: float | None
     loss: float | None
     quality: Callable[[Path], float]
+    shapes: Mapping[str, tuple[int, ...]] | None = None  # of one example, by input, where the graph leaves axes free
 
 
 def quantize_mixed(
@@ -95,10 +101,11 @@ def quantize_mixed(
     calibrator: Calibrator = "minmax",
     per_channel: bool = True,
     report: Callable[[int, int, str], None] = lambda done, total, note: None,
+    output: int | None = None,
 ) -> Choice:
     """Write a QDQ copy of `onnx_in` to `onnx_out` and return the weight bits of each node that has a stored weight.
 
-    The graph's metadata holds them too, under `weight_bits`.
+    The graph's metadata holds them too, under `weight_bits`. output: the one by which layers are compared.
 
     Raises RequestError if the budget cannot be met, or leaves nothing to quantise, or all is quantised already.
     """
@@ -111,9 +118,9 @@ def quantize_mixed(
 
     refuse_quantized(onnx_in)
     prepared, trial = onnx_out.with_suffix(".prepared"), onnx_out.with_suffix(".trial")
-    batches = feeds(onnx_in, calibration_batches)
     try:
         prepare(onnx_in, prepared)
+        batches = feeds(prepared, calibration_batches)
         every = layers(prepared)
         ranges = tensor_ranges(prepared, batches, calibrator, symmetric=False)
 
@@ -123,7 +130,9 @@ def quantize_mixed(
             write_qdq(prepared, trial, ranges, per_channel, in_float=in_float, four_bits=four)
             return trial
 
-        path = _path(every, _errors(every, prepared, batches, write, report), _bit_operations(prepared))
+        path = _path(
+            every, _errors(every, prepared, batches, write, report, output), _bit_operations(prepared, budget.shapes)
+        )
         place = _fit(path, budget, prepared, write)
         model = onnx.load(str(write(path[place])))
         onnx.helper.set_model_props(model, {NOTE: json.dumps(path[place])})
@@ -136,26 +145,31 @@ def quantize_mixed(
 
 
 def _errors(
-    every: Sequence[Layer], prepared: Path, batches: Sequence[Feed], write: Callable[[Choice], Path], report: Any
+    every: Sequence[Layer],
+    prepared: Path,
+    batches: Sequence[Feed],
+    write: Callable[[Choice], Path],
+    report: Any,
+    output: int | None,
 ) -> dict[tuple[str, int], float]:
     """Return how much the outputs change when one layer alone has 8 or 4 bits."""
     from efflab.int8 import outputs, relative_error
 
     few = batches[:SENSITIVITY_BATCHES]
-    wanted, errors = outputs(prepared, few), {}
+    wanted, errors = outputs(prepared, few, output), {}
     for number, layer in enumerate(every):
         for bits in BITS[1:]:
             choice = {one.node: 32 for one in every} | {layer.node: bits}
-            errors[layer.node, bits] = relative_error(wanted, outputs(write(choice), few))
+            errors[layer.node, bits] = relative_error(wanted, outputs(write(choice), few, output))
         report(number + 1, len(every), layer.node)
     return errors
 
 
-def _bit_operations(prepared: Path) -> dict[str, int]:
-    """Return the MACs of each node that has a stored weight, from shapes at batch 1."""
+def _bit_operations(prepared: Path, shapes: Mapping[str, tuple[int, ...]] | None) -> dict[str, int]:
+    """Return the MACs of each node that has a stored weight, for one example."""
     from efflab.profiling.work_onnx import macs_by_node
 
-    return macs_by_node(prepared)
+    return macs_by_node(prepared, shapes)
 
 
 def _path(every: Sequence[Layer], errors: dict[tuple[str, int], float], macs: dict[str, int]) -> list[Choice]:
@@ -189,8 +203,11 @@ def _fit(path: list[Choice], budget: _Budget, prepared: Path, write: Callable[[C
     if budget.bit_operations is not None:
         from efflab.profiling.work import count_onnx
 
-        allowed = budget.bit_operations * count_onnx(prepared)["bit_operations"]
-        return _first(path, lambda choice: count_onnx(write(choice))["bit_operations"] / allowed, budget)
+        whole = count_onnx(prepared, budget.shapes)["bit_operations"]
+        if not whole:
+            raise RequestError("quantize_mixed: the products of this graph cannot be counted, so no budget can be met")
+        allowed = budget.bit_operations * whole
+        return _first(path, lambda choice: count_onnx(write(choice), budget.shapes)["bit_operations"] / allowed, budget)
     least = budget.quality(prepared) - (budget.loss or 0.0)
     # losses need not grow along the path, so bisection finds a crossing, not surely the last one
     low, high = 0, len(path) - 1

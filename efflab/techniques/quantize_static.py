@@ -32,8 +32,10 @@ class QuantizeStatic(Technique):
     and corrects biases. Where int8 loses too much, try `mse`, `correct_bias`, then `keep_float`, then `quantize_aware`.
     """
 
+    version: ClassVar[int] = 2  # bounds of Clip that a range cannot stand for are kept
     takes: ClassVar[Form] = "onnx"
     gives: ClassVar[Form] = "onnx"
+    least_sqnr_db: ClassVar[float | None] = 0.0  # below it there is more error than signal
     claims: ClassVar[tuple[str, ...]] = ("bit_operations", "artefact_bytes")
     after: ClassVar[tuple[str, ...]] = ("export_onnx",)
     before: ClassVar[tuple[str, ...]] = ("quantize_static", "quantize_dynamic", "quantize_weights", "quantize_mixed")
@@ -67,7 +69,8 @@ class QuantizeStatic(Technique):
 
         path = context.folder / GRAPH
         settings = self.model_dump(exclude={"calibration_examples"})
-        quantize_static(model, path, calibration_batches(context.task, self.calibration_examples), **settings)
+        batches = calibration_batches(context.task, self.calibration_examples)
+        quantize_static(model, path, batches, output=context.task.interface.scored, **settings)
         return Result(path)
 
 
@@ -81,56 +84,50 @@ def quantize_static(
     engine: Engine = "onnxruntime",
     keep_float: int = 0,
     correct_bias: bool = False,
+    output: int | None = None,
 ) -> None:
     """Write a QDQ int8 copy of `onnx_in` to `onnx_out` (which may be the same file).
 
-    calibration_batches: inputs of the graph, in its order. Raises RequestError if nothing could be quantised
-    or all is already, Unavailable if the engine is not installed.
+    calibration_batches: inputs of the graph, in its order. output: the one by which `keep_float` compares layers.
+    Raises RequestError if nothing could be quantised or all is already, Unavailable if the engine is not installed.
     """
     import onnx
 
+    from efflab.bias_correction import correct_biases
     from efflab.calibration import refuse_quantized
-    from efflab.int8 import feeds
+    from efflab.float_graph import load_float_graph
+    from efflab.int8 import feeds, prepare, tensor_ranges, write_qdq
     from efflab.quiet import quiet
 
     refuse_quantized(onnx_in)
-    batches = feeds(onnx_in, calibration_batches)
     if engine == "nncf" and importlib.util.find_spec("nncf") is None:
         raise Unavailable('nncf is not installed: pip install "efflab[nncf]"')
-    part = onnx_out.with_suffix(".part")
-    if engine == "nncf":
-        with quiet():
-            _by_nncf(onnx_in, part, batches, calibrator, per_channel, symmetric)
-    else:
-        _by_onnxruntime(onnx_in, part, batches, calibrator, per_channel, symmetric, keep_float, correct_bias)
+    part, prepared = onnx_out.with_suffix(".part"), onnx_out.with_suffix(".prepared")
+    try:
+        if engine == "nncf":
+            onnx.save(load_float_graph(onnx_in), str(prepared))
+            with quiet():
+                _by_nncf(prepared, part, feeds(prepared, calibration_batches), calibrator, per_channel, symmetric)
+        else:
+            prepare(onnx_in, prepared)
+            batches = feeds(prepared, calibration_batches)
+            ranges = tensor_ranges(prepared, batches, calibrator, symmetric)
+            kept: list[str] = []
+            if keep_float:
+                kept = _most_sensitive(prepared, batches, ranges, per_channel, symmetric, keep_float, output)
+            write_qdq(prepared, part, ranges, per_channel, symmetric, in_float=kept)
+            if correct_bias:
+                correct_biases(prepared, part, batches)
+    finally:
+        prepared.unlink(missing_ok=True)
     if not any(node.op_type == "QuantizeLinear" for node in onnx.load(str(part)).graph.node):
         part.unlink()
         raise RequestError("quantize_static: the graph has nothing that can be quantised")
     part.replace(onnx_out)
 
 
-def _by_onnxruntime(
-    source: Path, target: Path, batches: list[Feed], calibrator: Calibrator, per_channel: bool, symmetric: bool,
-    keep_float: int, correct_bias: bool,
-) -> None:  # fmt: skip
-    from efflab.int8 import prepare, tensor_ranges, write_qdq
-
-    prepared = target.with_suffix(".prepared")
-    try:
-        prepare(source, prepared)
-        ranges = tensor_ranges(prepared, batches, calibrator, symmetric)
-        kept = _most_sensitive(prepared, batches, ranges, per_channel, symmetric, keep_float) if keep_float else []
-        write_qdq(prepared, target, ranges, per_channel, symmetric, in_float=kept)
-        if correct_bias:
-            from efflab.bias_correction import correct_biases
-
-            correct_biases(prepared, target, batches)
-    finally:
-        prepared.unlink(missing_ok=True)
-
-
 def _most_sensitive(
-    prepared: Path, batches: list[Feed], ranges: Any, per_channel: bool, symmetric: bool, count: int
+    prepared: Path, batches: list[Feed], ranges: Any, per_channel: bool, symmetric: bool, count: int, output: int | None
 ) -> list[str]:
     """Return the nodes whose quantisation alone changes the outputs most; raise RequestError if none would be left."""
     from efflab.int8 import layers, outputs, relative_error, write_qdq
@@ -141,12 +138,12 @@ def _most_sensitive(
             f"quantize_static: keep_float is {count}, but the graph has {len(every)} layers with weights"
         )
     few = batches[:SENSITIVITY_BATCHES]
-    wanted, errors = outputs(prepared, few), {}
+    wanted, errors = outputs(prepared, few, output), {}
     alone = prepared.with_suffix(".alone")
     try:
         for layer in every:
             write_qdq(prepared, alone, ranges, per_channel, symmetric, only=[layer.node])
-            errors[layer.node] = relative_error(wanted, outputs(alone, few))
+            errors[layer.node] = relative_error(wanted, outputs(alone, few, output))
     finally:
         alone.unlink(missing_ok=True)
     return sorted(errors, key=lambda node: -errors[node])[:count]

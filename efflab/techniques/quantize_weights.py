@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 GRAPH = "model.onnx"
+PRODUCTS = ("Conv", "Gemm", "MatMul")
 BLOCKED_OPSET = 21  # DequantizeLinear has blocks and 4-bit integers from here on
 
 
@@ -33,7 +34,8 @@ class QuantizeWeights(Technique):
         "prune_channels": "channels are ranked in float",
         "finetune": "training needs float weights",
     }
-    version: ClassVar[int] = 2  # with `group`, kernels are quantised too
+    version: ClassVar[int] = 3  # weights of three axes have their scales along the outputs
+    least_sqnr_db: ClassVar[float | None] = 0.0  # below it there is more error than signal
     tiny: ClassVar[dict[str, Any]] = {"bits": 8}
 
     bits: Literal[8, 4] = 8
@@ -45,69 +47,72 @@ class QuantizeWeights(Technique):
     def apply(self, model: Any, context: Context) -> Result:
         """Quantise."""
         path = context.folder / GRAPH
-        quantize_weights(model, path, self.bits, self.group, self.least)
-        return Result(path)
+        return Result(path, notes=quantize_weights(model, path, self.bits, self.group, self.least))
 
 
-def quantize_weights(onnx_in: Path, onnx_out: Path, bits: Literal[8, 4] = 8, group: int = 0, least: int = 256) -> None:
+def quantize_weights(
+    onnx_in: Path, onnx_out: Path, bits: Literal[8, 4] = 8, group: int = 0, least: int = 256
+) -> tuple[str, ...]:
     """Write a copy of `onnx_in` whose weights of Conv, Gemm and MatMul are integers behind a DequantizeLinear.
 
-    Symmetric, the scale from the largest magnitude. Raises RequestError if nothing is large enough, all is quantised
-    already, or `group` divides the inputs of no matrix.
+    Symmetric, the scale from the largest magnitude. Returns a note of matrices whose inputs `group` does not divide: they
+    have one scale for all inputs of an output. Raises RequestError if nothing is large enough, all is quantised already,
+    or `group` divides the inputs of no matrix.
     """
     import onnx
-    from onnx import helper, numpy_helper, version_converter
+    from onnx import numpy_helper
 
     from efflab.calibration import refuse_quantized
+    from efflab.float_graph import PER_CHANNEL_OPSET, load_float_graph, read_in_bodies
+    from efflab.onnx_graph import save_graph, weight_axes
 
     refuse_quantized(onnx_in)
-    model = onnx.load(str(onnx_in))
-    version = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
-    if (bits == 4 or group) and version < BLOCKED_OPSET:
-        model = version_converter.convert_version(model, BLOCKED_OPSET)
-    weights = {one.name: one for one in model.graph.initializer}
-    uses = [
-        (node, node.input[1], _axes(node))
-        for node in model.graph.node
-        if node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in weights
-    ]
+    model = load_float_graph(onnx_in, BLOCKED_OPSET if bits == 4 or group else PER_CHANNEL_OPSET)
+    graph = model.graph
+    weights = {one.name: one for one in graph.initializer}
     done: dict[str, str] = {}
-    grouped = False
-    for node, name, (outputs, inputs) in uses:
+    whole: list[str] = []  # matrices that `group` does not divide
+    grouped = 0
+    for node in [one for one in graph.node if one.op_type in PRODUCTS and one.input[1] in weights]:
+        name = node.input[1]
         value = numpy_helper.to_array(weights[name])
-        blocks = group if group and node.op_type != "Conv" and value.shape[inputs] % group == 0 else 0
-        grouped |= bool(blocks)
-        if name not in done and (value.size < least or value.dtype.kind != "f"):
+        if name in done or value.size < least or value.dtype.kind != "f" or value.ndim < 2:
             continue
-        if name not in done:
-            done[name] = f"{name}.dequantised"
-            integers, scale = _quantized(value, bits, outputs, inputs, blocks)
-            zero = helper.make_tensor(f"{name}.zero", _type(bits), scale.shape, [0] * scale.size)
-            packed = helper.make_tensor(f"{name}.integers", _type(bits), value.shape, _raw(integers, bits), raw=True)
-            model.graph.initializer.extend([packed, numpy_helper.from_array(scale, f"{name}.scale"), zero])
-            settings: dict[str, Any] = {"axis": inputs, "block_size": blocks} if blocks else {"axis": outputs}
-            model.graph.node.insert(
-                0,
-                helper.make_node(
-                    "DequantizeLinear", [packed.name, f"{name}.scale", zero.name], [done[name]], **settings
-                ),
-            )
-        node.input[1] = done[name]
+        outputs, inputs = weight_axes(node, value.ndim)
+        matrix = node.op_type != "Conv"
+        blocks = group if group and matrix and value.shape[inputs] % group == 0 else 0
+        grouped += bool(blocks)
+        if group and matrix and not blocks:
+            whole.append(f"{name} ({value.shape[inputs]} inputs)")
+        done[name] = _store(graph, name, value, bits, (outputs, inputs), blocks)
     if not done or (group and not grouped):
         why = f"no matrix has a multiple of {group} inputs" if group else f"no weight has {least} numbers"
         raise RequestError(f"quantize_weights: {why}")
-    for name in done:
-        if not any(name in node.input for node in model.graph.node):
-            model.graph.initializer.remove(weights[name])
+    results = {value.name for value in graph.output}
+    for node in graph.node:  # other readers of a weight, such as a tied embedding, take the same numbers
+        if node.op_type != "DequantizeLinear":
+            node.input[:] = [done.get(name, name) for name in node.input]
+    for name in done.keys() - results - read_in_bodies(graph):
+        graph.initializer.remove(weights[name])
     onnx.checker.check_model(model)
-    onnx.save(model, str(onnx_out))
+    save_graph(model, onnx_out)
+    shown = ", ".join(whole[:3]) + (" and others" if len(whole) > 3 else "")
+    return (f"groups of {group} do not divide {shown}, whose outputs have one scale each",) if whole else ()
 
 
-def _axes(node: Any) -> tuple[int, int]:
-    """Return the axes of a node's weight that count its outputs and its inputs."""
-    from efflab.onnx_graph import output_axis
+def _store(graph: Any, name: str, value: np.ndarray, bits: int, axes: tuple[int, int], blocks: int) -> str:
+    """Add a weight's integers, scales and DequantizeLinear to a graph; return the name of what that gives."""
+    from onnx import helper, numpy_helper
 
-    return output_axis(node), 1 - output_axis(node)
+    outputs, inputs = axes
+    integers, scale = _quantized(value, bits, outputs, inputs, blocks)
+    zero = helper.make_tensor(f"{name}.zero", _type(bits), scale.shape, [0] * scale.size)
+    packed = helper.make_tensor(f"{name}.integers", _type(bits), value.shape, _raw(integers, bits), raw=True)
+    graph.initializer.extend([packed, numpy_helper.from_array(scale, f"{name}.scale"), zero])
+    settings: dict[str, Any] = {"axis": inputs, "block_size": blocks} if blocks else {"axis": outputs}
+    made, given = f"{name}.dequantised", [packed.name, f"{name}.scale", zero.name]
+    graph.node.insert(0, helper.make_node("DequantizeLinear", given, [made], f"{name}.dequantise", **settings))
+    return made
 
 
 def _quantized(value: np.ndarray, bits: int, outputs: int, inputs: int, blocks: int) -> tuple[np.ndarray, np.ndarray]:

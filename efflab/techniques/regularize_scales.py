@@ -73,7 +73,7 @@ def regularize_scales(
     if not scales:
         raise RequestError("regularize_scales: the model has no batch norm with a scale")
 
-    def loss(_inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(_inputs: tuple[Tensor, ...], outputs: Tensor, targets: Tensor) -> Tensor:
         return task.loss(outputs, targets) + penalty * torch.stack([scale.abs().sum() for scale in scales]).sum()
 
     settings = TrainingSettings(

@@ -92,15 +92,16 @@ def train_supernet(
     order = sorted(range(len(nets)), key=macs.__getitem__)
     nets, macs = [nets[index] for index in order], [macs[index] for index in order]
     drawn = min(random_subnets, len(nets) - 1)
+    _check_logits(module, task)
     for net in nets:
         net.shell.train().to(training_device())
 
-    def loss(inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(inputs: tuple[Tensor, ...], outputs: Tensor, targets: Tensor) -> Tensor:
         teacher = _probabilities(outputs)
         parameters = dict(module.named_parameters())
         total = task.loss(outputs, targets)
         for net in (nets[0], *(nets[1 + index] for index in draw(targets, len(nets) - 1, drawn, seed))):
-            total = total + cross_entropy(run_subnet(net, parameters, inputs), teacher)
+            total = total + cross_entropy(task.scored(run_subnet(net, parameters, *inputs)), teacher)
         return total
 
     settings = TrainingSettings(
@@ -112,6 +113,20 @@ def train_supernet(
     beside = macs[0] + (drawn * sum(macs[1:]) / len(macs[1:]) if drawn else 0.0)
     cost.training_macs += TRAINING_PASSES * examples * beside
     return cost
+
+
+def _check_logits(module: torch.nn.Module, task: Task) -> None:
+    """Raise RequestError, before any training, for a model whose outputs the task cannot score."""
+    import torch
+
+    from efflab.calibration import example_inputs
+
+    with torch.no_grad():
+        outputs = module.eval()(*example_inputs(task))
+    try:
+        task.scored(outputs)
+    except RequestError as error:
+        raise RequestError(f"train_supernet needs a model that gives logits (examples, classes): {error}") from error
 
 
 def subnets(module: torch.nn.Module, task: Task, widths: Sequence[float], blocks: Sequence[int]) -> list[Subnet]:

@@ -89,9 +89,9 @@ def transfer_attention(
     own, wanted = dict[str, Any](), dict[str, Any]()
     handles = [*_record(module, names, own), *_record(teacher, names, wanted)]
 
-    def loss(inputs: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(inputs: tuple[Tensor, ...], outputs: Tensor, targets: Tensor) -> Tensor:
         with torch.no_grad():
-            teacher(inputs)
+            teacher(*inputs)
         distance = sum(((attention_map(own[name]) - attention_map(wanted[name])) ** 2).mean() for name in names)
         return task.loss(outputs, targets) + weight / 2 * distance
 

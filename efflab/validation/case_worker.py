@@ -35,12 +35,14 @@ def _open(request: dict[str, Any]) -> Bench:
 
 def _suites() -> dict[str, Callable[[Bench, dict[str, Any]], dict[str, Any]]]:
     from efflab.validation.behaviour import run_behaviour
+    from efflab.validation.calls import run_calls
     from efflab.validation.conformance import run_operator, run_tensors
     from efflab.validation.parity import run_model, run_quality
 
     return {
         "operators": run_operator,
         "models": run_model,
+        "calls": run_calls,
         "quality": run_quality,
         "tensors": run_tensors,
         "behaviour": run_behaviour,

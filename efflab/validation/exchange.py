@@ -21,10 +21,10 @@ class DataSet(NamedTuple):
 
 def write_case(folder: Path, model: Any, sets: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> None:
     """Write a model with its data sets."""
-    import onnx
+    from efflab.onnx_graph import save_graph
 
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, folder / "model.onnx")
+    save_graph(model, folder / "model.onnx")
     for number, (inputs, outputs) in enumerate(sets):
         data = folder / f"test_data_set_{number}"
         data.mkdir(exist_ok=True)

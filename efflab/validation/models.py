@@ -49,24 +49,50 @@ def run_models(
         if takes not in model.folders:
             planned.append(Planned(model.name, model.numbers, None, f"there is no such model in the form {takes!r}"))
             continue
+        if model.calls is not None:
+            planned += _own_cases(opening, model, quick)
+            continue
         reference = _reference(opening, model, root)
         if isinstance(reference, str):
             planned.append(Planned(model.name, model.numbers, None, reference))
             continue
         for batches in [[model.fixed_batch]] if model.fixed_batch else QUICK_BATCHES if quick else BATCHES:
-            told = (
-                f"batch {batches[0]}" if len(batches) == 1 else "one session, batches " + ", ".join(map(str, batches))
-            )
+            told = _batch_words(batches)
             request = {
                 "suite": "models", "name": f"{model.name}, {told}", "folder": model.folders[takes], "form": takes,
                 "inputs": model.inputs, "reference": str(reference), "batches": batches,
-                **_limits(_numbers(opening, model)),
+                **limits_of(_numbers(opening, model)),
             }  # fmt: skip
             planned.append(Planned(f"{model.name}, {told}", _numbers(opening, model), request))
     outcomes = iter(run_requests(opening, [one.request for one in planned if one.request], 1, LIMIT_S, report))
     found = [(one, next(outcomes) if one.request else Outcome("skipped", one.skipped, 0.0, {})) for one in planned]
     trained = [model for model in zoo if model.trained and takes in model.folders]
     return found + [_quality(opening, model, takes) for model in (trained[-1:] if quick else trained)]
+
+
+def _own_cases(opening: Opening, model: ZooModel, quick: bool) -> list[Planned]:
+    """Return the cases of a user's model, whose references are there already; batch sizes that it does not take are out."""
+    calls, numbers = model.calls or {}, _numbers(opening, model)
+    wanted = [[model.fixed_batch]] if model.fixed_batch else QUICK_BATCHES if quick else BATCHES
+    lists = [[size for size in batches if size in calls] for batches in wanted]
+    lists = [
+        sizes for sizes, batches in zip(lists, wanted, strict=True) if sizes and (len(sizes) > 1 or len(batches) == 1)
+    ]
+    planned = []
+    for sizes in lists or [[max(calls)]]:
+        name = f"{model.name}, {_batch_words(sizes)}"
+        request = {
+            "suite": "calls", "name": name, "folder": model.folders["onnx"], "form": "onnx",
+            "calls": [file for size in sizes for file in calls[size]], "references": model.references, **limits_of(numbers),
+        }  # fmt: skip
+        planned.append(Planned(name, numbers, request))
+    return planned
+
+
+def _batch_words(batches: Sequence[int]) -> str:
+    if len(batches) == 1:
+        return f"batch {batches[0]}"
+    return "one session, batches " + ", ".join(map(str, batches))
 
 
 def _quality(opening: Opening, model: ZooModel, takes: Form) -> tuple[Planned, Outcome]:
@@ -106,10 +132,12 @@ def _compared(mine: Outcome, reference: Outcome) -> Outcome:
 def _numbers(opening: Opening, model: ZooModel) -> str:
     """Return the kind of numbers that an answer has: the model's, or those of a backend set to 16 bits."""
     asked = next((SIXTEEN[str(value)] for value in opening.settings.values() if str(value) in SIXTEEN), None)
-    return asked if asked and model.numbers == "float32" else model.numbers
+    fewer = asked == "bfloat16" and model.numbers == "float16"  # bits: the arithmetic is as coarse as the setting
+    return asked if asked and (model.numbers == "float32" or fewer) else model.numbers
 
 
-def _limits(numbers: str) -> dict[str, Any]:
+def limits_of(numbers: str) -> dict[str, Any]:
+    """Return how near outputs of a kind of numbers must come to a reference's, and why."""
     found: dict[str, Any] = dict(parse_yaml(LIMITS.read_text(encoding="utf-8"), LIMITS).data[numbers])
     return {"min_sqnr_db": found["min_sqnr_db"], "min_agreement": found["min_agreement"], "why": found["reason"]}
 

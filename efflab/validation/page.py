@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from efflab.reporting.page import SORTING, STYLE, table
 from efflab.validation.against import change_lines
 from efflab.validation.record import Validation
-from efflab.validation.summary import barren, counts, matrix, one_line, speed_words
+from efflab.validation.summary import barren, counts, matrix, one_line, own_words, speed_words
 from efflab.validation.verdict import BAD, MEANING, Result, Verdict
 
 COLOURS = {"pass": "#0072B2", "unsupported": "#8A8A8A", "skipped": "#BBBBBB"}  # everything else is bad: vermilion
@@ -34,6 +34,7 @@ def page(validation: Validation, before: Validation | None = None) -> str:
         ]),
         _listed("Against the earlier validation", change_lines(validation, before) if before else []),
         "<h2>Verdicts</h2>", _verdicts(validation),
+        _listed("Models of the user's own, run with made-up inputs", own_words(validation)),
         *(_bad(suite, [one for one in results if one["suite"] == suite]) for suite in validation["suites"]),
         _listed("Where it is wrong", [f"{one['model']}: {one['words']}" for one in validation["located"]]),
         _listed(f"Speed against {validation['reference']}", map(speed_words, validation["speed"])),

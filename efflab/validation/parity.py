@@ -41,7 +41,7 @@ def run_model(bench: Bench, request: dict[str, Any]) -> dict[str, Any]:
         if [leaf.shape for leaf in found] != [leaf.shape for leaf in wanted]:
             shapes = [", ".join(str(leaf.shape) for leaf in side) for side in (found, wanted)]
             return {"verdict": "wrong", "reason": f"outputs of shape {shapes[0]}, expected {shapes[1]}", "numbers": {}}
-        numbers = _numbers(found, wanted)
+        numbers = compare(found, wanted)
         wrong = _wrong(numbers, request)
         worst = numbers if not worst or (numbers["sqnr_db"] or 999) < (worst["sqnr_db"] or 999) else worst
         if wrong:
@@ -69,7 +69,7 @@ def run_quality(bench: Bench, request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _numbers(found: list[np.ndarray], wanted: list[np.ndarray]) -> dict[str, Any]:
+def compare(found: list[np.ndarray], wanted: list[np.ndarray]) -> dict[str, Any]:
     """Return how two lists of outputs compare; `sqnr_db` is None where they are equal bit for bit."""
     told = parity(found, wanted)
     a, b = (np.concatenate([leaf.astype(float).ravel() for leaf in side]) for side in (found, wanted))

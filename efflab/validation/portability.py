@@ -13,6 +13,7 @@ from efflab.validation.pool import Report
 from efflab.validation.record import ForecastRow
 from efflab.validation.saturation import Layer, forecast
 from efflab.validation.zoo import ZooModel, zoo_task
+from efflab.wording import one_line
 
 FORECAST_ROWS = 1000
 
@@ -31,12 +32,16 @@ def run_portability(zoo: Sequence[ZooModel], report: Report = lambda done, total
                 else tuple(one[:FORECAST_ROWS] for one in test.inputs)
             )
         try:
-            told = forecast(Path(model.folders["onnx"]) / "model.onnx", inputs)
-        except RequestError as refused:
+            told = forecast(Path(model.folders["onnx"]) / "model.onnx", inputs, None if model.own else 100)
+            agreement = float(np.mean(told.exact.argmax(-1) == told.saturated.argmax(-1)))
+        except Exception as error:
+            if not model.own and not isinstance(error, RequestError):
+                raise
+            words = str(error) if isinstance(error, RequestError) else f"cannot be forecast: {one_line(error)}"
             found.append(
                 {
                     "model": model.name,
-                    "words": str(refused),
+                    "words": words,
                     "layers": [],
                     "agreement": 1.0,
                     "quality": None,
@@ -44,7 +49,6 @@ def run_portability(zoo: Sequence[ZooModel], report: Report = lambda done, total
                 }
             )
             continue
-        agreement = float(np.mean(told.exact.argmax(-1) == told.saturated.argmax(-1)))
         gap, quality = None, None
         if model.trained:
             right = [side.argmax(-1) == test.targets[:FORECAST_ROWS] for side in (told.exact, told.saturated)]

@@ -37,6 +37,27 @@ class ForecastRow(TypedDict):
     difference: dict[str, float] | None  # of quality, with its paired interval
 
 
+class OwnInput(TypedDict):
+    """What an input of a user's model was filled with."""
+
+    name: str
+    dtype: str
+    shape: list[int | str]  # as declared: a free axis has a name
+    values: str
+
+
+class OwnRow(TypedDict):
+    """A model of the user's own: its file, the files of weights beside it, and the inputs that were made up for it."""
+
+    model: str
+    file: str
+    data: list[str]
+    numbers: str  # float32, float16, int8, ...
+    batches: list[int]
+    inputs: list[OwnInput]
+    notes: list[str]
+
+
 class Validation(TypedDict):
     """All that one validation found."""
 
@@ -48,6 +69,7 @@ class Validation(TypedDict):
     quick: bool
     only: NotRequired[str]  # conformance cases that were asked for; "" for all
     tolerances: NotRequired[list[dict[str, Any]]]  # rules of the user's own that came before those of efflab
+    own: NotRequired[list[OwnRow]]  # models of the user's own
     made: NotRequired[str]  # date and time, UTC
     machine: dict[str, Any]
     results: list[Result]

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from efflab.errors import RequestError
+from efflab.validation.exchange import inputs_of
 
 LEAST, MOST = -32768, 32767
+USUAL = {"transA": 0, "alpha": 1.0, "beta": 1.0}  # settings of Gemm
 ROWS = 4096  # of a matrix product at once: the pairs of all of them would not fit in memory
 
 
@@ -36,8 +38,11 @@ class Forecast(NamedTuple):
     saturated: np.ndarray
 
 
-def forecast(path: Path, inputs: tuple[np.ndarray, ...], batch: int = 100) -> Forecast:
-    """Run a QDQ graph twice in emulation, exactly and with 16-bit pair sums; raise RequestError if it has no such layer."""
+def forecast(path: Path, inputs: tuple[np.ndarray, ...], batch: int | None = 100) -> Forecast:
+    """Run a QDQ graph twice in emulation, exactly and with 16-bit pair sums; `batch` None: all inputs in one call.
+
+    Raises RequestError if it has no such layer, or one that is not emulated.
+    """
     import onnx
     from onnx.reference import ReferenceEvaluator
 
@@ -45,14 +50,17 @@ def forecast(path: Path, inputs: tuple[np.ndarray, ...], batch: int = 100) -> Fo
     rewritten, names = _rewritten(model)
     if not names:
         raise RequestError(f"{path.name} has no convolution or matrix product of unsigned by signed bytes")
-    given = [one.name for one in model.graph.input]
+    given = [one.name for one in inputs_of(model)]
     seen: dict[str, _Tally] = {name: _Tally() for name in names}
     outputs: dict[bool, list[np.ndarray]] = {True: [], False: []}
     for saturating in (False, True):
         operator = _operator(saturating, seen)
         runner = ReferenceEvaluator(rewritten, new_ops=[operator])
-        for start in range(0, len(inputs[0]), batch):
-            fed = dict(zip(given, (array[start : start + batch] for array in inputs), strict=True))
+        calls = [inputs] if batch is None else [
+            tuple(array[start : start + batch] for array in inputs) for start in range(0, len(inputs[0]), batch)
+        ]  # fmt: skip
+        for arrays in calls:
+            fed = dict(zip(given, arrays, strict=True))
             outputs[saturating].append(np.asarray(next(iter(runner.run(None, fed)))))
     layers = [seen[name].layer(name, kind) for name, kind in names.items()]
     return Forecast(layers, np.concatenate(outputs[False]), np.concatenate(outputs[True]))
@@ -120,6 +128,7 @@ def _rewritten(model: Any) -> tuple[Any, dict[str, str]]:
         name = node.name or node.output[0]
         names[name] = node.op_type
         settings = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        _refuse(name, settings, len(settings.get("kernel_shape", [1, 1])))
         new = helper.make_node(
             "PairedProduct", [*left.input, *right.input, *node.input[2:3]], list(node.output), name=name, domain="efflab",
             layer=name, kind=node.op_type, strides=list(settings.get("strides", [1, 1])), pads=list(settings.get("pads", [0] * 4)),
@@ -128,6 +137,22 @@ def _rewritten(model: Any) -> tuple[Any, dict[str, str]]:
         node.CopyFrom(new)
     copy.opset_import.append(helper.make_opsetid("efflab", 1))
     return copy, names
+
+
+def _refuse(name: str, settings: dict[str, Any], axes: int) -> None:
+    """Raise RequestError for a layer that the emulation would compute otherwise than its graph says."""
+    strange = [
+        what
+        for what, there in (
+            ("dilations", any(step != 1 for step in settings.get("dilations", []))),
+            ("auto_pad", settings.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"")),
+            (f"{axes} axes", axes != 2),
+            ("transA, alpha or beta", any(settings.get(key, usual) != usual for key, usual in USUAL.items())),
+        )
+        if there
+    ]
+    if strange:
+        raise RequestError(f"layer {name} has {' and '.join(strange)}, which the emulation does not know")
 
 
 def _type(node: Any, types: dict[str, int]) -> int | None:

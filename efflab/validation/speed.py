@@ -36,17 +36,25 @@ def run_speed(
     opening: Opening, reference: Opening, zoo: Sequence[ZooModel], root: Path, quick: bool = False,
     report: Report = lambda done, total, note: None,
 ) -> list[Speed]:  # fmt: skip
-    """Return the speed of every model that both backends take."""
+    """Return the speed of every model that both backends take; of those of the user's own at least why there is none."""
     forms = {one.backend: registry.load("backends", one.backend).takes for one in (opening, reference)}
     chosen = [model for model in zoo if all(form in model.folders for form in forms.values())]
-    found: list[Speed] = []
+    found: list[Speed] = [
+        _untimed(model, f"not timed: {name} takes no graphs; name a reference that does, as in --reference openvino")
+        for model in zoo if model.own for name, form in forms.items() if form not in model.folders
+    ]  # fmt: skip
     total = sum(len(_batches(model)) for model in chosen)
     for model in chosen:
         for batch in _batches(model):
             report(len(found), total, f"{model.name}, batch {batch}")
-            inputs = root / f"{model.name}.{batch}.npz"
-            with np.load(model.inputs, allow_pickle=False) as file:
-                np.savez(inputs, *(file[name][np.arange(batch) % len(file[name])] for name in file.files))
+            inputs = _inputs(model, batch, root)
+            with np.load(inputs, allow_pickle=False) as file:
+                scalar = any(not file[name].ndim for name in file.files)
+            if scalar:
+                found.append(
+                    _untimed(model, "not timed: it has an input without axes, which cannot be timed yet", batch)
+                )
+                continue
             jobs = [
                 Job(label, Path(model.folders[forms[one.backend]]), one.backend, one.settings, inputs)
                 for label, one in (("backend", opening), ("reference", reference))
@@ -57,8 +65,24 @@ def run_speed(
     return found
 
 
+def _inputs(model: ZooModel, batch: int, root: Path) -> Path:
+    """Return the .npz of one batch of a model."""
+    if model.calls is not None:
+        return Path(model.calls[batch][0])
+    inputs = root / f"{model.name}.{batch}.npz"
+    with np.load(model.inputs, allow_pickle=False) as file:
+        np.savez(inputs, *(file[name][np.arange(batch) % len(file[name])] for name in file.files))
+    return inputs
+
+
 def _batches(model: ZooModel) -> tuple[int, ...]:
+    if model.calls is not None:
+        return tuple(batch for batch in BATCHES if batch in model.calls) or (max(model.calls),)
     return (model.fixed_batch,) if model.fixed_batch else BATCHES
+
+
+def _untimed(model: ZooModel, why: str, batch: int | None = None) -> Speed:
+    return Speed(model.name, _batches(model)[0] if batch is None else batch, None, None, None, why, None)
 
 
 def _speed(model: str, batch: int, timed: dict[str, Any]) -> Speed:

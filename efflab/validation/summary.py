@@ -62,7 +62,26 @@ def barren(validation: Validation) -> dict[str, str]:
     speeds = validation["speed"]
     if speeds and not any(row["ratio"] for row in speeds):
         found["speed"] = speeds[0]["verdict"]
+    return found | _barren_own(validation)
+
+
+def _barren_own(validation: Validation) -> dict[str, str]:
+    """Return the user's models of which nothing came through, each with a reason: whoever names one wants to know of it."""
+    found = {}
+    for row in validation.get("own", []):
+        cases = [one for one in validation["results"] if one["suite"] == "models" and _is_of(one["name"], row["model"])]
+        speeds = [one for one in validation["speed"] if one["model"] == row["model"]]
+        passed = [one["verdict"] in ("pass", "fell back") for one in cases] or [
+            one["ratio"] is not None for one in speeds
+        ]
+        if not any(passed):
+            reason = cases[0]["reason"] if cases else speeds[0]["verdict"] if speeds else "nothing was tried"
+            found[f"your model {row['model']}"] = reason
     return found
+
+
+def _is_of(case: str, model: str) -> bool:
+    return case.startswith((f"{model}, batch ", f"{model}, one session, "))
 
 
 def failed(validation: Validation, before: Validation | None) -> bool:
@@ -77,6 +96,8 @@ def failed(validation: Validation, before: Validation | None) -> bool:
 def lines(validation: Validation, before: Validation | None = None) -> list[str]:
     """Return the summary for a terminal."""
     told = [f"not one case of {suite} came through: {reason}" for suite, reason in barren(validation).items()]
+    if validation.get("own"):
+        told += ["models of your own, run with made-up inputs:", *(f"  {line}" for line in own_words(validation))]
     for suite in validation["suites"]:
         results = [result for result in validation["results"] if result["suite"] == suite]
         if results:
@@ -93,6 +114,17 @@ def lines(validation: Validation, before: Validation | None = None) -> list[str]
         told += [f"  {row['model']}: {row['words']}" for row in validation["forecasts"]]
     told += ["", *change_lines(validation, before)] if before is not None else []
     return [*told, "", one_line(validation)]
+
+
+def own_words(validation: Validation) -> list[str]:
+    """Say of each of the user's models what its inputs were filled with, one line an input, and what else is to know."""
+    told = []
+    for row in validation.get("own", []):
+        for one in row["inputs"]:
+            shape = ", ".join(map(str, one["shape"]))
+            told.append(f"{row['model']}: {one['name']}, {one['dtype']} [{shape}]: {one['values']}")
+        told += [f"{row['model']}: {note}" for note in row["notes"]]
+    return told
 
 
 def speed_words(row: SpeedRow) -> str:

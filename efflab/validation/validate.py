@@ -11,21 +11,24 @@ from typing import Any
 
 from efflab import environment, registry
 from efflab.backend import why_unavailable
-from efflab.errors import Problem, RequestError
+from efflab.errors import RequestError
 from efflab.validation import behaviour, operators
+from efflab.validation.calls import read_arrays
 from efflab.validation.localise import localise
 from efflab.validation.models import run_models
+from efflab.validation.own import prepare_own
+from efflab.validation.own_file import read_all
 from efflab.validation.pool import Opening, Outcome, run_requests
 from efflab.validation.portability import run_portability
-from efflab.validation.record import SCHEMA, ForecastRow, SpeedRow, Validation
+from efflab.validation.record import SCHEMA, ForecastRow, OwnRow, SpeedRow, Validation
 from efflab.validation.speed import run_speed
 from efflab.validation.tolerance import rules_of
 from efflab.validation.verdict import Result
-from efflab.validation.zoo import MADE, QUICK, ZooModel, make_classics, make_zoo
+from efflab.validation.zoo import MADE, QUICK, ZooModel, make_classics, make_zoo, taken_names
+from efflab.wording import one_line
 
 SUITES = ("operators", "models", "behaviour", "speed", "portability")
 CASE_LIMIT_S = 20.0
-OWN_ROWS = 128  # of a user's model, as many as the largest batch
 Report = Callable[[str, int, int, str], None]  # suite, done, total, note
 
 
@@ -50,9 +53,9 @@ class Asked:
 
 def validate(asked: Asked, report: Report = lambda suite, done, total, note: None) -> Validation:
     """Run the suites asked for; raise RequestError if the backend cannot be opened or a request makes no sense."""
-    for path in asked.models:
-        read_own(path)  # before the work, so that a mistake is told first
+    files = read_all(asked.models, taken_names())  # before the work, so that a mistake is told first
     backend = registry.load("backends", asked.opening.backend)
+    _check_own(asked, backend.takes)
     reason = why_unavailable(backend)
     if reason:
         raise RequestError(f"backend {asked.opening.backend}: {reason}")
@@ -63,9 +66,13 @@ def validate(asked: Asked, report: Report = lambda suite, done, total, note: Non
     located: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="efflab-validate-") as temporary:
         root = Path(temporary)
+        own: list[tuple[ZooModel, OwnRow]] = []
+        if files:
+            report("models", 0, 1, "making up inputs for your models")
+            own = prepare_own(asked.opening, files, asked.suites, asked.quick, root)
         if "operators" in asked.suites:
             results += _operators(asked, backend.takes, report)
-        zoo = _zoo(asked, root, report) if {*SUITES[1:]} & {*asked.suites} else []
+        zoo = [*_zoo(asked, root, report), *(model for model, _ in own)] if {*SUITES[1:]} & {*asked.suites} else []
         if "models" in asked.suites:
             found = run_models(asked.opening, zoo, root, asked.quick, lambda *told: report("models", *told))
             results += [_result("models", case.name, outcome, dtype=case.numbers) for case, outcome in found]
@@ -80,7 +87,8 @@ def validate(asked: Asked, report: Report = lambda suite, done, total, note: Non
     return {
         "schema": SCHEMA, "backend": asked.opening.backend, "settings": asked.opening.settings,
         "reference": asked.reference, "suites": [*asked.suites], "quick": asked.quick,
-        "only": asked.only, "tolerances": _own_rules(asked), "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "only": asked.only, "tolerances": _own_rules(asked), "own": [row for _, row in own],
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": environment.fingerprint(), "results": results, "speed": speed, "forecasts": forecasts, "located": located,
     }  # fmt: skip
 
@@ -128,62 +136,20 @@ def _zoo(asked: Asked, root: Path, report: Report) -> list[ZooModel]:
     takes = registry.load("backends", asked.opening.backend).takes
     if not asked.quick and "models" in asked.suites and takes == "onnx":
         zoo += make_classics(root / "classics", lambda *told: report("models", *told))
-    return zoo + [_own(path, root) for path in asked.models]
+    return zoo
 
 
-def read_own(path: Path) -> Any:
-    """Return the model of a user's ONNX file; raise RequestError if there is none that takes tensors."""
-    import onnx
-
-    from efflab.validation.exchange import inputs_of
-
-    if not path.is_file():
-        raise RequestError(Problem(str(path), "there is no such file"))
-    try:
-        model = onnx.load(path, format="protobuf", load_external_data=False)
-    except Exception as error:
-        raise RequestError(Problem(str(path), f"not an ONNX file ({type(error).__name__})")) from error
-    if not inputs_of(model) or any(one.type.WhichOneof("value") != "tensor_type" for one in inputs_of(model)):
-        raise RequestError(Problem(str(path), "not an ONNX file of a model that takes tensors"))
-    return model
-
-
-def _own(path: Path, root: Path) -> ZooModel:
-    """Return a user's ONNX file as a model, with random inputs of its declared shapes.
-
-    Where the first axis of every input is free it is the batch, and all batch sizes are run; other free axes are 1.
-    """
-    import shutil
-
-    import numpy as np
-    import onnx
-
-    from efflab.artefact import GRAPH, write_structure
-    from efflab.validation.exchange import inputs_of
-
-    model = read_own(path)
-    folder = root / "own" / path.stem
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, folder / GRAPH)
-    write_structure(folder, "onnx")
-    generator, arrays = np.random.default_rng(0), []
-    axes = [one.type.tensor_type.shape.dim for one in inputs_of(model)]
-    free = all(dims and not dims[0].dim_value for dims in axes)
-    for one in inputs_of(model):
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(one.type.tensor_type.elem_type)
-        shape = [dim.dim_value or 1 for dim in one.type.tensor_type.shape.dim]
-        if free:
-            shape[0] = OWN_ROWS
-        arrays.append(generator.normal(0, 1, shape).astype(dtype) if dtype.kind == "f" else np.zeros(shape, dtype))
-    np.savez(folder / "inputs.npz", *arrays)
-    return ZooModel(
-        path.stem,
-        "int8" if any("Quantize" in node.op_type for node in model.graph.node) else "float32",
-        {"onnx": str(folder)},
-        str(folder / "inputs.npz"),
-        fixed_batch=None if free else len(arrays[0]),
-        own=True,
-    )
+def _check_own(asked: Asked, takes: str) -> None:
+    """Raise RequestError for models of the user's that the backend, or what its speed is held against, cannot take."""
+    if not asked.models:
+        return
+    if takes != "onnx":
+        raise RequestError(f"--model takes ONNX files, and {asked.opening.backend} takes modules, not graphs")
+    if {"models", "speed"} & {*asked.suites} == {"speed"} and registry.load(
+        "backends", asked.reference
+    ).takes != "onnx":
+        told = f"{asked.reference} takes modules, so an ONNX file cannot be timed against it"
+        raise RequestError(f"{told}; name a reference that takes graphs, as in --reference openvino")
 
 
 def _behaviour(asked: Asked, model: ZooModel, takes: str, report: Report) -> list[Result]:
@@ -200,8 +166,9 @@ def _behaviour(asked: Asked, model: ZooModel, takes: str, report: Report) -> lis
 
 
 def _speed(asked: Asked, zoo: list[ZooModel], root: Path, report: Report) -> list[SpeedRow]:
+    timed = [*zoo[:2], *(model for model in zoo[2:] if model.own)] if asked.quick else zoo
     found = run_speed(
-        asked.opening, Opening(asked.reference, {}, asked.opening.threads, []), zoo[: 2 if asked.quick else None], root,
+        asked.opening, Opening(asked.reference, {}, asked.opening.threads, []), timed, root,
         asked.quick, lambda *told: report("speed", *told),
     )  # fmt: skip
     return [
@@ -222,9 +189,13 @@ def _located(asked: Asked, found: list[Any], root: Path) -> list[dict[str, Any]]
         if folder.name in located or asked.localise is None:
             continue
         target = asked.localise / folder.name
-        where = localise(
-            asked.opening, folder / "model.onnx", Path(case.request["inputs"]), target, case.request["min_sqnr_db"]
-        )
+        inputs = case.request["inputs"] if "inputs" in case.request else case.request["calls"][outcome.numbers["call"]]
+        known = read_arrays(Path(case.request["references"]) / Path(inputs).name) if "calls" in case.request else ()
+        limit = case.request["min_sqnr_db"]
+        try:
+            where = localise(asked.opening, folder / "model.onnx", Path(inputs), target, limit, known)
+        except Exception as error:  # the verdicts stand all the same
+            where = f"the search failed: {one_line(error)}"
         told = where if isinstance(where, str) else where.words()
         located[folder.name] = {"model": folder.name, "words": told} | (
             {} if isinstance(where, str) else where._asdict()

@@ -51,6 +51,10 @@ class ZooModel(NamedTuple):
     fixed_batch: int | None = None
     trained: bool = False
     own: bool = False  # a file of the user's
+    calls: dict[int, list[str]] | None = (
+        None  # of a user's model, by batch size: an .npz for each call, all inputs whole
+    )
+    references: str = ""  # folder of a reference's outputs of these calls
 
 
 def zoo_task() -> Task:
@@ -120,12 +124,23 @@ def _none(*words: Any) -> Any:
     raise RequestError("no teacher here")
 
 
+def taken_names() -> set[str]:
+    """Return the names that models and folders of the zoo have, which no other model may have."""
+    names = [*MADE, *(f"{name}.onnx" for name in MADE), *(path.stem for path in _classic_files())]
+    return {*names, *(name.removeprefix("light_") for name in names)}
+
+
+def _classic_files() -> list[Path]:
+    import onnx
+
+    return sorted((Path(onnx.__file__).parent / "backend" / "test" / "data" / "light").glob("*.onnx"))
+
+
 def make_classics(root: Path, report: Callable[[int, int, str], None]) -> list[ZooModel]:
     """Make the classic networks that come inside `onnx`, with random weights: their own are one constant each."""
     import onnx
 
-    data = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
-    files, made = sorted(data.glob("*.onnx")), []
+    files, made = _classic_files(), []
     for number, path in enumerate(files):
         report(number, len(files), path.stem)
         folder = root / path.stem

@@ -43,7 +43,9 @@ def test_the_score_is_the_tasks():
     logits = np.eye(4, dtype=np.float32)[[0, 1, 2, 3, 0]]
     split = Split((logits,), np.array([0, 1, 0, 3, 0]))
     task = SimpleNamespace(
-        split=lambda name: {"test": split}[name], scores=lambda outputs, targets: outputs.argmax(1) == targets
+        split=lambda name: {"test": split}[name],
+        scored=lambda outputs: outputs,
+        scores=lambda outputs, targets: outputs.argmax(1) == targets,
     )
     assert evaluate(Picks(), task, "test", 2).tolist() == [True, True, False, True, True]
     assert evaluate(Picks(), task, split, 3).tolist() == [True, True, False, True, True]

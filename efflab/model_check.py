@@ -1,0 +1,247 @@
+"""Looks at models as they run: what one takes and gives, and what a step did to its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+
+from efflab.artefact import Artefact
+from efflab.calibration import calibration_split, like_parameters
+from efflab.errors import Problem, RequestError
+from efflab.interface import (
+    Interface,
+    Port,
+    fixed_batch,
+    graph_ports,
+    input_ports,
+    leaves,
+    match_inputs,
+    named_output,
+    output_ports,
+)
+from efflab.onnx_graph import external_files, feed_of, open_graph
+from efflab.profiling.quality import parity
+from efflab.task import Task
+from efflab.wording import one_line
+
+MOST_EXAMPLES = 64  # on which a step's outputs are held against its input's
+MOST_INPUT_BYTES = 32_000_000  # of these examples together
+MOST_DB = 200.0  # stands for outputs that are equal to the last bit
+QUIET_DB = 10.0  # below it a quantised model's outputs are noted to have changed much
+KERNEL_DB = 20.0  # two ways to compute one graph should lie nearer than that
+
+Arrays = tuple[np.ndarray, ...]
+
+
+class Fidelity(TypedDict):
+    """What a step did to the outputs, on real examples: no promise of quality, but a check that nothing is broken."""
+
+    sqnr_db: float | None  # signal over error of the scored output, at most 200; None where the outputs are others
+    agreement: float | None  # share of examples whose highest output stays the highest
+    examples: int
+
+
+def check_graph_file(path: Path, task: Task, inputs: Sequence[str] = (), output: int | str | None = None) -> Interface:
+    """Check an ONNX file of a card against its task without running it; return its interface, as far as the file tells.
+
+    Raises RequestError for a file that lacks its weights, takes other inputs than the task gives, or gives no output that
+    the task can score.
+    """
+    missing = [file.name for file in external_files(path) if not file.is_file()]
+    if missing:
+        raise RequestError(f"{path.name} keeps its weights in {', '.join(missing)}, which is missing beside it")
+    given, taken = graph_ports(path)
+    match_inputs(given, task.split(calibration_split(task)).inputs, inputs or task.input_names)
+    odd = [port for port in taken if port.dtype in ("sequence", "optional", "map", "sparse_tensor")]
+    if odd:
+        what = f"output {odd[0].name} is a {odd[0].dtype}, and a tensor is wanted"
+        raise RequestError(f"{what}; converters of scikit-learn write tensors with the option zipmap=False")
+    batch = fixed_batch(given)
+    # declared shapes may be stale; the batch axis is taken for free here, and looked at when the model runs
+    free = tuple(port._replace(shape=(None, *port.shape[1:])) if port.shape else port for port in taken)
+    return Interface(given, taken, _scored(task, free, output), batch)
+
+
+def _scored(task: Task, ports: Sequence[Port], output: int | str | None) -> int | None:
+    if output is None:
+        return task.choose_output(ports)
+    place = named_output(ports, output)
+    task.choose_output([ports[place]])  # refuses one that cannot be scored
+    return place
+
+
+def look_at(artefact: Artefact, task: Task, output: int | str | None = None) -> Interface:
+    """Return what a stored model takes and gives, found by running it on two real examples.
+
+    A model that takes one example only is tried with one. Raises RequestError for a model that does not run on what the
+    task gives, or whose outputs the task cannot score.
+    """
+    split = task.split(calibration_split(task))
+    known = _declared_batch(artefact)
+    sizes = [known] if known else [2, 1]
+    failure: RequestError | None = None
+    for size in sizes:
+        arrays = tuple(_cut(array, 0, size) for array in split.inputs)
+        try:
+            outputs = run_plainly(artefact, arrays)
+            ports = output_ports(outputs, size)
+            scored = _scored(task, ports, output)
+            # a task that reads all outputs needs a row an example of each
+            if scored is None and size > 1 and any(port.shape and port.shape[0] is not None for port in ports):
+                raise RequestError(f"not every output has a row for each example: {', '.join(map(str, ports))}")
+        except RequestError as error:
+            failure = failure or error
+        else:
+            fixed = size if known or size == 1 else None
+            graph = artefact.form == "onnx"
+            given = graph_ports(artefact.onnx)[0] if graph else module_inputs(artefact.module(), arrays)
+            return Interface(given, ports, scored, fixed)
+    assert failure is not None
+    raise failure
+
+
+def _declared_batch(artefact: Artefact) -> int | None:
+    if artefact.form == "onnx":
+        return fixed_batch(graph_ports(artefact.onnx)[0])
+    from efflab.foreign import exported_batch
+
+    return exported_batch(artefact.module())
+
+
+def module_inputs(module: Any, arrays: Sequence[Any]) -> tuple[Port, ...]:
+    """Return the ports of a module's inputs, named by the arguments of its forward."""
+    import inspect
+
+    try:
+        names = list(inspect.signature(module.forward).parameters)
+    except (TypeError, ValueError):
+        names = []
+    return input_ports((names + [f"input{place}" for place in range(len(arrays))])[: len(arrays)], arrays)
+
+
+def run_plainly(artefact: Artefact, inputs: Arrays, optimised: bool = False) -> Any:
+    """Run a stored model on a batch with its own library and no backend of ours: eager PyTorch, or ONNX Runtime.
+
+    optimised: graphs as ONNX Runtime optimises them for this processor; else every operator as ONNX defines it.
+    Gives nested arrays; of several outputs of a graph a mapping by name. Raises RequestError in words if it does not run.
+    """
+    shapes = ", ".join(f"{array.dtype} {'x'.join(map(str, array.shape))}" for array in inputs)
+    try:
+        if artefact.form == "onnx":
+            return _run_graph(artefact.onnx, inputs, optimised)
+        return _run_module(artefact, inputs)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise RequestError(f"the model does not run on what the task gives ({shapes}): {one_line(error)}") from error
+
+
+def _run_graph(path: Path, inputs: Arrays, optimised: bool) -> Any:
+    import torch
+
+    session = open_graph(path, torch.get_num_threads(), optimised)
+    outputs = session.run(None, feed_of(session, inputs))
+    names = [value.name for value in session.get_outputs()]
+    return outputs[0] if len(outputs) == 1 else dict(zip(names, outputs, strict=True))
+
+
+def _run_module(artefact: Artefact, inputs: Arrays) -> Any:
+    import torch
+
+    from efflab.module_session import to_arrays
+
+    module = artefact.module()
+    tensors = [like_parameters(torch.from_numpy(np.array(array)), module) for array in inputs]
+    with torch.inference_mode():
+        return to_arrays(module(*tensors))
+
+
+def check_step(
+    name: str, least_db: float | None, parent: Artefact, child: Artefact, task: Task
+) -> tuple[Fidelity, list[str]]:
+    """Hold what a step made against what it was given, on real examples; return the comparison, and notes for the reader.
+
+    Raises RequestError for a model that does not load or run, gives other outputs, or NaN or infinity where there were
+    numbers, and below `least_db`, the signal over error that the technique promises.
+    """
+    split = task.split("validation")
+    size = task.interface.batch or _example_count(split.inputs)
+    arrays = tuple(_cut(array, 0, size) for array in split.inputs)
+    before = run_plainly(parent, arrays)
+    try:
+        after = run_plainly(child, arrays)
+    except RequestError as error:
+        raise RequestError(f"{name}: what it made cannot be used: {error}") from error
+    ours, theirs = _compared(task, after), _compared(task, before)
+    if [one.shape for one in ours] != [one.shape for one in theirs]:
+        shapes = " and ".join(", ".join("x".join(map(str, one.shape[1:])) for one in side) for side in (theirs, ours))
+        raise RequestError(f"{name}: the outputs have other shapes than before ({shapes})")
+    broken = sum(int((~np.isfinite(now) & np.isfinite(was)).sum()) for now, was in zip(ours, theirs, strict=True))
+    if broken:
+        total = sum(one.size for one in ours)
+        what = f"{broken} of {total} outputs are NaN or infinite that were numbers before"
+        raise RequestError(f"{name}: {what}; the model would be useless")
+    found = parity(ours, theirs)
+    decibel = max(-MOST_DB, min(MOST_DB, found["sqnr_db"] or 0.0))
+    if least_db is not None and decibel < least_db:
+        what = (
+            f"its outputs lie {decibel:.1f} dB (signal over error) from those before, at least {least_db:g} is wanted"
+        )
+        raise RequestError(f"{name}: {what}; the step broke the model")
+    notes = []
+    if least_db is not None and decibel < QUIET_DB:
+        notes.append(f"{name}: the outputs changed much, {decibel:.1f} dB signal over error")
+    if child.form == "onnx":
+        notes += _on_this_processor(name, child, task, arrays, ours)
+    return {"sqnr_db": round(decibel, 2), "agreement": found["top1_agreement"], "examples": size}, notes
+
+
+def _on_this_processor(name: str, child: Artefact, task: Task, arrays: Arrays, right: list[np.ndarray]) -> list[str]:
+    """Return a note where ONNX Runtime's kernels for this processor give other outputs than ONNX defines.
+
+    Products of unsigned and signed bytes saturate on x86 processors without VNNI (onnxruntime, "Quantize ONNX models").
+    """
+    found = parity(_compared(task, run_plainly(child, arrays, optimised=True)), right)["sqnr_db"] or 0.0
+    if found >= KERNEL_DB:
+        return []
+    what = f"ONNX Runtime on this processor gives outputs {found:.1f} dB from those that the graph defines"
+    return [
+        f"{name}: {what}; without VNNI its int8 products saturate, so quality measured here is worse than elsewhere"
+    ]
+
+
+def _compared(task: Task, outputs: Any) -> list[np.ndarray]:
+    """Return the scored output, or all of them."""
+    return [np.asarray(one) for one in leaves(task.scored(outputs))]
+
+
+def _example_count(inputs: Arrays) -> int:
+    one = sum(array[:1].nbytes for array in inputs)
+    return max(2, min(MOST_EXAMPLES, len(inputs[0]), MOST_INPUT_BYTES // max(1, one)))
+
+
+def _cut(array: np.ndarray, start: int, count: int) -> np.ndarray:
+    """Return `count` examples; where there are fewer, the last one again."""
+    part = array[start : start + count]
+    missing = count - len(part)
+    return part if missing <= 0 else np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
+
+
+def example_shapes(path: Path, task: Task) -> dict[str, tuple[int, ...]]:
+    """Return the shape of one example for each input of a graph, in its order: at these its work is counted."""
+    arrays = task.split(calibration_split(task)).inputs
+    return {port.name: (1, *array.shape[1:]) for port, array in zip(graph_ports(path)[0], arrays, strict=True)}
+
+
+def kept_interface(interface: Interface, seen: Interface) -> Interface:
+    """Return a step's interface: what is seen of its model now, with the scored output that its input had."""
+    return replace(seen, scored=interface.scored if len(seen.outputs) == len(interface.outputs) else seen.scored)
+
+
+def placed(error: RequestError, where: str) -> RequestError:
+    """Return an error's problems at a place in a file."""
+    return RequestError([one if one.where else Problem(where, one.what) for one in error.problems])

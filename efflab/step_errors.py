@@ -1,0 +1,87 @@
+"""Says in words why a step failed inside a library: which technique, at which layer, what it cannot take, and what to do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from efflab.errors import Died, Paused, RequestError, Unavailable
+from efflab.wording import one_line
+
+PASS_THROUGH = (RequestError, Unavailable, Paused, Died, MemoryError)  # these say what they have to say
+LONGEST = 200  # characters of the library's own words
+
+# what a library's message tells -> what it cannot take, and what to do
+KNOWN = (
+    (r"data.?dependent|GuardOnData|symbolically traced variables|control flow|dynamic control",
+     "code that branches on the values of a tensor; write the branch with torch.where, or leave this step out"),
+    (r"specialized it to be a constant|Constraints violated|marked .{0,40} as dynamic|specialized to",
+     "code that makes the batch size a fixed number; compute with x.shape[0] as it is, not with int(...) of it"),
+    (r"required rank 4|channels_last",
+     "inputs that are no images; leave this step out"),
+    (r"missing \d+ required positional|takes \d+ positional arguments|unexpected keyword",
+     "a forward with these inputs; give it the task's inputs one after the other"),
+    (r"truth value of an array|inhomogeneous",
+     "a stored number of an unusual shape; export the model again with a newer exporter"),
+    (r"No Op registered|opset|INVALID_GRAPH|Unrecognized attribute|No Adapter",
+     "an operator at this opset; export the model again with opset 17 or newer"),
+    (r"float16|Half|BFloat16|bfloat16",
+     "16-bit numbers here; give the float32 model, and cast at the end"),
+    (r"size mismatch|must match the size|shape|Expected .* channels|dimension|cannot be multiplied",
+     "the shapes that meet here; leave this layer's kind of model to another technique"),
+    (r"not (?:currently )?(?:implemented|supported)|NOT_IMPLEMENTED|[Uu]nsupported|NotImplemented",
+     "an operator that the library does not support; leave this step out"),
+    (r"[Ss]hare memory|tied",
+     "weights that several layers share; save a copy of the weight for each layer"),
+)  # fmt: skip
+NODE = re.compile(r"(?:[Nn]ode(?: name)?[:=]?\s*['\"(]+|Name:\s*')([^'\")\s]+)")
+
+
+def explained(error: Exception, technique: str, model: Any) -> str:
+    """Return a sentence for a user: technique, layer, what it cannot take, what to do; the library's words behind it."""
+    if isinstance(error, FloatingPointError):
+        return f"{technique}: {error}"
+    return f"{technique} cannot take this model{reason(error, model)}"
+
+
+def reason(error: Exception, model: Any) -> str:
+    """Return why a step failed, as the end of a sentence: ` at layer conv: an operator ... (in the library's words: ...)`."""
+    words = " ".join(str(error).split())
+    cause = next((what for pattern, what in KNOWN if re.search(pattern, f"{type(error).__name__} {words}")), "")
+    layer = _layer(error, model) or _node(words)
+    where = f" at {layer}" if layer else ""
+    what = cause or "something that the library behind it refuses; leave this step out, or try other settings"
+    return f"{where}: {what} (in the library's words: {_short(error)})"
+
+
+def innermost(error: BaseException) -> Exception:
+    """Return the error from which others were raised: exporters wrap what happened in words about themselves."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    assert isinstance(error, Exception)
+    return error
+
+
+def _short(error: Exception) -> str:
+    words = one_line(error)
+    return words if len(words) <= LONGEST else words[:LONGEST] + "..."
+
+
+def _node(words: str) -> str:
+    found = NODE.search(words)
+    return f"node {found.group(1)}" if found else ""
+
+
+def _layer(error: Exception, model: Any) -> str:
+    """Return the innermost layer of the model that was running when the error was raised, by name and type."""
+    named = getattr(model, "named_modules", None)
+    if named is None:
+        return ""
+    names = {id(layer): name for name, layer in named() if name}
+    found, trace = "", error.__traceback__
+    while trace is not None:
+        layer = trace.tb_frame.f_locals.get("self")
+        if id(layer) in names:
+            found = f"layer {names[id(layer)]} ({type(layer).__name__})"
+        trace = trace.tb_next
+    return found
