@@ -128,11 +128,14 @@ def _ending(row: Row, batch: int, outcomes: Outcomes) -> tuple[Status | None, st
     if row.quality is None or any(stage not in outcomes.results for stage in (*row.made, row.quality)):
         return None, "", {}
     steps = [outcomes.results[stage]["cost"] for stage in row.made[1:]]
-    measured = {
+    measured: dict[str, Any] = {
         "work": outcomes.results[row.made[-1]]["work"],
         "quality": outcomes.results[row.quality],
         "recovery": summed(steps),
     }
+    told = [outcomes.results[stage].get("fidelity") for stage in row.made[1:]]
+    if any(told):
+        measured["fidelity"] = [one for one in told if one]
     group = row.latency.get(batch)
     if group is None:
         return "ok", "", measured

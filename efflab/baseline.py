@@ -260,7 +260,12 @@ def _model_problems(card: Card, document: Document) -> list[Problem]:
         collect(found, document, lambda: check(HuggingFace, document, KEY, settings or {}))
     elif name not in registry.names("models"):
         known = sorted({HF, *registry.names("models")})
-        found.append(Problem(document.where(("model", name)), f"unknown model {name!r}; {nearest(name, known)}"))
+        found.append(
+            Problem(
+                document.where(("model", name)),
+                f"unknown model {name!r}; {nearest(name, known)}; {registry.own_plugins('models', name)}",
+            )
+        )
     return found
 
 

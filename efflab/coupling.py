@@ -11,6 +11,8 @@ import torch_pruning
 from torch import Tensor, nn
 
 from efflab.errors import RequestError
+from efflab.interface import leaves
+from efflab.step_errors import reason
 from efflab.surgery import Structure, is_sliceable
 
 Root = tuple[str, bool]  # a group of coupled channels: name of one of its layers, and whether by its outputs
@@ -20,7 +22,14 @@ def graph_of(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     """Return torch-pruning's dependency graph of `module`, traced on the inputs of one small batch."""
     with torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about parameters outside layers, which we never prune
-        return torch_pruning.DependencyGraph().build_dependency(module, example_inputs=inputs, verbose=False)
+        return torch_pruning.DependencyGraph().build_dependency(
+            module, example_inputs=inputs, output_transform=_traced, verbose=False
+        )
+
+
+def _traced(outputs: Any) -> list[Tensor]:
+    """Return the outputs that gradients flow from: others, and what is None, tell nothing of the channels behind them."""
+    return [one for one in leaves(outputs) if isinstance(one, Tensor) and one.requires_grad]
 
 
 def groups_of(graph: Any) -> list[Any]:
@@ -42,7 +51,7 @@ def removable(module: nn.Module, inputs: tuple[Tensor, ...], who: str) -> list[R
     try:
         graph = graph_of(copy.deepcopy(module), inputs)
     except Exception as error:
-        raise RequestError(f"{who} cannot trace this model ({type(error).__name__}: {error})") from error
+        raise RequestError(f"{who} cannot trace this model{reason(error, module)}") from error
     names = {layer: name for name, layer in graph.model.named_modules()}
     roots = []
     for group in groups_of(graph):

@@ -95,22 +95,28 @@ def time_in_turn(
     if batch > len(split):
         watcher.say(f"note: {stage.title}: {repeats(len(split))}")
     np.savez(inputs, *(array[np.arange(batches * batch) % len(split)] for array in split.inputs))
+    misfits = {
+        label: ("unavailable", f"the model takes batches of {takes}; export it with a free first axis to time others")
+        for label, made in spec["members"].items()
+        if (takes := outcomes.results.get(made, {}).get("batch")) not in (None, batch)
+    }
     jobs = [
         LatencyJob(label, store.folder(made), spec["backend"], spec["settings"], inputs, batches)
         for label, made in spec["members"].items()
-        if made in outcomes.results
+        if made in outcomes.results and label not in misfits
     ]
     started = time.perf_counter()
 
     def report(done: int, total: int, note: str = "") -> None:
         watcher.progress(stage.id, done, total, note)
 
-    timings = measure_group(jobs, Budget(**spec["budget"]), spec["threads"], report)
+    timings = measure_group(jobs, Budget(**spec["budget"]), spec["threads"], report) if jobs else {}
     seconds = time.perf_counter() - started
     examples = min(batch, len(split))
     repeated = {"examples": examples} if examples < batch else {}
     good = {label: {**timing, **repeated} for label, timing in timings.items() if isinstance(timing, dict)}
     bad = {label: (timing.status, str(timing)) for label, timing in timings.items() if not isinstance(timing, dict)}
+    bad |= misfits
     result = {"timings": good, "reasons": bad, "examples": examples}
     if good:
         _keep(stage, result, seconds, store)

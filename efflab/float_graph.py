@@ -1,4 +1,4 @@
-"""The float graph that quantisers start from: a copy in float32, its weights stored, its nodes named, at an opset that they know."""
+"""The float graph that quantisers start from: a copy in float32, its weights stored and nodes named, at a known opset."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from efflab.int8_weights import (
     input_scales,
     layers,
     ranges_behind_clips,
+    unbounded_nodes,
 )
 from efflab.interface import as_port, graph_ports
 from efflab.onnx_graph import open_graph
@@ -156,7 +157,7 @@ def write_qdq(
             activation_type=kinds.QInt8 if symmetric else kinds.QUInt8,
             weight_type=kinds.QInt8,
             nodes_to_quantize=list(only),
-            nodes_to_exclude=[*in_float, *clips_that_matter(graph)],
+            nodes_to_exclude=[*in_float, *clips_that_matter(graph), *unbounded_nodes(graph, ranges)],
             calibrate_method=ranges.calibration_method,
             extra_options=extra,
             calibration_cache_path=kept,

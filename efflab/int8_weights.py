@@ -65,6 +65,12 @@ def clips_that_matter(graph: Any) -> list[str]:
     return [name for name, bounds in clips.items() if bounds is None or bounds[0] > 0 or bounds[1] < 0]
 
 
+def unbounded_nodes(graph: Any, ranges: Any) -> list[str]:
+    """Return the nodes that take or give tensors without a finite range: a class that is switched off is -inf by design."""
+    endless = {name for name in ranges if not all(np.isfinite(end).all() for end in ranges[name].range_value)}
+    return [node.name for node in graph.node if endless & {*node.input, *node.output}]
+
+
 def ranges_behind_clips(graph: Any, ranges: Any) -> Any:
     """Return the ranges (onnxruntime's TensorsData) in which what only such a Clip reads has the range that it lets through.
 

@@ -43,6 +43,7 @@ class Fidelity(TypedDict):
     sqnr_db: float | None  # signal over error of the scored output, at most 200; None where the outputs are others
     agreement: float | None  # share of examples whose highest output stays the highest
     examples: int
+    warnings: list[str]  # sentences that belong beside the row
 
 
 def check_graph_file(path: Path, task: Task, inputs: Sequence[str] = (), output: int | str | None = None) -> Interface:
@@ -160,10 +161,8 @@ def _run_module(artefact: Artefact, inputs: Arrays) -> Any:
         return to_arrays(module(*tensors))
 
 
-def check_step(
-    name: str, least_db: float | None, parent: Artefact, child: Artefact, task: Task
-) -> tuple[Fidelity, list[str]]:
-    """Hold what a step made against what it was given, on real examples; return the comparison, and notes for the reader.
+def check_step(name: str, least_db: float | None, parent: Artefact, child: Artefact, task: Task) -> Fidelity:
+    """Hold what a step made against what it was given, on real examples; return the comparison.
 
     Raises RequestError for a model that does not load or run, gives other outputs, or NaN or infinity where there were
     numbers, and below `least_db`, the signal over error that the technique promises.
@@ -197,7 +196,8 @@ def check_step(
         notes.append(f"{name}: the outputs changed much, {decibel:.1f} dB signal over error")
     if child.form == "onnx":
         notes += _on_this_processor(name, child, task, arrays, ours)
-    return {"sqnr_db": round(decibel, 2), "agreement": found["top1_agreement"], "examples": size}, notes
+    agreement = found["top1_agreement"]
+    return {"sqnr_db": round(decibel, 2), "agreement": agreement, "examples": size, "warnings": notes}
 
 
 def _on_this_processor(name: str, child: Artefact, task: Task, arrays: Arrays, right: list[np.ndarray]) -> list[str]:

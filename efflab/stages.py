@@ -133,7 +133,7 @@ def run_step(spec: dict[str, Any], needs: list[Path], folder: Path, report: Repo
         if disk_full(error):
             raise
         traceback.print_exc()
-        raise RequestError(explained(error, spec["technique"], model)) from error
+        raise RequestError(explained(error, spec["technique"], model, type(technique))) from error
     context.cost.seconds = max(context.cost.seconds, time.perf_counter() - started)  # what was interrupted counts, too
     pause_at(folder / CHECKPOINT, None)
     told = {"rung": json.loads(rung.read_text())} if rung.exists() else {}
@@ -141,9 +141,9 @@ def run_step(spec: dict[str, Any], needs: list[Path], folder: Path, report: Repo
     child = store_result(spec["technique"], technique, result, parent, folder)
     if parent.form == technique.gives and _content(parent.folder) == _content(folder):
         raise RequestError(f"{spec['technique']} changed nothing in the model; with these settings it is no step")
-    fidelity, notes = check_step(spec["technique"], technique.least_sqnr_db, parent, child, task)
+    fidelity = check_step(spec["technique"], technique.least_sqnr_db, parent, child, task)
     write_interface(folder, kept_interface(parent.interface, look_at(child, task, parent.interface.scored)))
-    told |= {"fidelity": fidelity, "notes": [*result.notes, *notes]}
+    told["fidelity"] = {"technique": spec["technique"], **fidelity, "notes": list(result.notes)}
     return artefact_result(folder, spec, context.cost) | told
 
 
@@ -228,19 +228,29 @@ def run_quality(
 ) -> dict[str, Any]:
     """Score an artefact on the test split, on one backend, keeping every example's outcome."""
     from efflab.profiling.quality import evaluate
-    from efflab.study import pack_scores
+    from efflab.study import SAME_QUALITY, pack_scores
 
     artefact = Artefact.open(needs[0])
     task = task_of(spec).facing(artefact.interface)
     backend = registry.load("backends", spec["backend"])(**spec["settings"])
     split = task.split(split_name)
     size = artefact.interface.batch or min(QUALITY_BATCH, len(split))
-    session = backend.prepare(artefact, tuple(array[:size] for array in split.inputs), 1)
-    scores = evaluate(session, task, split, size)
+    try:
+        session = backend.prepare(artefact, tuple(array[:size] for array in split.inputs), 1)
+        scores = evaluate(session, task, split, size)
+    except PASS_THROUGH:
+        raise
+    except Exception as error:
+        if disk_full(error):
+            raise
+        traceback.print_exc()
+        raise RequestError(explained(error, spec["backend"], None, type(backend), "run")) from error
     value = float(task.quality(scores))
     if not 0 <= value <= 1:
         what = f"task {spec['task']['name']} gives a {task.metric} of {value:.6g}, and efflab takes shares from 0 to 1"
         raise RequestError(f"{what}; give a metric that is one, such as 1 / (1 + perplexity)")
+    if scores.ndim == 1 and abs(float(scores.mean(dtype=float)) - value) > SAME_QUALITY:
+        scores = scores[:, None]  # kept as statistics of each example: their mean is not the metric
     return {"metric": task.metric, "value": value, "scores": pack_scores(scores)}
 
 

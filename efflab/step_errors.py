@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from pathlib import Path
 from typing import Any
 
 from efflab.errors import Died, Paused, RequestError, Unavailable
@@ -10,10 +12,11 @@ from efflab.wording import one_line
 
 PASS_THROUGH = (RequestError, Unavailable, Paused, Died, MemoryError)  # these say what they have to say
 LONGEST = 200  # characters of the library's own words
+OURS = str(Path(__file__).parent)
 
 # what a library's message tells -> what it cannot take, and what to do
 KNOWN = (
-    (r"data.?dependent|GuardOnData|symbolically traced variables|control flow|dynamic control",
+    (r"data.?dependent|GuardOnData|symbolically traced variables|control flow|dynamic control|[Pp]roxy",
      "code that branches on the values of a tensor; write the branch with torch.where, or leave this step out"),
     (r"specialized it to be a constant|Constraints violated|marked .{0,40} as dynamic|specialized to",
      "code that makes the batch size a fixed number; compute with x.shape[0] as it is, not with int(...) of it"),
@@ -37,11 +40,26 @@ KNOWN = (
 NODE = re.compile(r"(?:[Nn]ode(?: name)?[:=]?\s*['\"(]+|Name:\s*')([^'\")\s]+)")
 
 
-def explained(error: Exception, technique: str, model: Any) -> str:
-    """Return a sentence for a user: technique, layer, what it cannot take, what to do; the library's words behind it."""
-    if isinstance(error, FloatingPointError):
-        return f"{technique}: {error}"
-    return f"{technique} cannot take this model{reason(error, model)}"
+def explained(error: Exception, name: str, model: Any, plugin: type, verb: str = "take") -> str:
+    """Return a sentence for a user: technique (or backend), layer, what it cannot take, what to do; the library's words last.
+
+    What the plug-in itself raises is in its own words, and is not said to be a library's.
+    """
+    source = _source(error)
+    if source.startswith(OURS):
+        return f"{name}: {one_line(error)}"
+    if source == inspect.getsourcefile(plugin):
+        return one_line(error)
+    return f"{name} cannot {verb} this model{reason(error, model)}"
+
+
+def _source(error: Exception) -> str:
+    """Return the file in which an error was raised."""
+    trace, found = error.__traceback__, ""
+    while trace is not None:
+        found = trace.tb_frame.f_code.co_filename
+        trace = trace.tb_next
+    return found
 
 
 def reason(error: Exception, model: Any) -> str:

@@ -89,6 +89,17 @@ class Promised(TypedDict):
     tolerance: float
 
 
+class StepFidelity(TypedDict):
+    """What one step did to the outputs on real examples, and what its reader should know."""
+
+    technique: str
+    sqnr_db: float | None  # signal over error against the step's input; 200: equal
+    agreement: float | None  # share of examples whose highest output stayed the highest
+    examples: int
+    warnings: list[str]
+    notes: list[str]
+
+
 class Record(TypedDict):
     """One measured (or failed) row."""
 
@@ -116,6 +127,7 @@ class Record(TypedDict):
     promised: NotRequired[Promised]  # dense rows whose card promises a quality
     margin: NotRequired[float]  # non-inferiority margin, as a share of the baseline's metric, fixed in the recipe
     stages: NotRequired[dict[str, str]]
+    fidelity: NotRequired[list[StepFidelity]]  # one a step; absent in older studies
 
 
 class SearchRecord(TypedDict):

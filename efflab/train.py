@@ -78,11 +78,16 @@ def train_seed(baseline: Baseline, seed: int, checkpoints: Path, report: Report)
     # a card's file is a plain state dict, in which tied weights stand under each of their names
     part.write_bytes(save({name: tensor.detach().clone().contiguous() for name, tensor in stored.items()}))
     cost = training_cost(module, task, examples_seen(task, settings), seconds)
+    quality = score(module, task)
+    if not 0 <= quality <= 1:
+        part.unlink()
+        what = f"its {task.metric} is {quality:.6g}, and a card keeps shares from 0 to 1; the training is kept at {checkpoint}"
+        raise RequestError(f"{card.name} is trained, but {what}")
     weights = Weights(
         seed=seed,
         file=path.name,
         sha256=file_digest(part),
-        quality=round(score(module, task), 6),
+        quality=round(quality, 6),
         training_macs=float(cost.training_macs),
         seconds=round(seconds, 1),
         hardware_burden_flop=float(cost.hardware_burden_flop),

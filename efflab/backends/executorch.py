@@ -67,7 +67,7 @@ class ExecutorchSession(Session):
 
     def fetch(self, outputs: Any) -> Any:
         """Copy outputs to arrays: the next call writes into the same memory."""
-        arrays = tuple(output.numpy(force=True).copy() for output in outputs)
+        arrays = tuple(output.numpy(force=True).copy() for output in outputs if output is not None)
         return arrays[0] if len(arrays) == 1 else arrays
 
     def fallbacks(self) -> dict[str, str]:

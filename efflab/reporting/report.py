@@ -23,6 +23,7 @@ from efflab.reporting.section import Asked, Section, markdown
 from efflab.reporting.sections.adaptive import adaptive_time, work_by_input
 from efflab.reporting.sections.axes import axes
 from efflab.reporting.sections.composition import composition
+from efflab.reporting.sections.fidelity import fidelity
 from efflab.reporting.sections.field import field, gained_area
 from efflab.reporting.sections.law import law
 from efflab.reporting.sections.life import life
@@ -40,7 +41,7 @@ DRAWS = 2000
 SCHEMA = 1
 SECTIONS: tuple[Callable[[Asked], Section | None], ...] = (
     search, axes, supernet, amortisation, realisation, work_by_input, adaptive_time, composition, law, field, gained_area, years,
-    paper_targets, life, linter,
+    paper_targets, life, fidelity, linter,
 )  # fmt: skip
 PLACE = ("study", "variant", "role", "baseline", "family", "task", "backend", "device", "batch_size", "machine")
 

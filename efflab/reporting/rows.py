@@ -171,6 +171,8 @@ def _fill_own(cell: Cell, evidence: Evidence) -> None:
             no_interval = f"no interval of the quality and no verdict on it, since {why}"
             row["reason"] = "; ".join(filter(None, [row["reason"], no_interval]))
         _fill_promise(row, scored)
+    warnings = (text for record in scored for step in record.get("fidelity", ()) for text in step["warnings"])
+    row["reason"] = "; ".join(filter(None, [row["reason"], *dict.fromkeys(warnings)]))
     if cell.latency:
         _fill_latency(row, cell.latency, evidence)
 

@@ -56,20 +56,19 @@ def align_channels(module: nn.Module, example: tuple[Tensor, ...], to: int = 8) 
     them stays as it is. Raises RequestError if nothing is to be done.
     """
     import torch
-    import torch_pruning
 
     from efflab.calibration import like_parameters
+    from efflab.coupling import graph_of
     from efflab.quiet import quiet
+    from efflab.step_errors import reason
 
     inputs = tuple(like_parameters(one, module) for one in example)
     module.eval()
     try:
-        with quiet(), torch.enable_grad():
-            graph = torch_pruning.DependencyGraph().build_dependency(
-                copy.deepcopy(module), example_inputs=inputs, verbose=False
-            )
+        with quiet():
+            graph = graph_of(copy.deepcopy(module), inputs)
     except Exception as error:  # whatever the model's own code raises
-        raise RequestError(f"align_channels cannot trace this model ({type(error).__name__}: {error})") from error
+        raise RequestError(f"align_channels cannot trace this model{reason(error, module)}") from error
     names = {layer: name for name, layer in graph.model.named_modules()}
     kinds = [torch.nn.modules.conv._ConvNd, torch.nn.Linear]
     done: Widths = {}

@@ -72,6 +72,7 @@ def export_onnx(
 
     from efflab.edges import Float32Edges
     from efflab.graph_check import check_graph
+    from efflab.interface import fixed_batch, graph_ports
     from efflab.quiet import quiet
     from efflab.step_errors import innermost, reason
 
@@ -104,4 +105,12 @@ def export_onnx(
     _forget_sources(program.model)
     with quiet():
         program.save(str(path))
+    specialised = None if fixed else fixed_batch(graph_ports(path)[0])
+    if specialised is not None:
+        path.unlink()
+        what = f"the model's code fixes the batch to {specialised}, the examples that it was traced with"
+        raise RequestError(
+            f"export_onnx: the model cannot be exported: {what}; compute with x.shape[0] as it is, without int(...), and "
+            "without loops over examples"
+        )
     check_graph(wrapped, path, inputs, 1e-3 if dtype == torch.float32 else 5e-2)

@@ -86,11 +86,12 @@ def _pairs(module: nn.Module) -> list[list[str]]:
     from torch.nn.modules.batchnorm import _BatchNorm
 
     from efflab.plain_layers import computes_as
+    from efflab.step_errors import reason
 
     try:
         graph = fx.symbolic_trace(module).graph
     except Exception as error:  # whatever a model's own code raises on symbolic values
-        raise RequestError(f"fold_norms cannot trace this model ({type(error).__name__}: {error})") from error
+        raise RequestError(f"fold_norms cannot trace this model{reason(error, module)}") from error
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     found = []
     for node in graph.nodes:
