@@ -153,12 +153,30 @@ def load_module(folder: Path) -> torch.nn.Module:
     for edit in reversed(structure["edits"]):
         state = registry.load("techniques", edit["technique"]).unpack(state)
     state |= {name: state[first] for name, first in structure.get("tied", {}).items()}
+    _untie(module, state)
     own = module.state_dict()
     for name, tensor in state.items():
         if name in own and own[name].dtype != tensor.dtype:
             _set_dtype(module, name, tensor.dtype)
     module.load_state_dict(state, strict=True)
     return module.eval()
+
+
+def _untie(module: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give layers that share a weight one each where a step gave them different numbers, before these are loaded."""
+    from torch import nn
+
+    own = module.state_dict()
+    for name, first in untied(own)[1].items():
+        if name in state and first in state and not _equal(state[name], state[first]):
+            *path, leaf = name.split(".")
+            owner = module.get_submodule(".".join(path))
+            if isinstance(getattr(owner, leaf), nn.Parameter):
+                setattr(owner, leaf, nn.Parameter(own[name].clone(), requires_grad=own[name].is_floating_point()))
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype and bool((one == other).all())
 
 
 def _set_dtype(module: torch.nn.Module, name: str, dtype: torch.dtype) -> None:

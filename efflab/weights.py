@@ -71,21 +71,35 @@ def load_weights(module: torch.nn.Module, path: Path, place: str) -> None:
         for name, tensor in own.items()
         if name in state and state[name].shape != tensor.shape
     ]
+    wrong += [
+        f"{name} and {first} are one weight in the model and differ in the file"
+        for name, first in _shared(own).items()
+        if not wrong and not bool((state[name] == state[first]).all())
+    ]
     if wrong:
         shown = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
         raise RequestError(Problem(place, f"{path.name} does not fit the model: {shown}"))
     module.load_state_dict(state, strict=False)
 
 
+def _shared(own: dict[str, Any]) -> dict[str, str]:
+    """Return the names of tied weights, each with the first name of the same numbers."""
+    first: dict[tuple[Any, ...], str] = {}
+    found: dict[str, str] = {}
+    for name, tensor in own.items():
+        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        if tensor.numel() and first.setdefault(key, name) != name:
+            found[name] = first[key]
+    return found
+
+
 def _tied(own: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
     """Return what a file lacks of a module's tied weights: safetensors' save_model stores a shared tensor under one name."""
-    names: dict[tuple[Any, ...], list[str]] = {}
-    for name, tensor in own.items():
-        if tensor.numel():
-            names.setdefault((tensor.data_ptr(), tuple(tensor.shape), tensor.stride()), []).append(name)
-    shared = (several for several in names.values() if len(several) > 1)
+    groups: dict[str, list[str]] = {}
+    for name, first in _shared(own).items():
+        groups.setdefault(first, [first]).append(name)
     found: dict[str, Any] = {}
-    for several in shared:
+    for several in groups.values():
         there = next((name for name in several if name in state), None)
         found |= {name: state[there] for name in several if there is not None and name not in state}
     return found

@@ -22,6 +22,7 @@ Confidence = Literal["maximum", "entropy"]
 MOST_CHOICES = 20_000  # combinations of thresholds that are tried
 MOST_THRESHOLDS = 100  # of one exit
 BATCH = 250
+HAIR = 1e-5  # far above the rounding of float32, far below what tells examples apart
 
 
 class ChooseExits(Technique):
@@ -93,6 +94,8 @@ def choose_exits(
     if not isinstance(module, EarlyExits):
         raise RequestError("choose_exits: the model has no exits; add_exits makes them")
     thresholds = best_thresholds(look(module, task, confidence, examples), task, loss)
+    # a hair below an example's own value: in a batch of another size it is rounded otherwise
+    thresholds = [None if one is None else one * (1 - HAIR) for one in thresholds]
     if not any(threshold is not None for threshold in thresholds):
         raise RequestError(
             f"choose_exits: no exit saves work at a loss of {loss:g}; allow more, or train the exits longer"
