@@ -157,17 +157,17 @@ def test_zeros_stay_under_emulated_rounding():
 
 
 def test_tied_weights_stay_tied_over_an_interruption(tmp_path):
-    class Enough(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(done, total, note):
         if done > total / 2:
-            raise Enough
+            raise StoppedError
 
     settings = TrainingSettings(epochs=6, batch_size=16)  # reports come every 20 steps
     whole, interrupted = net(tied=True), net(tied=True)
     fit(whole, Blobs(), settings, 0)
-    with pytest.raises(Enough):
+    with pytest.raises(StoppedError):
         fit(interrupted, Blobs(), settings, 0, checkpoint=tmp_path / "c.safetensors", report=stop)
     again = net(tied=True)
     fit(again, Blobs(), settings, 0, checkpoint=tmp_path / "c.safetensors")
