@@ -92,8 +92,14 @@ def _files_of_an_export(folder: Path) -> set[str]:
 def _write(chosen: Chosen, folder: Path) -> dict[str, Any]:
     import numpy as np
 
+    from efflab.interface import as_port, graph_ports
+
     split = task_of(chosen.spec).split(SPLIT)
-    inputs = tuple(np.ascontiguousarray(array[:EXAMPLES]) for array in split.inputs)
+    count = chosen.artefact.interface.batch or EXAMPLES
+    inputs = tuple(np.ascontiguousarray(array[:count]) for array in split.inputs)
+    if chosen.artefact.form == "onnx":  # in the types that the graph takes
+        ports, _ = graph_ports(chosen.artefact.onnx)
+        inputs = tuple(as_port(array, port) for array, port in zip(inputs, ports, strict=True))
     if chosen.artefact.form == "module":  # efflab casts the inputs of modules; a package takes float32
         inputs = tuple(array.astype(np.float32) if array.dtype.kind == "f" else array for array in inputs)
     outputs = reference_outputs(chosen.artefact, inputs)

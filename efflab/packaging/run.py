@@ -49,7 +49,8 @@ def load_torch(path: Path) -> Model:
     def run(arrays: list[np.ndarray]) -> list[np.ndarray]:
         with torch.no_grad():
             outputs = module(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
-        return [tensor.numpy() for tensor in torch.utils._pytree.tree_leaves(outputs)]
+        leaves = torch.utils._pytree.tree_leaves(outputs)
+        return [leaf.numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]  # None stands beside some
 
     return run
 
