@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import PrivateAttr
+
 from efflab.errors import RequestError
 from efflab.interface import Port, leaves, output_ports
 from efflab.task import Task
@@ -26,10 +28,18 @@ class Classification(Task):
     mean: ClassVar[tuple[float, ...] | None] = None  # subtracted from pixels of 0 to 1, for each channel
     deviation: ClassVar[tuple[float, ...] | None] = None  # divided by then
 
+    _counted: int | None = PrivateAttr(None)  # classes, counted once where the task does not say them
+
     def choose_output(self, ports: Sequence[Port]) -> int:
         """Return the place of the output that holds a score for each class: the only one of that shape, or by its name."""
         fitting = [place for place, port in enumerate(ports) if _class_count(port) != 0]
         listed = ", ".join(map(str, ports)) or "nothing"
+        needed = self._classes()
+        few = [place for place in fitting if (_class_count(ports[place]) or needed) < needed]
+        if few and len(few) == len(fitting):
+            what = f"the data has {needed} classes, and this model gives fewer scores: {listed}"
+            raise RequestError(f"{what}; bring a model of this task, or the data that this one was made for")
+        fitting = [place for place in fitting if place not in few]
         if not fitting:
             what = "accuracy needs an output with a score for each class, of shape (examples, classes)"
             raise RequestError(f"{what}; this model gives {listed}")
@@ -39,15 +49,16 @@ class Classification(Task):
             places = [place for place in fitting if ports[place].name.rpartition(".")[2].lower() == name]
             if len(places) == 1:
                 return places[0]
-        classes = self._classes()
-        exact = [place for place in fitting if _class_count(ports[place]) == classes]
+        exact = [place for place in fitting if _class_count(ports[place]) == needed]
         if len(exact) == 1:
             return exact[0]
-        what = f"several outputs could hold the scores of {classes} classes: {listed}"
+        what = f"several outputs could hold the scores of {needed} classes: {listed}"
         raise RequestError(f"{what}; say in the card which one does, by its name or number, as `output: ...`")
 
     def _classes(self) -> int:
-        return self.classes or int(self.split("validation").targets.max()) + 1
+        if self._counted is None:
+            self._counted = self.classes or int(self.split("validation").targets.max()) + 1
+        return self._counted
 
     def scored(self, outputs: Any) -> Any:
         """Return the scores of the classes, shape (examples, classes); raise RequestError where there are none."""

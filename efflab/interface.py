@@ -60,7 +60,7 @@ def leaves(tree: Any) -> list[Any]:
 
 
 def named_leaves(tree: Any) -> list[tuple[str, Any]]:
-    """Return (name, array) for each array of nested outputs: mappings, lists, tuples, dataclasses; None is left out.
+    """Return (name, array) for each array of nested outputs: mappings, lists, tuples, dataclasses; what is none is left out.
 
     A name is the path to it, such as `logits` or `heads.1`; a single array that stands alone has the name "".
     """
@@ -80,7 +80,8 @@ def _walk(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
     elif is_dataclass(tree) and not isinstance(tree, type):
         parts = ((one.name, getattr(tree, one.name)) for one in fields(tree))
     if parts is None:
-        yield path, tree
+        if hasattr(tree, "shape"):  # names and plain numbers beside the arrays are no outputs: graphs do not have them
+            yield path, tree
         return
     for key, part in parts:
         yield from _walk(part, f"{path}.{key}" if path else str(key))

@@ -32,6 +32,8 @@ MOST_EXAMPLES = 64  # on which a step's outputs are held against its input's
 MOST_INPUT_BYTES = 32_000_000  # of these examples together
 MOST_DB = 200.0  # stands for outputs that are equal to the last bit
 QUIET_DB = 10.0  # below it a quantised model's outputs are noted to have changed much
+STEADY_DB = 20.0  # an example's outputs, alone and beside others, and twice in a row, should lie nearer than that
+SIZES = (2, 1, 4, 8, 16, 32)  # of a batch that are tried, where the model does not say what it takes
 KERNEL_DB = 20.0  # two ways to compute one graph should lie nearer than that
 
 Arrays = tuple[np.ndarray, ...]
@@ -83,7 +85,7 @@ def look_at(artefact: Artefact, task: Task, output: int | str | None = None) -> 
     """
     split = task.split(calibration_split(task))
     known = _declared_batch(artefact)
-    sizes = [known] if known else [2, 1]
+    sizes = [known] if known else SIZES
     failure: RequestError | None = None
     for size in sizes:
         arrays = tuple(_cut(array, 0, size) for array in split.inputs)
@@ -97,12 +99,34 @@ def look_at(artefact: Artefact, task: Task, output: int | str | None = None) -> 
         except RequestError as error:
             failure = failure or error
         else:
-            fixed = size if known or size == 1 else None
+            fixed = size if known or size != SIZES[0] else None
             graph = artefact.form == "onnx"
             given = graph_ports(artefact.onnx)[0] if graph else module_inputs(artefact.module(), arrays)
             return Interface(given, ports, scored, fixed)
     assert failure is not None
     raise failure
+
+
+def check_steady(artefact: Artefact, task: Task) -> None:
+    """Raise RequestError for a model that answers by chance, or whose answer for one example depends on the others in a call.
+
+    The score of such a model would depend on the run, or on the size of the batch.
+    """
+    inputs, size = task.split(calibration_split(task)).inputs, task.interface.batch or 4
+    arrays = tuple(_cut(array, 0, size) for array in inputs)
+    first, again = (_compared(task, run_plainly(artefact, arrays)) for _ in range(2))
+    if (parity(again, first)["sqnr_db"] or 0.0) < STEADY_DB:
+        what = "gives other outputs when it runs on the same input again, so no score of it holds"
+        raise RequestError(f"the model {what}; switch off what it draws by chance (dropout, noise) for evaluation")
+    if task.interface.batch:
+        return
+    alone = [
+        _compared(task, run_plainly(artefact, tuple(array[one : one + 1] for array in arrays))) for one in range(size)
+    ]
+    joined = [np.concatenate(parts) for parts in zip(*alone, strict=True)]
+    if (parity(joined, first)["sqnr_db"] or 0.0) < STEADY_DB:
+        what = "an example's outputs depend on the other examples in the call, so no score holds for all batch sizes"
+        raise RequestError(f"{what}; use statistics of the training in evaluation, and norms over single examples")
 
 
 def _declared_batch(artefact: Artefact) -> int | None:
@@ -190,7 +214,10 @@ def check_step(name: str, least_db: float | None, parent: Artefact, child: Artef
         what = (
             f"its outputs lie {decibel:.1f} dB (signal over error) from those before, at least {least_db:g} is wanted"
         )
-        raise RequestError(f"{name}: {what}; the step broke the model")
+        way_out = (
+            "take more bits, keep layers in float, or try another engine" if least_db == 0 else "leave this step out"
+        )
+        raise RequestError(f"{name}: {what}; the step broke the model; {way_out}")
     notes = []
     if least_db is not None and decibel < QUIET_DB:
         notes.append(f"{name}: the outputs changed much, {decibel:.1f} dB signal over error")

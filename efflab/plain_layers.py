@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _NormBase
 
 from efflab.same_outputs import same_outputs, slack_of
 
@@ -66,6 +67,22 @@ def _formula(layer: Any, given: Tensor) -> Tensor:
         return functional.linear(given, layer.weight, layer.bias)
     call = {3: functional.conv1d, 4: functional.conv2d, 5: functional.conv3d}[layer.weight.ndim]
     return call(given, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+
+def left_alone(module: nn.Module) -> str:
+    """Return the end of a sentence that names layers with an arithmetic of their own, which surgery leaves alone, or ""."""
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, _NormBase, nn.GroupNorm, nn.LayerNorm)
+    own = [
+        (name, layer)
+        for name, layer in module.named_modules()
+        if isinstance(layer, kinds) and not computes_as(layer, kinds)
+    ]
+    if not own:
+        return ""
+    shown = ", ".join(f"{name} ({type(layer).__name__})" for name, layer in own[:3]) + (
+        " and others" if len(own) > 3 else ""
+    )
+    return f"; left alone: {shown}, whose weights are computed or whose forward is their own"
 
 
 def take_slow_path(module: nn.Module) -> None:

@@ -18,7 +18,7 @@ from efflab.calibration import calibration_split, like_parameters
 from efflab.errors import Paused, RequestError, disk_full
 from efflab.float_graph import load_whole
 from efflab.interface import graph_ports, match_inputs
-from efflab.model_check import check_step, example_shapes, kept_interface, look_at, placed
+from efflab.model_check import check_steady, check_step, example_shapes, kept_interface, look_at, placed
 from efflab.onnx_graph import external_files, save_graph
 from efflab.step_errors import PASS_THROUGH, explained
 from efflab.store import write_atomically
@@ -68,6 +68,8 @@ def run_baseline(spec: dict[str, Any], needs: list[Path], folder: Path, report: 
         save_module(baseline.module(spec["seed"]), baseline.builder(), [], folder)
     try:
         write_interface(folder, look_at(Artefact.open(folder), task_of(spec), baseline.card.output))
+        artefact = Artefact.open(folder)
+        check_steady(artefact, task_of(spec).facing(artefact.interface))
     except RequestError as error:
         raise placed(error, baseline.source()) from error
     return artefact_result(folder, spec)

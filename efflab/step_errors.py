@@ -26,6 +26,8 @@ KNOWN = (
      "a forward with these inputs; give it the task's inputs one after the other"),
     (r"truth value of an array|inhomogeneous",
      "a stored number of an unusual shape; export the model again with a newer exporter"),
+    (r"bound to different types|[Tt]ype [Ee]rror|tensor\(double\)|float64|DOUBLE",
+     "numbers of several types that meet here; give a model in float32"),
     (r"No Op registered|opset|INVALID_GRAPH|Unrecognized attribute|No Adapter",
      "an operator at this opset; export the model again with opset 17 or newer"),
     (r"float16|Half|BFloat16|bfloat16",

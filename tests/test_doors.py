@@ -256,3 +256,45 @@ def test_constants_of_a_file_are_numbers_like_any_other(world):
     assert found["w8", 1]["status"] == "ok"
     assert found["w8", 1]["work"]["artefact_bytes"] < 0.5 * found["mine", 1]["work"]["artefact_bytes"]
     assert numpy_helper.to_array(onnx.load(str(path)).graph.node[0].attribute[0].t).dtype == np.float32
+
+
+def test_a_model_whose_answers_depend_on_chance_or_on_each_other_is_refused(world):
+    nodes, weights = classifier()
+    nodes[-1].output[0] = "g"
+    noise = [helper.make_node("RandomNormalLike", ["g"], ["r"], scale=3.0), helper.make_node("Add", ["g", "r"], ["y"])]
+    save_graph(world / "baselines" / "net.onnx", [*nodes, *noise], weights)
+    card(world)
+    with pytest.raises(RequestError, match="gives other outputs when it runs on the same input again"):
+        run_file(recipe(world), workers=1)
+    nodes, weights = classifier()
+    nodes[0].input[0] = "centred"
+    mean = [
+        helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
+        helper.make_node("Sub", ["x", "mean"], ["centred"]),
+    ]
+    save_graph(world / "baselines" / "net.onnx", [*mean, *nodes], weights, opset=13)
+    with pytest.raises(RequestError, match="an example's outputs depend on the other examples in the call"):
+        run_file(recipe(world), workers=1)
+
+
+def test_a_model_of_fewer_classes_than_the_data_is_refused_at_the_plan(world):
+    nodes, weights = classifier()
+    weights["W"], weights["B"] = weights["W"][:, :9], weights["B"][:9]
+    save_graph(world / "baselines" / "net.onnx", nodes, weights, classes=9)
+    card(world)
+    with pytest.raises(
+        RequestError, match=r"the data has 10 classes, and this model gives fewer scores: y float32 \(\?, 9\)"
+    ):
+        load_recipe(recipe(world))
+
+
+def test_steps_that_train_are_refused_at_the_plan_where_there_is_no_training_split(world):
+    (world / "plugins" / "tasks").mkdir(parents=True)
+    bare = TURNED + '\n    def splits(self):\n        return ("validation", "test")\n'
+    (world / "plugins" / "tasks" / "turned.py").write_text(bare)
+    (world / "baselines" / "net.py").write_text("def build():\n    import torch\n    return torch.nn.Flatten()\n")
+    card(world, source="python: {file: net.py, function: build}", task="{turned: {}}")
+    recipe(world, variants="tuned: [{finetune: {}}]")
+    done = efflab("plan", "r.yaml", cwd=world, EFFLAB_PLUGINS="plugins")
+    assert done.returncode == 2
+    assert "finetune trains, and the task of mine has no training split" in done.stderr

@@ -213,3 +213,10 @@ def test_outputs_are_the_same_with_infinity_in_the_same_places_only():
     assert excess(torch.tensor([1.0, inf]), torch.tensor([1.0, 0.0]), 1e-3) == "NaN or infinity in other places"
     assert excess(torch.tensor([1.2]), torch.tensor([1.0]), 1e-3) == "up to 0.2"
     assert excess(torch.zeros(2, 3), torch.zeros(3, 2), 1e-3) == "other shapes"
+
+
+def test_a_refusal_names_the_layers_that_were_left_alone():
+    net = nn.Sequential(Standardised(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    for call in (lambda: fold_norms(net, (X,)), lambda: prune_channels(net, (X,))):
+        with pytest.raises(RequestError, match=r"left alone: 0 \(Standardised\), whose weights are computed"):
+            call()

@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from efflab.errors import RequestError
+from efflab.float_graph import graphs_of
 from efflab.onnx_graph import attributes
 from efflab.profiling.onnx_shapes import Shape, shapes_and_types
 from efflab.profiling.work import Ledger
@@ -133,6 +134,7 @@ class _Graph:
             for place in (*OPERANDS.get(node.op_type, ()), *LEARNED.get(node.op_type, ())):
                 if place < len(node.input) and node.input[place]:
                     self._learn(node, place)
+        self._learn_in_bodies(graph)
 
     def reason(self, node: onnx.NodeProto) -> str:
         """Say in a few words why a node is not counted: the free axes that its inputs depend on, or what it is."""
@@ -178,6 +180,16 @@ class _Graph:
         size, nonzero = self.learned.get(name, (0, 0))
         return nonzero / size if size else 1.0
 
+    def _learn_in_bodies(self, graph: onnx.GraphProto) -> None:
+        """Note the stored weights that only bodies of branches and loops read; what these compute is told as uncounted."""
+        _, *bodies = graphs_of(graph)
+        for body in bodies:
+            self.stored.update((one.name, one) for one in body.initializer if one.name not in self.stored)
+            for name in (name for node in body.node for name in node.input if name in self.stored):
+                tensor = self.stored[name]
+                if name not in self.learned and tensor.data_type in FLOATS and math.prod(tensor.dims) > 1:
+                    self.learned[name] = self._size(name, ("", 0))
+
     def _learn(self, node: onnx.NodeProto, place: int) -> None:
         """Note the stored weights that an input consists of."""
         waiting, seen = [(node, place)], set()
@@ -205,11 +217,18 @@ class _Graph:
             is_weight = place == OPERANDS[node.op_type][1]
             zero = node.input[slot] if is_weight and slot < len(node.input) else ""
             self.learned[name] = self._size(name, (zero, axis))
+        # the scales of weights that are quantised at each call are no weights
+        elif node.op_type == "Mul" and any(self._is_call_scale(one) for one in node.input):
+            return
         # one number beside activations is a constant of the formula (a factor, an epsilon), not a weight
         elif node.op_type in ELEMENTWISE - {"PRelu"} and math.prod(self.stored[name].dims) < 2:
             return
         elif zero_point or self.stored[name].data_type in FLOATS:
             self.learned[name] = self._size(name, zero_point or ("", 0))
+
+    def _is_call_scale(self, name: str) -> bool:
+        maker = self.made_by.get(name)
+        return maker is not None and maker.op_type == "DynamicQuantizeLinear" and name == maker.output[1]
 
     def _size(self, name: str, zero_point: ZeroPoint) -> tuple[int, int]:
         values = numpy_helper.to_array(self.stored[name]).astype(np.float32)

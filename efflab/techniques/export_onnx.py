@@ -70,7 +70,8 @@ def export_onnx(
     """
     import torch
 
-    from efflab.edges import Float32Edges
+    from efflab.calibration import like_parameters
+    from efflab.edges import Float32Edges, TensorsOnly, is_plain
     from efflab.graph_check import check_graph
     from efflab.interface import fixed_batch, graph_ports
     from efflab.quiet import quiet
@@ -83,7 +84,10 @@ def export_onnx(
             "ONNX runtimes take no bfloat16 graphs; export float32 and let the backend compute in bfloat16"
         )
     module.eval()
-    wrapped = module if dtype == torch.float32 else Float32Edges(module, dtype)
+    with torch.no_grad():
+        outputs = module(*(like_parameters(one, module) for one in inputs))
+    taken = module if is_plain(outputs) else TensorsOnly(module)
+    wrapped = taken if dtype == torch.float32 else Float32Edges(taken, dtype)
     batch = torch.export.Dim("batch")
     shapes: tuple[Any, ...] = tuple({0: batch} for _ in inputs)
     try:

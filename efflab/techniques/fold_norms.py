@@ -55,13 +55,15 @@ def fold_norms(module: nn.Module, example: tuple[Tensor, ...]) -> list[list[str]
     from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
     from efflab.calibration import like_parameters
+    from efflab.plain_layers import left_alone
     from efflab.same_outputs import COARSE, excess
 
     module.eval()
     inputs = [like_parameters(one, module) for one in example]
     pairs = _pairs(module)
     if not pairs:
-        raise RequestError("fold_norms: no batch norm follows a convolution or linear layer directly")
+        what = "no batch norm with kept statistics follows a plain convolution or linear layer directly"
+        raise RequestError(f"fold_norms: {what}{left_alone(module)}")
     with torch.no_grad():
         before = module(*inputs)
         for layer, norm in pairs:

@@ -93,7 +93,7 @@ def low_rank(
     held against the net with the same products in its weights. Raises RequestError if no layer saves MACs, or the budget
     cannot be met.
     """
-    from efflab.plain_layers import take_slow_path
+    from efflab.plain_layers import left_alone, take_slow_path
 
     layers = splittable_layers(module, example)
     values = {name: _values(layer, method) for name, layer in layers.items()}
@@ -104,7 +104,9 @@ def low_rank(
 
     ranks = chosen(energy if budget is None else _energy_for(module, layers, chosen, budget, example))
     if not ranks:
-        raise RequestError(f"low_rank: no layer saves MACs at an energy of {energy:g}; keep less of it")
+        raise RequestError(
+            f"low_rank: no layer saves MACs at an energy of {energy:g}; keep less of it{left_alone(module)}"
+        )
     whole = _with_products(module, layers, ranks) if example else None
     for name, one in ranks.items():
         _replace(module, name, _split(layers[name], one, trained=True))

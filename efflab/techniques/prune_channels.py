@@ -95,6 +95,7 @@ def prune_channels(
     """
     from efflab.calibration import like_parameters
     from efflab.coupling import removable
+    from efflab.plain_layers import left_alone
     from efflab.surgery import keep_structure, same_as_ignoring
 
     inputs = example if isinstance(example, tuple) else (example,)
@@ -111,7 +112,7 @@ def prune_channels(
         if structure is None or (structure and not same_as_ignoring(module, structure, inputs)):
             raise RequestError("prune_channels cannot tell which channels of this model belong together")
     if not structure:
-        raise RequestError(f"prune_channels removes nothing: {_why(roots, plan)}")
+        raise RequestError(f"prune_channels removes nothing: {_why(roots, plan)}{left_alone(module)}")
     keep_structure(module, structure)
     return structure
 

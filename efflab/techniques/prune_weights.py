@@ -84,6 +84,7 @@ def prune_weights(
     """
     import torch
 
+    from efflab.plain_layers import left_alone
     from efflab.sparsity import free_masks, keep_zeros, prunable_layers, scores, two_of_four
 
     layers: dict[str, Any] = prunable_layers(module, spare_ends)
@@ -95,7 +96,7 @@ def prune_weights(
         masks = [*free_masks(ranked, sparsity, scope)] if weights else []
     pruned = {name: mask for name, mask in zip(layers, masks, strict=True) if mask is not None}
     if not any(bool((~mask & (layers[name].weight != 0)).any()) for name, mask in pruned.items()):
-        raise RequestError("prune_weights: no weight can be set to zero under these settings")
+        raise RequestError(f"prune_weights: no weight can be set to zero under these settings{left_alone(module)}")
     with torch.no_grad():
         for name, mask in pruned.items():
             layers[name].weight.mul_(mask)

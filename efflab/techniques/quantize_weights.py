@@ -59,6 +59,7 @@ def quantize_weights(
     have one scale for all inputs of an output. Raises RequestError if nothing is large enough, all is quantised already,
     or `group` divides the inputs of no matrix.
     """
+    import numpy as np
     import onnx
     from onnx import numpy_helper
 
@@ -76,7 +77,7 @@ def quantize_weights(
     for node in [one for one in graph.node if one.op_type in PRODUCTS and one.input[1] in weights]:
         name = node.input[1]
         value = numpy_helper.to_array(weights[name])
-        if name in done or value.size < least or value.dtype.kind != "f" or value.ndim < 2:
+        if name in done or value.size < least or value.dtype != np.float32 or value.ndim < 2:
             continue
         outputs, inputs = weight_axes(node, value.ndim)
         matrix = node.op_type != "Conv"

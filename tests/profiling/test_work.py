@@ -339,3 +339,37 @@ def test_a_graph_that_goes_in_circles_is_refused(tmp_path, nodes, said):
     onnx.save(helper.make_model(helper.make_graph(made, "g", value[:1], value[1:])), tmp_path / "m.onnx")
     with pytest.raises(RequestError, match=said):
         count_onnx(tmp_path / "m.onnx")
+
+
+def test_scales_of_weights_quantised_at_each_call_are_no_parameters(tmp_path):
+    from onnx_models import classifier, save_graph
+
+    from efflab.techniques.quantize_dynamic import quantize_dynamic
+
+    source = save_graph(tmp_path / "m.onnx", *classifier())
+    quantize_dynamic(source, tmp_path / "q.onnx")
+    assert count_onnx(tmp_path / "q.onnx")["params"] == count_onnx(source)["params"] == 8 * 25 + 8 + 800 * 10 + 10
+
+
+def test_weights_that_only_a_branch_reads_are_parameters_and_its_work_is_told(tmp_path):
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    inner = numpy_helper.from_array(np.ones((4, 4), np.float32), "inner")
+    outer = numpy_helper.from_array(np.ones((4, 4), np.float32), "outer")
+    out = [helper.make_tensor_value_info("o", TensorProto.FLOAT, None)]
+    branches = {
+        "then_branch": helper.make_graph([helper.make_node("MatMul", ["x", "outer"], ["o"])], "t", [], out),
+        "else_branch": helper.make_graph([helper.make_node("MatMul", ["x", "inner"], ["o"])], "e", [], out, [inner]),
+    }
+    node = helper.make_node("If", ["which"], ["y"], **branches)
+    which = numpy_helper.from_array(np.array(True), "which")
+    ends = [helper.make_tensor_value_info(one, TensorProto.FLOAT, ["n", 4]) for one in ("x", "y")]
+    graph = helper.make_graph([node], "g", ends[:1], ends[1:], [outer, which])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(tmp_path / "m.onnx")
+    )
+    work = count_onnx(tmp_path / "m.onnx")
+    assert work["params"] == 32
+    assert work["uncounted"]

@@ -212,3 +212,26 @@ def test_nncf_reports_nothing_to_anybody():
     environment = {key: value for key, value in os.environ.items() if key not in ("CI", "NNCF_CI")}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.split()[-1] != "NNCFTelemetry"
+
+
+def test_dataclasses_and_names_among_the_outputs_are_left_out_of_the_graph(tmp_path):
+    from dataclasses import dataclass
+
+    @dataclass
+    class Out:
+        loss: None
+        logits: torch.Tensor
+        name: str
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.Linear(576, 2)
+
+        def forward(self, x):
+            return Out(None, self.last(x.flatten(1)), "net")
+
+    net = Net().eval()
+    export_onnx(net, tmp_path / "m.onnx", torch.from_numpy(INPUTS[:2]))
+    right = net(torch.from_numpy(INPUTS)).logits.detach().numpy()
+    np.testing.assert_allclose(run(tmp_path / "m.onnx", INPUTS), right, rtol=1e-4, atol=1e-5)
