@@ -159,7 +159,7 @@ graphs = st.fixed_dictionaries(
         "opset": st.sampled_from([9, 11, 13, 17, 21]),
         "form": st.sampled_from(FORMS),
         "names": st.booleans(),
-        "act": st.sampled_from(["Relu", "Sigmoid", "LeakyRelu", "Clip6", "Clip floor", "Clip roof"]),
+        "act": st.sampled_from(["Relu", "Relu", "Relu", "Sigmoid", "LeakyRelu", "Clip6", "Clip floor", "Clip roof"]),
         "middle": st.sampled_from(["none", "experts", "norm", "two", "two"]),
         "bias": st.sampled_from(["vector", "row", "one"]),
         "half": st.sampled_from(["none", "none", "inside", "edges"]),

@@ -261,7 +261,7 @@ def test_constants_of_a_file_are_numbers_like_any_other(world):
 def test_a_model_whose_answers_depend_on_chance_or_on_each_other_is_refused(world):
     nodes, weights = classifier()
     nodes[-1].output[0] = "g"
-    noise = [helper.make_node("RandomNormalLike", ["g"], ["r"], scale=3.0), helper.make_node("Add", ["g", "r"], ["y"])]
+    noise = [helper.make_node("RandomNormalLike", ["g"], ["z"], scale=3.0), helper.make_node("Add", ["g", "z"], ["y"])]
     save_graph(world / "baselines" / "net.onnx", [*nodes, *noise], weights)
     card(world)
     with pytest.raises(RequestError, match="gives other outputs when it runs on the same input again"):

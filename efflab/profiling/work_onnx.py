@@ -217,18 +217,17 @@ class _Graph:
             is_weight = place == OPERANDS[node.op_type][1]
             zero = node.input[slot] if is_weight and slot < len(node.input) else ""
             self.learned[name] = self._size(name, (zero, axis))
-        # the scales of weights that are quantised at each call are no weights
-        elif node.op_type == "Mul" and any(self._is_call_scale(one) for one in node.input):
-            return
-        # one number beside activations is a constant of the formula (a factor, an epsilon), not a weight
-        elif node.op_type in ELEMENTWISE - {"PRelu"} and math.prod(self.stored[name].dims) < 2:
+        elif self._is_constant(name, node):
             return
         elif zero_point or self.stored[name].data_type in FLOATS:
             self.learned[name] = self._size(name, zero_point or ("", 0))
 
-    def _is_call_scale(self, name: str) -> bool:
-        maker = self.made_by.get(name)
-        return maker is not None and maker.op_type == "DynamicQuantizeLinear" and name == maker.output[1]
+    def _is_constant(self, name: str, node: onnx.NodeProto) -> bool:
+        """Say whether an operand is no weight: one number beside activations, or scales of what is quantised at each call."""
+        if node.op_type in ELEMENTWISE - {"PRelu"} and math.prod(self.stored[name].dims) < 2:
+            return True
+        makers = (self.made_by.get(one) for one in node.input if node.op_type == "Mul")
+        return any(one is not None and one.op_type == "DynamicQuantizeLinear" for one in makers)
 
     def _size(self, name: str, zero_point: ZeroPoint) -> tuple[int, int]:
         values = numpy_helper.to_array(self.stored[name]).astype(np.float32)
