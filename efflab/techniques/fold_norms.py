@@ -62,7 +62,7 @@ def fold_norms(module: nn.Module, example: tuple[Tensor, ...]) -> list[list[str]
     inputs = [like_parameters(one, module) for one in example]
     pairs = _pairs(module)
     if not pairs:
-        what = "no batch norm with kept statistics follows a plain convolution or linear layer directly"
+        what = "no batch norm follows a plain convolution or linear layer directly (one that keeps no statistics does not count)"
         raise RequestError(f"fold_norms: {what}{left_alone(module)}")
     with torch.no_grad():
         before = module(*inputs)
