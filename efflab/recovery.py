@@ -90,8 +90,11 @@ def mean_logits(
     import torch
 
     given = (inputs,) if isinstance(inputs, torch.Tensor) else inputs
-    with torch.no_grad():
-        wanted = [teacher_output(teacher(*given), task) for teacher in teachers]
+    try:
+        with torch.no_grad():
+            wanted = [teacher_output(teacher(*given), task) for teacher in teachers]
+    except RequestError as error:
+        raise RequestError(f"{who} needs a teacher and a model that both give logits of one shape: {error}") from error
     for one in wanted:
         if not isinstance(like, torch.Tensor) or not isinstance(one, torch.Tensor) or one.shape != like.shape:
             raise RequestError(f"{who} needs a teacher and a model that both give logits of one shape")
