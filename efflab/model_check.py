@@ -66,10 +66,11 @@ def check_graph_file(path: Path, task: Task, inputs: Sequence[str] = (), output:
     batch = fixed_batch(given)
     # declared shapes may be stale; the batch axis is taken for free here, and looked at when the model runs
     free = tuple(port._replace(shape=(None, *port.shape[1:])) if port.shape else port for port in taken)
-    return Interface(given, taken, _scored(task, free, output), batch)
+    return Interface(given, taken, scored_place(task, free, output), batch)
 
 
-def _scored(task: Task, ports: Sequence[Port], output: int | str | None) -> int | None:
+def scored_place(task: Task, ports: Sequence[Port], output: int | str | None) -> int | None:
+    """Return the place of the output that is scored: the one that a card names, else the one that the task chooses."""
     if output is None:
         return task.choose_output(ports)
     place = named_output(ports, output)
@@ -92,7 +93,7 @@ def look_at(artefact: Artefact, task: Task, output: int | str | None = None) -> 
         try:
             outputs = run_plainly(artefact, arrays)
             ports = output_ports(outputs, size)
-            scored = _scored(task, ports, output)
+            scored = scored_place(task, ports, output)
             # a task that reads all outputs needs a row an example of each
             if scored is None and size > 1 and any(port.shape and port.shape[0] is not None for port in ports):
                 raise RequestError(f"not every output has a row for each example: {', '.join(map(str, ports))}")

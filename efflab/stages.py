@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-import traceback
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -15,12 +14,12 @@ from efflab import registry
 from efflab.artefact import GRAPH, WEIGHTS, Artefact, save_module, write_interface, write_structure
 from efflab.baseline import Baseline, find_card, load_baseline
 from efflab.calibration import calibration_split, like_parameters
-from efflab.errors import Paused, RequestError, disk_full
+from efflab.errors import Paused, RequestError
 from efflab.float_graph import load_whole
 from efflab.interface import graph_ports, match_inputs
 from efflab.model_check import check_steady, check_step, example_shapes, kept_interface, look_at, placed
 from efflab.onnx_graph import external_files, save_graph
-from efflab.step_errors import PASS_THROUGH, explained
+from efflab.step_errors import in_words
 from efflab.store import write_atomically
 from efflab.task import SplitName, Task
 from efflab.technique import Context, Cost, Result, Technique
@@ -124,18 +123,12 @@ def run_step(spec: dict[str, Any], needs: list[Path], folder: Path, report: Repo
     started = time.perf_counter()
     model = parent.module() if parent.form == "module" else parent.onnx
     try:
-        result = technique.apply(model, context)
+        with in_words(spec["technique"], model, type(technique)):
+            result = technique.apply(model, context)
     except Paused as pause:
         pause.result = {"quality": _validation_quality(model, task), "cost": vars(context.cost)}
         write_atomically(rung, json.dumps(pause.result))
         raise
-    except PASS_THROUGH:
-        raise
-    except Exception as error:
-        if disk_full(error):
-            raise
-        traceback.print_exc()
-        raise RequestError(explained(error, spec["technique"], model, type(technique))) from error
     context.cost.seconds = max(context.cost.seconds, time.perf_counter() - started)  # what was interrupted counts, too
     pause_at(folder / CHECKPOINT, None)
     told = {"rung": json.loads(rung.read_text())} if rung.exists() else {}
@@ -237,16 +230,9 @@ def run_quality(
     backend = registry.load("backends", spec["backend"])(**spec["settings"])
     split = task.split(split_name)
     size = artefact.interface.batch or min(QUALITY_BATCH, len(split))
-    try:
+    with in_words(spec["backend"], None, type(backend), "run"):
         session = backend.prepare(artefact, tuple(array[:size] for array in split.inputs), 1)
         scores = evaluate(session, task, split, size)
-    except PASS_THROUGH:
-        raise
-    except Exception as error:
-        if disk_full(error):
-            raise
-        traceback.print_exc()
-        raise RequestError(explained(error, spec["backend"], None, type(backend), "run")) from error
     value = float(task.quality(scores))
     if not 0 <= value <= 1:
         what = f"task {spec['task']['name']} gives a {task.metric} of {value:.6g}, and efflab takes shares from 0 to 1"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from efflab.errors import Died, Paused, RequestError, Unavailable
+from efflab.errors import Died, Paused, RequestError, Unavailable, disk_full
 from efflab.wording import one_line
 
 PASS_THROUGH = (RequestError, Unavailable, Paused, Died, MemoryError)  # these say what they have to say
@@ -40,6 +43,20 @@ KNOWN = (
      "weights that several layers share; save a copy of the weight for each layer"),
 )  # fmt: skip
 NODE = re.compile(r"(?:[Nn]ode(?: name)?[:=]?\s*['\"(]+|Name:\s*')([^'\")\s]+)")
+
+
+@contextmanager
+def in_words(name: str, model: Any, plugin: type, verb: str = "take") -> Iterator[None]:
+    """Turn what a library raises inside into a RequestError that says it in words; its traceback goes to standard error."""
+    try:
+        yield
+    except PASS_THROUGH:
+        raise
+    except Exception as error:
+        if disk_full(error):
+            raise
+        traceback.print_exc()
+        raise RequestError(explained(error, name, model, plugin, verb)) from error
 
 
 def explained(error: Exception, name: str, model: Any, plugin: type, verb: str = "take") -> str:

@@ -113,7 +113,8 @@ def facing(module: Any, task: Any, output: int | str | None) -> Interface:
     import torch
 
     from efflab.calibration import example_inputs
-    from efflab.interface import named_output, output_ports
+    from efflab.interface import output_ports
+    from efflab.model_check import scored_place
 
     inputs = example_inputs(task)
     module.eval()
@@ -125,7 +126,7 @@ def facing(module: Any, task: Any, output: int | str | None) -> Interface:
     except Exception as error:
         raise RequestError(f"the model does not run on what the task gives: {one_line(error)}") from error
     ports = output_ports(outputs, len(inputs[0]))
-    return Interface(outputs=ports, scored=task.choose_output(ports) if output is None else named_output(ports, output))
+    return Interface(outputs=ports, scored=scored_place(task, ports, output))
 
 
 def score(module: Any, task: Any) -> float:

@@ -58,14 +58,13 @@ class LowRank(Technique):
     def apply(self, model: Any, context: Context) -> Result:
         """Split; raise RequestError if no layer saves anything, or the budget cannot be met."""
         from efflab.calibration import example_inputs, like_parameters
+        from efflab.plain_layers import left_alone
 
         example = tuple(like_parameters(one, model) for one in example_inputs(context.task, 1))
-        kinds = sum(1 for _, layer in model.named_modules() if hasattr(layer, "weight") and layer.weight is not None
-                    and getattr(layer.weight, "ndim", 0) > 1)  # fmt: skip
-        left = kinds - len(splittable_layers(model, example))
+        alone = left_alone(model)
         ranks = low_rank(model, self.energy, self.round_to, self.method, self.budget, example)
-        note = f"low_rank: {left} layers with weights were left alone: grouped, or with a forward of their own"
-        return Result(model, {name: list(one.parts) for name, one in ranks.items()}, (note,) if left else ())
+        notes = (f"low_rank: {len(ranks)} layers were split{alone}",) if alone else ()
+        return Result(model, {name: list(one.parts) for name, one in ranks.items()}, notes)
 
     @classmethod
     def rebuild(cls, module: nn.Module, structure: dict[str, Any]) -> nn.Module:
