@@ -11,6 +11,7 @@ from efflab import registry
 from efflab.errors import RequestError
 from efflab.interface import Interface
 from efflab.technique import Form
+from efflab.weights import tied_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,31 +115,23 @@ def save_module(module: torch.nn.Module, builder: dict[str, Any], edits: list[di
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    state, tied = untied(module.state_dict())
+    state, tied = untied(module.state_dict()), tied_names(module.state_dict())
     for edit in edits:
         state = registry.load("techniques", edit["technique"]).pack(state)
     save_file(state, str(folder / WEIGHTS))
     write_structure(folder, "module", builder=builder, edits=edits, **({"tied": tied} if tied else {}))
 
 
-def untied(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return a state dict in which each tensor stands once, and for the names of one that has several, the one it has.
-
-    Tensors that share some memory without being the same get memory of their own.
-    """
+def untied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict in which each tensor stands once, under its first name (see `tied_names`), in memory of its own."""
     import torch
 
-    whole: dict[str, Tensor] = {}
-    tied: dict[str, str] = {}
-    seen: dict[tuple[Any, ...], str] = {}
-    for name, tensor in state.items():
-        key = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
-        if tensor.numel() and key in seen:
-            tied[name] = seen[key]
-        else:
-            seen[key] = name
-            whole[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-    return whole, tied
+    tied = tied_names(state)
+    return {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in state.items()
+        if name not in tied
+    }
 
 
 def load_module(folder: Path) -> torch.nn.Module:
@@ -167,7 +160,7 @@ def _untie(module: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
     from torch import nn
 
     own = module.state_dict()
-    for name, first in untied(own)[1].items():
+    for name, first in tied_names(own).items():
         if name in state and first in state and not _equal(state[name], state[first]):
             *path, leaf = name.split(".")
             owner = module.get_submodule(".".join(path))

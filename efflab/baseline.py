@@ -111,7 +111,7 @@ class Baseline:
         try:
             files = external_files(self.onnx_file())
         except RequestError as error:
-            raise RequestError([Problem(one.where or place, one.what) for one in error.problems]) from error
+            raise error.at(place) from error
         missing = ", ".join(path.name for path in files if not path.is_file())
         if missing:
             raise RequestError(
@@ -243,7 +243,7 @@ def load_baseline(path: Path) -> Baseline:
     try:
         task = make(registry.load("tasks", next(iter(card.task))), document, ("task", next(iter(card.task))))
     except RequestError as error:
-        problems += [one if one.where else Problem(document.where(("task",)), one.what) for one in error.problems]
+        problems += error.at(document.where(("task",))).problems
     problems += _model_problems(card, document)
     if problems or task is None:
         raise RequestError(problems)

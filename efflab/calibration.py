@@ -51,7 +51,12 @@ def calibration_batches(task: Task, examples: int, batch_size: int = 32) -> Iter
 
     Where the model that the task faces takes a fixed number of examples, every batch has that many.
     """
-    split, fixed = _examples(task), task.interface.batch
+    yield from input_batches(task, _examples(task), examples, batch_size)
+
+
+def input_batches(task: Task, split: Split, examples: int, batch_size: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield the inputs of the first `examples` of a split, in batches as `calibration_batches` gives them."""
+    fixed = task.interface.batch
     examples = min(examples, len(split))
     if fixed:
         batch_size = fixed

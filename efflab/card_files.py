@@ -105,7 +105,6 @@ def _graph(baseline: Baseline) -> None:
     from efflab.model_check import check_graph_file
 
     path, card = baseline.onnx_file(), baseline.card
-    baseline.data_files()
     given = [port.name for port in graph_ports(path)[0]]
     if card.inputs and sorted(card.inputs) != sorted(given):
         what = f"must name each input of {path.name} once: {', '.join(given)}"
@@ -113,8 +112,7 @@ def _graph(baseline: Baseline) -> None:
     try:
         check_graph_file(path, baseline.task, card.inputs, card.output)
     except RequestError as error:
-        place = baseline.document.where(("onnx",))
-        raise RequestError([Problem(one.where or place, one.what) for one in error.problems]) from error
+        raise error.at(baseline.document.where(("onnx",))) from error
 
 
 def _exported(baseline: Baseline) -> None:

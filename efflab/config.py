@@ -249,5 +249,5 @@ def collect(problems: list[Problem], document: Document, make_it: Callable[[], A
     try:
         return make_it()
     except RequestError as error:
-        problems += [one if one.where else Problem(document.where(key), one.what) for one in error.problems]
+        problems += error.at(document.where(key)).problems
         return None

@@ -32,6 +32,10 @@ class RequestError(Exception):
         self.problems = list(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
+    def at(self, where: str) -> RequestError:
+        """Return the same problems, those without a place of their own at `where`."""
+        return RequestError([one if one.where else Problem(where, one.what) for one in self.problems])
+
     def __reduce__(self) -> tuple[type[RequestError], tuple[list[Problem]]]:
         return type(self), (self.problems,)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efflab.errors import RequestError
-from efflab.onnx_graph import attributes
+from efflab.onnx_graph import attributes, graphs_of, store_densely
 from efflab.quiet import quiet
 from efflab.wording import one_line
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 PER_CHANNEL_OPSET = 13  # QuantizeLinear has an axis from here on
 LEAST_IR = 4  # stored weights need not be inputs from here on
 HALVES = ("FLOAT16", "BFLOAT16")
-NUMBERS = {"value_float": "f", "value_floats": "f", "value_int": "i", "value_ints": "i"}  # short forms of Constant
 
 
 def load_float_graph(path: Path, opset: int = PER_CHANNEL_OPSET) -> Any:
@@ -96,26 +94,17 @@ def _at_opset(model: Any, least: int) -> Any:
 
 def _store_constants(graph: Any) -> None:
     """Turn Constant nodes of the main graph into initializers."""
-    import numpy as np
-    from onnx import numpy_helper
-
+    store_densely(graph)
     kept = []
     for node in graph.node:
-        found = attributes(node) if node.op_type == "Constant" else {}
-        name = next((key for key in found if key == "value" or key in NUMBERS), None)
-        if name is None:
+        value = attributes(node).get("value") if node.op_type == "Constant" else None
+        if value is None:
             kept.append(node)
             continue
-        if name == "value":
-            tensor = found["value"]
-        else:
-            kind = np.float32 if NUMBERS[name] == "f" else np.int64
-            tensor = numpy_helper.from_array(np.asarray(found[name], kind))
         stored = graph.initializer.add()
-        stored.CopyFrom(tensor)
-        stored.name = node.output[0]
+        stored.CopyFrom(value)
+        stored.name = node.output[0]  # one that is an output stays one: initializers may be outputs
     if len(kept) < len(graph.node):
-        # a constant that is an output stays one: initializers may be outputs
         del graph.node[:]
         graph.node.extend(kept)
 
@@ -128,18 +117,6 @@ def _free_inputs(model: Any) -> None:
         del model.graph.input[:]
         model.graph.input.extend(given)
     model.ir_version = max(model.ir_version, LEAST_IR)
-
-
-def graphs_of(graph: Any) -> Iterator[Any]:
-    """Yield a graph and the bodies of its loops and branches."""
-    import onnx
-
-    yield graph
-    for node in graph.node:
-        for item in node.attribute:
-            bodies = [item.g] if item.type == onnx.AttributeProto.GRAPH else item.graphs
-            for body in bodies:
-                yield from graphs_of(body)
 
 
 def widen(model: Any) -> None:

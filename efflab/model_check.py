@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from efflab.artefact import Artefact
 from efflab.calibration import calibration_split, like_parameters
-from efflab.errors import Problem, RequestError
+from efflab.errors import RequestError
 from efflab.interface import (
     Interface,
     Port,
@@ -25,8 +25,12 @@ from efflab.interface import (
 )
 from efflab.onnx_graph import external_files, feed_of, open_graph
 from efflab.profiling.quality import parity
+from efflab.study import Fidelity
 from efflab.task import Task
 from efflab.wording import one_line
+
+if TYPE_CHECKING:
+    import torch
 
 MOST_EXAMPLES = 64  # on which a step's outputs are held against its input's
 MOST_INPUT_BYTES = 32_000_000  # of these examples together
@@ -37,15 +41,7 @@ SIZES = (2, 1, 4, 8, 16, 32)  # of a batch that are tried, where the model does 
 KERNEL_DB = 20.0  # two ways to compute one graph should lie nearer than that
 
 Arrays = tuple[np.ndarray, ...]
-
-
-class Fidelity(TypedDict):
-    """What a step did to the outputs, on real examples: no promise of quality, but a check that nothing is broken."""
-
-    sqnr_db: float | None  # signal over error of the scored output, at most 200; None where the outputs are others
-    agreement: float | None  # share of examples whose highest output stays the highest
-    examples: int
-    warnings: list[str]  # sentences that belong beside the row
+Run = Callable[[Arrays], Any]
 
 
 def check_graph_file(path: Path, task: Task, inputs: Sequence[str] = (), output: int | str | None = None) -> Interface:
@@ -85,14 +81,12 @@ def look_at(artefact: Artefact, task: Task, output: int | str | None = None) -> 
     task gives, or whose outputs the task cannot score.
     """
     split = task.split(calibration_split(task))
-    known = _declared_batch(artefact)
-    sizes = [known] if known else SIZES
+    given, known = _declared(artefact, split.inputs)
+    run = runner(artefact)
     failure: RequestError | None = None
-    for size in sizes:
-        arrays = tuple(_cut(array, 0, size) for array in split.inputs)
+    for size in [known] if known else SIZES:
         try:
-            outputs = run_plainly(artefact, arrays)
-            ports = output_ports(outputs, size)
+            ports = output_ports(run(tuple(_cut(array, 0, size) for array in split.inputs)), size)
             scored = scored_place(task, ports, output)
             # a task that reads all outputs needs a row an example of each
             if scored is None and size > 1 and any(port.shape and port.shape[0] is not None for port in ports):
@@ -100,10 +94,7 @@ def look_at(artefact: Artefact, task: Task, output: int | str | None = None) -> 
         except RequestError as error:
             failure = failure or error
         else:
-            fixed = size if known or size != SIZES[0] else None
-            graph = artefact.form == "onnx"
-            given = graph_ports(artefact.onnx)[0] if graph else module_inputs(artefact.module(), arrays)
-            return Interface(given, ports, scored, fixed)
+            return Interface(given, ports, scored, size if known or size != SIZES[0] else None)
     assert failure is not None
     raise failure
 
@@ -115,27 +106,29 @@ def check_steady(artefact: Artefact, task: Task) -> None:
     """
     inputs, size = task.split(calibration_split(task)).inputs, task.interface.batch or 4
     arrays = tuple(_cut(array, 0, size) for array in inputs)
-    first, again = (_compared(task, run_plainly(artefact, arrays)) for _ in range(2))
+    run = runner(artefact)
+    first, again = (_compared(task, run(arrays)) for _ in range(2))
     if (parity(again, first)["sqnr_db"] or 0.0) < STEADY_DB:
         what = "gives other outputs when it runs on the same input again, so no score of it holds"
         raise RequestError(f"the model {what}; switch off what it draws by chance (dropout, noise) for evaluation")
     if task.interface.batch:
         return
-    alone = [
-        _compared(task, run_plainly(artefact, tuple(array[one : one + 1] for array in arrays))) for one in range(size)
-    ]
+    alone = [_compared(task, run(tuple(array[one : one + 1] for array in arrays))) for one in range(size)]
     joined = [np.concatenate(parts) for parts in zip(*alone, strict=True)]
     if (parity(joined, first)["sqnr_db"] or 0.0) < STEADY_DB:
         what = "an example's outputs depend on the other examples in the call, so no score holds for all batch sizes"
         raise RequestError(f"{what}; use statistics of the training in evaluation, and norms over single examples")
 
 
-def _declared_batch(artefact: Artefact) -> int | None:
+def _declared(artefact: Artefact, arrays: Arrays) -> tuple[tuple[Port, ...], int | None]:
+    """Return the inputs of a stored model, and the number of examples that it says it takes, if it says one."""
     if artefact.form == "onnx":
-        return fixed_batch(graph_ports(artefact.onnx)[0])
+        given, _ = graph_ports(artefact.onnx)
+        return given, fixed_batch(given)
     from efflab.foreign import exported_batch
 
-    return exported_batch(artefact.module())
+    module = artefact.module()
+    return module_inputs(module, arrays), exported_batch(module)
 
 
 def module_inputs(module: Any, arrays: Sequence[Any]) -> tuple[Port, ...]:
@@ -149,41 +142,56 @@ def module_inputs(module: Any, arrays: Sequence[Any]) -> tuple[Port, ...]:
     return input_ports((names + [f"input{place}" for place in range(len(arrays))])[: len(arrays)], arrays)
 
 
-def run_plainly(artefact: Artefact, inputs: Arrays, optimised: bool = False) -> Any:
-    """Run a stored model on a batch with its own library and no backend of ours: eager PyTorch, or ONNX Runtime.
+def runner(artefact: Artefact, optimised: bool = False) -> Run:
+    """Return what runs a stored model on a batch of arrays, in its own library and with no backend of ours.
 
     optimised: graphs as ONNX Runtime optimises them for this processor; else every operator as ONNX defines it.
-    Gives nested arrays; of several outputs of a graph a mapping by name. Raises RequestError in words if it does not run.
+    It is opened at its first run, and once. It gives nested arrays; of several outputs of a graph a mapping by name. It
+    raises RequestError in words where the model cannot be opened or does not run.
     """
-    shapes = ", ".join(f"{array.dtype} {'x'.join(map(str, array.shape))}" for array in inputs)
-    try:
-        if artefact.form == "onnx":
-            return _run_graph(artefact.onnx, inputs, optimised)
-        return _run_module(artefact, inputs)
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise RequestError(f"the model does not run on what the task gives ({shapes}): {one_line(error)}") from error
+    opened: list[Run] = []
+
+    def run(inputs: Arrays) -> Any:
+        shapes = ", ".join(f"{array.dtype} {'x'.join(map(str, array.shape))}" for array in inputs)
+        try:
+            if not opened:
+                graph = artefact.form == "onnx"
+                opened.append(_graph(artefact.onnx, optimised) if graph else _module(artefact.module()))
+            return opened[0](inputs)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise RequestError(
+                f"the model does not run on what the task gives ({shapes}): {one_line(error)}"
+            ) from error
+
+    return run
 
 
-def _run_graph(path: Path, inputs: Arrays, optimised: bool) -> Any:
+def _graph(path: Path, optimised: bool) -> Run:
     import torch
 
     session = open_graph(path, torch.get_num_threads(), optimised)
-    outputs = session.run(None, feed_of(session, inputs))
     names = [value.name for value in session.get_outputs()]
-    return outputs[0] if len(outputs) == 1 else dict(zip(names, outputs, strict=True))
+
+    def run(inputs: Arrays) -> Any:
+        outputs = session.run(None, feed_of(session, inputs))
+        return outputs[0] if len(outputs) == 1 else dict(zip(names, outputs, strict=True))
+
+    return run
 
 
-def _run_module(artefact: Artefact, inputs: Arrays) -> Any:
+def _module(module: torch.nn.Module) -> Run:
     import torch
 
     from efflab.module_session import to_arrays
 
-    module = artefact.module()
-    tensors = [like_parameters(torch.from_numpy(np.array(array)), module) for array in inputs]
-    with torch.inference_mode():
-        return to_arrays(module(*tensors))
+    def run(inputs: Arrays) -> Any:
+        tensors = [like_parameters(torch.from_numpy(np.array(array)), module) for array in inputs]
+        with torch.inference_mode():
+            return to_arrays(module(*tensors))
+
+    return run
 
 
 def check_step(name: str, least_db: float | None, parent: Artefact, child: Artefact, task: Task) -> Fidelity:
@@ -195,9 +203,9 @@ def check_step(name: str, least_db: float | None, parent: Artefact, child: Artef
     split = task.split("validation")
     size = task.interface.batch or _example_count(split.inputs)
     arrays = tuple(_cut(array, 0, size) for array in split.inputs)
-    before = run_plainly(parent, arrays)
+    before = runner(parent)(arrays)
     try:
-        after = run_plainly(child, arrays)
+        after = runner(child)(arrays)
     except RequestError as error:
         raise RequestError(f"{name}: what it made cannot be used: {error}") from error
     ours, theirs = _compared(task, after), _compared(task, before)
@@ -233,7 +241,7 @@ def _on_this_processor(name: str, child: Artefact, task: Task, arrays: Arrays, r
 
     Products of unsigned and signed bytes saturate on x86 processors without VNNI (onnxruntime, "Quantize ONNX models").
     """
-    found = parity(_compared(task, run_plainly(child, arrays, optimised=True)), right)["sqnr_db"] or 0.0
+    found = parity(_compared(task, runner(child, optimised=True)(arrays)), right)["sqnr_db"] or 0.0
     if found >= KERNEL_DB:
         return []
     what = f"ONNX Runtime on this processor gives outputs {found:.1f} dB from those that the graph defines"
@@ -268,8 +276,3 @@ def example_shapes(path: Path, task: Task) -> dict[str, tuple[int, ...]]:
 def kept_interface(interface: Interface, seen: Interface) -> Interface:
     """Return a step's interface: what is seen of its model now, with the scored output that its input had."""
     return replace(seen, scored=interface.scored if len(seen.outputs) == len(interface.outputs) else seen.scored)
-
-
-def placed(error: RequestError, where: str) -> RequestError:
-    """Return an error's problems at a place in a file."""
-    return RequestError([one if one.where else Problem(where, one.what) for one in error.problems])

@@ -17,7 +17,7 @@ from efflab.calibration import calibration_split, like_parameters
 from efflab.errors import Paused, RequestError
 from efflab.float_graph import load_whole
 from efflab.interface import graph_ports, match_inputs
-from efflab.model_check import check_steady, check_step, example_shapes, kept_interface, look_at, placed
+from efflab.model_check import check_steady, check_step, example_shapes, kept_interface, look_at
 from efflab.onnx_graph import external_files, save_graph
 from efflab.step_errors import in_words
 from efflab.store import write_atomically
@@ -70,7 +70,7 @@ def run_baseline(spec: dict[str, Any], needs: list[Path], folder: Path, report: 
         artefact = Artefact.open(folder)
         check_steady(artefact, task_of(spec).facing(artefact.interface))
     except RequestError as error:
-        raise placed(error, baseline.source()) from error
+        raise error.at(baseline.source()) from error
     return artefact_result(folder, spec)
 
 
@@ -164,7 +164,9 @@ def store_onnx(source: Path, folder: Path) -> None:
     if source.parent != folder or source.name != GRAPH:
         shutil.copyfile(source, folder / GRAPH)
         for file in external_files(source):
-            shutil.copyfile(file, folder / file.name)
+            target = folder / file.relative_to(source.parent)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
     write_structure(folder, "onnx")
 
 

@@ -89,14 +89,21 @@ class Promised(TypedDict):
     tolerance: float
 
 
-class StepFidelity(TypedDict):
-    """What one step did to the outputs on real examples, and what its reader should know."""
+class Fidelity(TypedDict):
+    """What a step did to the outputs on real examples: no promise of quality, but a check that nothing is broken."""
+
+    sqnr_db: float | None  # signal over error of the scored output against the step's input, at most 200: equal
+    agreement: (
+        float | None
+    )  # share of examples whose highest output stayed the highest; None for outputs without classes
+    examples: int
+    warnings: list[str]  # sentences that belong beside the row
+
+
+class StepFidelity(Fidelity):
+    """The same in a record: of which technique, and what else its reader should know."""
 
     technique: str
-    sqnr_db: float | None  # signal over error against the step's input; 200: equal
-    agreement: float | None  # share of examples whose highest output stayed the highest
-    examples: int
-    warnings: list[str]
     notes: list[str]
 
 

@@ -19,6 +19,7 @@ from efflab.schedule import TrainingSettings, image_scale, learning_rate_share
 from efflab.task import Split, Task
 from efflab.tensors import shrunk, shrunk_sides
 from efflab.training_step import Loss, make_optimizer, make_step, set_learning_rate
+from efflab.weights import tied_names
 
 Report = Callable[[int, int, str], None]
 
@@ -31,14 +32,19 @@ def pause_at(checkpoint: Path, share: float | None) -> None:
         _mark(checkpoint).write_text(str(share))
 
 
+def asked_to_pause(checkpoint: Path | None) -> float | None:
+    """Return the share of its steps at which a training was asked to pause by `pause_at`, None where it was not."""
+    mark = checkpoint and _mark(checkpoint)
+    return float(mark.read_text()) if mark and mark.exists() else None
+
+
 def _mark(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(".pause")
 
 
 def _pause_if_asked(checkpoint: Path | None, done: int, total: int, seconds: float) -> None:
-    if checkpoint is None or done >= total or not _mark(checkpoint).exists():
-        return
-    if done >= float(_mark(checkpoint).read_text()) * total > 0:
+    share = asked_to_pause(checkpoint)
+    if share is not None and done < total and done >= share * total > 0:
         raise Paused(done / total, seconds)
 
 
@@ -146,7 +152,7 @@ def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, done:
     from safetensors.torch import save_file
 
     # tied weights stand once; loading fills in the others
-    tensors = {f"model.{name}": tensor for name, tensor in untied(module.state_dict())[0].items()}
+    tensors = {f"model.{name}": tensor for name, tensor in untied(module.state_dict()).items()}
     for index, parameter in enumerate(_trained(optimizer)):
         for name, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{index}.{name}"] = value.contiguous()
@@ -164,7 +170,7 @@ def _resume(path: Path | None, module: nn.Module, optimizer: torch.optim.Optimiz
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         progress = json.loads(file.metadata()["progress"])
     state = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-    module.load_state_dict(state | {name: state[one] for name, one in untied(module.state_dict())[1].items()})
+    module.load_state_dict(state | {name: state[one] for name, one in tied_names(module.state_dict()).items()})
     parameters = _trained(optimizer)
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def load_weights(module: torch.nn.Module, path: Path, place: str) -> None:
     ]
     wrong += [
         f"{name} and {first} are one weight in the model and differ in the file"
-        for name, first in _shared(own).items()
+        for name, first in tied_names(own).items()
         if not wrong and not bool((state[name] == state[first]).all())
     ]
     if wrong:
@@ -82,12 +83,12 @@ def load_weights(module: torch.nn.Module, path: Path, place: str) -> None:
     module.load_state_dict(state, strict=False)
 
 
-def _shared(own: dict[str, Any]) -> dict[str, str]:
-    """Return the names of tied weights, each with the first name of the same numbers."""
+def tied_names(own: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names of a state dict that stand for a tensor named before, each with the first name of it."""
     first: dict[tuple[Any, ...], str] = {}
     found: dict[str, str] = {}
     for name, tensor in own.items():
-        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        key = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
         if tensor.numel() and first.setdefault(key, name) != name:
             found[name] = first[key]
     return found
@@ -96,7 +97,7 @@ def _shared(own: dict[str, Any]) -> dict[str, str]:
 def _tied(own: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
     """Return what a file lacks of a module's tied weights: safetensors' save_model stores a shared tensor under one name."""
     groups: dict[str, list[str]] = {}
-    for name, first in _shared(own).items():
+    for name, first in tied_names(own).items():
         groups.setdefault(first, [first]).append(name)
     found: dict[str, Any] = {}
     for several in groups.values():

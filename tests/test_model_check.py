@@ -7,12 +7,13 @@ import torch
 from onnx_models import classifier, save_graph
 from torch import nn
 
-from efflab.artefact import Artefact, load_module, save_module, write_structure
+from efflab.artefact import Artefact, build, load_module, save_module, write_structure
 from efflab.errors import RequestError
 from efflab.interface import Interface
 from efflab.model_check import MOST_DB, check_graph_file, check_step, example_shapes, look_at
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.tasks.digits_clutter import DigitsClutter
+from efflab.weights import file_digest
 
 TASK = DigitsClutter(**DigitsClutter.tiny)
 BUILDER = {"model": "resnet_cifar", "settings": {"width": 4, "blocks": 1, "channels": 1}}
@@ -34,6 +35,18 @@ def graph(folder, nodes=None, weights=None, **form):
     save_graph(folder / "model.onnx", nodes or plain[0], weights or plain[1], **form)
     write_structure(folder, "onnx")
     return Artefact.open(folder)
+
+
+def built(folder, source):
+    """Return the builder of a net whose Python is `source`, and the net."""
+    (folder / "net.py").write_text(source)
+    builder = {
+        "python": str(folder / "net.py"),
+        "sha256": file_digest(folder / "net.py"),
+        "function": "build",
+        "settings": {},
+    }
+    return builder, build(builder).eval()
 
 
 def noisy(module):
@@ -90,21 +103,13 @@ def test_a_graph_of_a_fixed_batch_is_run_with_that(tmp_path, batch):
 
 
 def test_a_module_for_one_example_only_is_found_out(tmp_path):
-    (tmp_path / "net.py").write_text(
+    builder, module = built(
+        tmp_path,
         "import torch\nfrom torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
         "        self.last = nn.Linear(576, 10)\n\n    def forward(self, x):\n        return self.last(x.view(1, 576))\n\n\n"
-        "def build():\n    return Net()\n"
+        "def build():\n    return Net()\n",
     )
-    from efflab.artefact import build
-    from efflab.weights import file_digest
-
-    builder = {
-        "python": str(tmp_path / "net.py"),
-        "sha256": file_digest(tmp_path / "net.py"),
-        "function": "build",
-        "settings": {},
-    }
-    save_module(build(builder), builder, [], tmp_path / "a")
+    save_module(module, builder, [], tmp_path / "a")
     assert look_at(Artefact.open(tmp_path / "a"), TASK).batch == 1
 
 
@@ -134,22 +139,13 @@ def test_a_card_s_graph_is_checked_before_it_runs(tmp_path):
 
 
 def test_tied_weights_are_stored_once_and_come_back(tmp_path):
-    (tmp_path / "net.py").write_text(
+    builder, module = built(
+        tmp_path,
         "from torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
         "        self.a, self.b, self.c = nn.Linear(576, 64), nn.Linear(64, 64), nn.Linear(64, 64)\n"
         "        self.c.weight = self.b.weight\n        self.last = nn.Linear(64, 10)\n\n    def forward(self, x):\n"
-        "        return self.last(self.c(self.b(self.a(x.flatten(1)))))\n\n\ndef build():\n    return Net()\n"
+        "        return self.last(self.c(self.b(self.a(x.flatten(1)))))\n\n\ndef build():\n    return Net()\n",
     )
-    from efflab.artefact import build
-    from efflab.weights import file_digest
-
-    builder = {
-        "python": str(tmp_path / "net.py"),
-        "sha256": file_digest(tmp_path / "net.py"),
-        "function": "build",
-        "settings": {},
-    }
-    module = build(builder).eval()
     save_module(module, builder, [], tmp_path / "a")
     numbers = sum(one.numel() for one in module.parameters())
     assert (tmp_path / "a" / "weights.safetensors").stat().st_size < 4 * numbers + 2000

@@ -131,7 +131,7 @@ def test_modules(tmp_path_factory, seen, drawn):
     kept = [line for line in source.splitlines() if not line.startswith(("from hypothesis", "from onnx"))]
     (folder / "drawn.py").write_text("\n".join(kept))
     net = build(**drawn)
-    save_file(untied(net.state_dict())[0], str(folder / "net.safetensors"))
+    save_file(untied(net.state_dict()), str(folder / "net.safetensors"))
     path = card(
         folder,
         f"python: {{file: drawn.py, function: build, settings: {json.dumps(drawn)}}}",

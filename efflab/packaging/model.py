@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from efflab.artefact import GRAPH, Artefact
 from efflab.backend import Arrays
 from efflab.errors import RequestError
+from efflab.onnx_graph import data_names
 from efflab.wording import one_line
 
 if TYPE_CHECKING:
@@ -73,14 +74,12 @@ def _copy_graph(graph: Path, folder: Path) -> Written:
 
 def external_files(model: Any, folder: Path) -> tuple[str, ...]:
     """Return the names of the files beside an ONNX graph that hold its weights; raise RequestError if one is elsewhere."""
-    from onnx.external_data_helper import ExternalDataInfo, _get_all_tensors, uses_external_data
-
-    found = {ExternalDataInfo(one).location for one in _get_all_tensors(model) if uses_external_data(one)}
-    for name in sorted(found):
+    names = data_names(model)
+    for name in names:
         path = (folder / name).resolve()
         if not path.is_relative_to(folder.resolve()) or not path.is_file():
             raise RequestError(f"{folder / GRAPH} keeps weights in {name}, which is not in its folder")
-    return tuple(sorted(found))
+    return tuple(names)
 
 
 def _taken(value: Any) -> dict[str, Any]:

@@ -12,8 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from efflab.errors import RequestError
-from efflab.float_graph import graphs_of
-from efflab.onnx_graph import attributes
+from efflab.onnx_graph import attributes, graphs_of
 from efflab.profiling.onnx_shapes import Shape, shapes_and_types
 from efflab.profiling.work import Ledger
 from efflab.profiling.work_onnx_axes import fill_axes

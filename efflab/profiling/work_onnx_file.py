@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnx.inliner
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from efflab.errors import RequestError
-from efflab.onnx_graph import attributes, external_files
-
-NUMBERS = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+from efflab.onnx_graph import attributes, external_files, store_densely
 
 
 def load(path: Path) -> tuple[onnx.ModelProto, int]:
@@ -42,7 +39,7 @@ def load(path: Path) -> tuple[onnx.ModelProto, int]:
         raise RequestError(f"{path}: not a readable ONNX model: its weights{kept} are broken ({error})") from error
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
-    _store_densely(model.graph)
+    store_densely(model.graph)
     return model, sum({file.resolve(): file.stat().st_size for file in (path, *files)}.values())
 
 
@@ -53,27 +50,3 @@ def stored_tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, TensorProto]]:
     for node in graph.node:
         if node.op_type == "Constant" and (value := attributes(node).get("value")) is not None:
             yield node.output[0], value
-
-
-def _store_densely(graph: onnx.GraphProto) -> None:
-    """Turn sparse tensors, and constants that are written as bare numbers, into tensors."""
-    graph.initializer.extend(_dense(sparse) for sparse in graph.sparse_initializer)
-    del graph.sparse_initializer[:]
-    for node in graph.node:
-        found = attributes(node) if node.op_type == "Constant" else {}
-        for name in found.keys() & {"sparse_value", *NUMBERS}:
-            value = found[name]
-            dense = _dense(value) if name == "sparse_value" else numpy_helper.from_array(np.array(value, NUMBERS[name]))
-            del node.attribute[:]
-            node.attribute.append(helper.make_attribute("value", dense))
-
-
-def _dense(sparse: onnx.SparseTensorProto) -> TensorProto:
-    """Return a sparse tensor in full; its places are counted along the whole tensor, or axis by axis."""
-    values, places = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
-    dense = np.zeros(tuple(sparse.dims), values.dtype)
-    if places.ndim == 1:
-        dense.reshape(-1)[places] = values
-    else:
-        dense[tuple(places.T)] = values
-    return numpy_helper.from_array(dense, sparse.values.name)

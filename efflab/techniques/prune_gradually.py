@@ -96,7 +96,7 @@ def prune_gradually(
     from efflab.hardware import training_cost
     from efflab.schedule import TrainingSettings
     from efflab.sparsity import free_masks, keep_zeros, prunable_layers, scores
-    from efflab.training import examples_seen, fit, pause_at
+    from efflab.training import asked_to_pause, examples_seen, fit, pause_at
 
     layers: dict[str, Any] = prunable_layers(module, spare_ends=True)
     if not layers:
@@ -107,7 +107,8 @@ def prune_gradually(
         epochs=epochs / rounds, learning_rate=learning_rate, batch_size=batch_size, optimizer=optimizer
     )
     begun, seconds = _resume(checkpoint, module)
-    look = _asked(checkpoint, rounds)
+    share_asked = asked_to_pause(checkpoint)  # parts of a round count
+    look = math.inf if share_asked is None else max(share_asked * rounds, 1e-9)
     for number in range(begun, rounds):
         if number >= look:
             raise Paused(number / rounds, seconds)
@@ -136,12 +137,6 @@ def _of_round(checkpoint: Path, number: int) -> Path:
     return checkpoint.with_name(f"{checkpoint.stem}-{number}{checkpoint.suffix}")
 
 
-def _asked(checkpoint: Path | None, rounds: int) -> float:
-    """Return after how many rounds to pause, parts of a round counted, as `efflab.training.pause_at` was told; else never."""
-    mark = checkpoint and checkpoint.with_suffix(".pause")
-    return max(float(mark.read_text()) * rounds, 1e-9) if mark and mark.exists() else math.inf
-
-
 def _save(path: Path | None, module: nn.Module, done: int, seconds: float) -> None:
     from safetensors.torch import save_file
 
@@ -149,7 +144,7 @@ def _save(path: Path | None, module: nn.Module, done: int, seconds: float) -> No
 
     if path is not None:
         part = path.with_suffix(".part")
-        save_file(untied(module.state_dict())[0], str(part), metadata={"done": str(done), "seconds": str(seconds)})
+        save_file(untied(module.state_dict()), str(part), metadata={"done": str(done), "seconds": str(seconds)})
         part.replace(path)
 
 
@@ -159,9 +154,9 @@ def _resume(path: Path | None, module: nn.Module) -> tuple[int, float]:
         return 0, 0.0
     from safetensors import safe_open
 
-    from efflab.artefact import untied
+    from efflab.weights import tied_names
 
     with safe_open(str(path), "pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        module.load_state_dict(state | {name: state[one] for name, one in untied(module.state_dict())[1].items()})
+        module.load_state_dict(state | {name: state[one] for name, one in tied_names(module.state_dict()).items()})
         return int(file.metadata()["done"]), float(file.metadata()["seconds"])

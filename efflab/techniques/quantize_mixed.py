@@ -62,16 +62,14 @@ class QuantizeMixed(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Quantise; raise RequestError if the budget cannot be met, with the nearest that can."""
-        from efflab.calibration import calibration_batches
+        from efflab.calibration import calibration_batches, input_batches
         from efflab.int8 import feeds, outputs
         from efflab.model_check import example_shapes
 
         task, path = context.task, context.folder / GRAPH
         split = task.split("validation")
-        count = min(self.validation_examples, len(split))
-        output, size = task.interface.scored, task.interface.batch or 250
-        count = max(size, count // size * size) if task.interface.batch else count
-        batches = [tuple(array[at : min(at + size, count)] for array in split.inputs) for at in range(0, count, size)]
+        batches = [*input_batches(task, split, self.validation_examples, 250)]
+        count, output = sum(len(batch[0]) for batch in batches), task.interface.scored
 
         def quality(graph: Path) -> float:
             found = outputs(graph, feeds(graph, batches), output)

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from efflab.onnx_graph import attributes
-from efflab.validation.own_file import inner_graphs
+from efflab.onnx_graph import attributes, inner_graphs
 
 SMALL = 1 << 16  # bytes of a constant whose values are looked at
 MOST_STEPS = 20_000  # along the paths of an input

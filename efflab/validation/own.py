@@ -54,7 +54,7 @@ def prepare_own(
         try:
             found.append(_prepare(opening, own, suites, quick, root / "own"))
         except RequestError as error:
-            problems += [one if one.where else Problem(str(own.path), one.what) for one in error.problems]
+            problems += error.at(str(own.path)).problems
     if problems:
         raise RequestError(problems)
     return found

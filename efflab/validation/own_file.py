@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from efflab.artefact import GRAPH, STRUCTURE, write_structure
 from efflab.errors import Problem, RequestError
+from efflab.onnx_graph import graphs_of, inner_graphs
 from efflab.validation.exchange import inputs_of
 
 FEW_VALUES = 1024  # of a constant that may be a shape
@@ -115,19 +116,8 @@ def place_for_references(own: OwnFile, folder: Path) -> Path:
 def all_nodes(model: Any) -> Iterator[Any]:
     """Yield the nodes of a model, those of its inner graphs and functions included."""
     for holder in (model.graph, *model.functions):
-        yield from _nodes(holder)
-
-
-def _nodes(holder: Any) -> Iterator[Any]:
-    for node in holder.node:
-        yield node
-        for graph in inner_graphs(node):
-            yield from _nodes(graph)
-
-
-def inner_graphs(node: Any) -> list[Any]:
-    """Return the graphs that are attributes of a node, as those of If and Loop."""
-    return [graph for one in node.attribute for graph in ([one.g] if one.HasField("g") else one.graphs)]
+        for graph in graphs_of(holder):
+            yield from graph.node
 
 
 def all_tensors(model: Any) -> Iterator[Any]:

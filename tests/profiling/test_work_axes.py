@@ -1,10 +1,9 @@
 """The ledger of ONNX graphs whose inputs have free axes, or a batch that is fixed or not their first axis."""
 
 import numpy as np
-import onnx
 import pytest
+from ledger_graphs import macs_of, ones
 from onnx import TensorProto, helper
-from test_work_graphs import macs_of, model_of, ones
 
 from efflab.errors import RequestError
 from efflab.profiling.work import count_onnx
@@ -12,16 +11,6 @@ from efflab.profiling.work_onnx import macs_by_node
 
 NODE = helper.make_node
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
-
-
-@pytest.fixture
-def graph_file(tmp_path):
-    def write(*parts, **settings):
-        path = tmp_path / "m.onnx"
-        onnx.save(model_of(*parts, **settings), path)
-        return path
-
-    return write
 
 
 # --- free axes ------------------------------------------------------------------------------------------------------
