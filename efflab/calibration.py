@@ -38,7 +38,7 @@ def _examples(task: Task) -> Split:
 def example_inputs(task: Task, count: int = 2) -> tuple[Tensor, ...]:
     """Return the inputs of the first `count` training examples, as tensors of their own.
 
-    Where the model that the task faces takes a fixed number of examples, it is that many.
+    Where the task is for a model that takes a fixed number of examples, it is that many.
     """
     import torch
 
@@ -49,7 +49,7 @@ def example_inputs(task: Task, count: int = 2) -> tuple[Tensor, ...]:
 def calibration_batches(task: Task, examples: int, batch_size: int = 32) -> Iterator[tuple[np.ndarray, ...]]:
     """Yield the inputs of the first `examples` training examples; the last batch may be smaller.
 
-    Where the model that the task faces takes a fixed number of examples, every batch has that many.
+    Where the task is for a model that takes a fixed number of examples, every batch has that many.
     """
     yield from input_batches(task, _examples(task), examples, batch_size)
 

@@ -23,6 +23,20 @@ def task_problems(cards: Sequence[Baseline], document: Document, key: Key) -> li
     return [*_packages(cards), *_meanings(cards, document, key)]
 
 
+def untrainable(variants: Sequence[Variant], baselines: Sequence[Baseline], document: Document) -> list[Problem]:
+    """Return the steps that train where the task has no training split."""
+    bare = [one.name for one in baselines if "train" not in one.task.splits()]
+    return [
+        Problem(
+            document.where(("variants", variant.name.split("[")[0])),
+            f"{name} trains, and the task of {bare[0]} has no training split",
+        )
+        for variant in (variants if bare else ())
+        for name, technique in variant.steps
+        if technique.epochs_of_training()
+    ]
+
+
 def _packages(cards: Sequence[Baseline]) -> list[Problem]:
     """Return a problem for each task that needs packages which are not installed: a stage would find that out too late."""
     found: list[Problem] = []

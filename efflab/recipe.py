@@ -16,7 +16,7 @@ from efflab.card_files import checkpoint_notes, file_problems, seed_notes, start
 from efflab.config import Document, Key, Name, Settings, check, collect, parse_yaml, read_yaml
 from efflab.errors import Problem, RequestError, nearest
 from efflab.measure import Measure
-from efflab.plugin_check import package_notes, task_problems
+from efflab.plugin_check import package_notes, task_problems, untrainable
 from efflab.schedule import TrainingSettings
 from efflab.search.found import BEST, Found
 from efflab.search.spec import Search, SearchSpec, checked_search
@@ -136,7 +136,7 @@ def recipe_of(document: Document, text: str) -> Recipe:
             for name in spec.variants
             if name == BEST or name.startswith("front-")
         ]
-    problems += _untrainable(variants, baselines, document)
+    problems += untrainable(variants, baselines, document)
     starts = _starts(variants, baselines, document, problems)
     search = None
     if spec.search and baselines:
@@ -213,20 +213,6 @@ def _twins(owners: list[Baseline], document: Document) -> list[Problem]:
         )
         for one, other in pairs
         if one is not other
-    ]
-
-
-def _untrainable(variants: list[Variant], baselines: list[Baseline], document: Document) -> list[Problem]:
-    """Return the steps that train where the task has no training split."""
-    bare = [one.name for one in baselines if "train" not in one.task.splits()]
-    return [
-        Problem(
-            document.where(("variants", variant.name.split("[")[0])),
-            f"{name} trains, and the task of {bare[0]} has no training split",
-        )
-        for variant in (variants if bare else ())
-        for name, technique in variant.steps
-        if technique.epochs_of_training()
     ]
 
 

@@ -102,10 +102,10 @@ def mean_logits(
 
 
 def teacher_output(outputs: Any, task: Task | None) -> Any:
-    """Return the scored output of a teacher, which may give others than the model that the task faces."""
+    """Return the scored output of a teacher, which may give others than the model that the task is for."""
     if task is None:
         return outputs
     try:
-        return task.facing(Interface()).scored(outputs)
+        return task.for_model(Interface()).scored(outputs)
     except RequestError:  # only the card of the model knows which one it is
         return task.scored(outputs)

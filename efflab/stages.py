@@ -68,7 +68,7 @@ def run_baseline(spec: dict[str, Any], needs: list[Path], folder: Path, report: 
     try:
         write_interface(folder, look_at(Artefact.open(folder), task_of(spec), baseline.card.output))
         artefact = Artefact.open(folder)
-        check_steady(artefact, task_of(spec).facing(artefact.interface))
+        check_steady(artefact, task_of(spec).for_model(artefact.interface))
     except RequestError as error:
         raise error.at(baseline.source()) from error
     return artefact_result(folder, spec)
@@ -105,7 +105,7 @@ def run_step(spec: dict[str, Any], needs: list[Path], folder: Path, report: Repo
 
     parent, baseline = Artefact.open(needs[0]), _baseline(spec["card"])
     technique: Technique = registry.load("techniques", spec["technique"])(**spec["settings"])
-    task = task_of(spec).facing(parent.interface)
+    task = task_of(spec).for_model(parent.interface)
     context = Context(
         task=task,
         seed=spec["seed"],
@@ -185,7 +185,7 @@ def artefact_result(folder: Path, spec: dict[str, Any], cost: Cost | None = None
     from efflab.profiling.work_by_input import count_by_input, is_input_dependent
 
     artefact = Artefact.open(folder)
-    task = task_of(spec).facing(artefact.interface)
+    task = task_of(spec).for_model(artefact.interface)
     size = artefact.interface.batch or 1
     if artefact.form == "onnx":
         work = count_onnx(artefact.onnx, example_shapes(artefact.onnx, task))
@@ -228,7 +228,7 @@ def run_quality(
     from efflab.study import SAME_QUALITY, pack_scores
 
     artefact = Artefact.open(needs[0])
-    task = task_of(spec).facing(artefact.interface)
+    task = task_of(spec).for_model(artefact.interface)
     backend = registry.load("backends", spec["backend"])(**spec["settings"])
     split = task.split(split_name)
     size = artefact.interface.batch or min(QUALITY_BATCH, len(split))

@@ -66,15 +66,15 @@ class Task(Settings, ABC):
         """Return the splits that there are; without `train`, ranges are calibrated on `validation` and nothing trains."""
         return ("train", "validation", "test")
 
-    def facing(self, interface: Interface) -> Self:
-        """Return this task as a model with that interface meets it: which output it reads, how many examples a call takes."""
+    def for_model(self, interface: Interface) -> Self:
+        """Return this task for a model of that interface, which says what output is scored and how many examples a call takes."""
         other = self.model_copy()
         other._interface = interface
         return other
 
     @property
     def interface(self) -> Interface:
-        """The interface of the model that this task faces; empty where it faces none."""
+        """The interface of the model that this task is for; empty where it is for none."""
         return self._interface
 
     def choose_output(self, ports: Sequence[Port]) -> int | None:

@@ -65,7 +65,7 @@ def train_seed(baseline: Baseline, seed: int, checkpoints: Path, report: Report)
     settings = card.training
     checkpoints.mkdir(parents=True, exist_ok=True)
     checkpoint = checkpoints / checkpoint_name(baseline, seed)
-    task = task.facing(facing(module, task, card.output))
+    task = task.for_model(outputs_of(module, task, card.output))
     seconds = fit(module, task, settings, seed, checkpoint=checkpoint, report=report)
     path = baseline.document.path.parent / f"{card.name}-s{seed}.safetensors"
     part = path.with_name(f".{path.name}.part")
@@ -105,8 +105,8 @@ def checkpoint_name(baseline: Baseline, seed: int) -> str:
     return f"{card.name}-s{seed}-{identity[:12]}.safetensors"
 
 
-def facing(module: Any, task: Any, output: int | str | None) -> Interface:
-    """Return which output of a module that is to be trained is scored, found on two training examples.
+def outputs_of(module: Any, task: Any, output: int | str | None) -> Interface:
+    """Return the outputs of a module that is to be trained, and which one is scored, found on two training examples.
 
     Raises RequestError, before any training, for a model that does not run on them or gives nothing that can be scored.
     """

@@ -128,7 +128,7 @@ def test_outputs_of_every_form_give_the_score_of_the_same_logits():
     right = TASK.scores(logits, targets).tolist()
     for outputs in ({"logits": logits}, (logits, None), logits[:, :, None, None], [FEATURES, logits]):
         assert TASK.scores(TASK.scored(outputs), targets).tolist() == right
-    known = TASK.facing(Interface(scored=1))
+    known = TASK.for_model(Interface(scored=1))
     assert TASK.scores(known.scored((-logits, logits)), targets).tolist() == right
 
 

@@ -112,7 +112,7 @@ def test_every_step_that_trains_finds_the_logits_among_the_outputs(step, wrap):
 
 
 def test_the_output_that_a_card_names_is_the_one_that_is_trained():
-    task = Blobs().facing(Interface(scored=1))
+    task = Blobs().for_model(Interface(scored=1))
     module = net(wrap=lambda y: (-y, y))
     finetune(module, task, **SETTINGS)
     assert quality(module, task) > 0.4

@@ -58,7 +58,7 @@ def interface_of(baseline: Baseline) -> Interface:
     from efflab.foreign import exported_batch
     from efflab.interface import Interface
     from efflab.model_check import check_graph_file, module_inputs
-    from efflab.train import facing
+    from efflab.train import outputs_of
 
     card, task = baseline.card, baseline.task
     if card.hugging_face:
@@ -71,8 +71,10 @@ def interface_of(baseline: Baseline) -> Interface:
     seeds = baseline.seeds()
     module = baseline.module(seeds[0]) if seeds else baseline.fresh()
     batch = exported_batch(module)
-    task = task.facing(Interface(batch=batch))
-    return replace(facing(module, task, card.output), batch=batch, inputs=module_inputs(module, example_inputs(task)))
+    task = task.for_model(Interface(batch=batch))
+    return replace(
+        outputs_of(module, task, card.output), batch=batch, inputs=module_inputs(module, example_inputs(task))
+    )
 
 
 def _model(baseline: Baseline) -> str:

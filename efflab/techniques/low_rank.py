@@ -106,9 +106,10 @@ def low_rank(
         raise RequestError(
             f"low_rank: no layer saves MACs at an energy of {energy:g}; keep less of it{left_alone(module)}"
         )
-    whole = _with_products(module, layers, ranks) if example else None
-    for name, one in ranks.items():
-        _replace(module, name, _split(layers[name], one, trained=True))
+    parts = {name: _split(layers[name], one, trained=True) for name, one in ranks.items()}
+    whole = _with_products(module, parts) if example else None
+    for name, part in parts.items():
+        _replace(module, name, part)
     take_slow_path(module)
     if whole is not None:
         _check(module, whole, example)
@@ -124,19 +125,16 @@ def splittable_layers(module: nn.Module, example: tuple[Tensor, ...] = ()) -> di
     return {name: layer for name, layer in layers.items() if name in plain}
 
 
-def _with_products(module: nn.Module, layers: dict[str, Any], ranks: dict[str, Ranks]) -> nn.Module:
+def _with_products(module: nn.Module, parts: dict[str, nn.Sequential]) -> nn.Module:
     """Return a copy of `module` whose weights are the products of what its layers will be split into."""
     import copy
 
-    import torch
     from torch import nn
 
     whole = copy.deepcopy(module)
-    for name, one in ranks.items():
-        parts: Any = _split(layers[name], one, trained=True)
-        with torch.no_grad():
-            product = _product([part.weight.float() for part in parts])
+    for name, split in parts.items():
         layer: Any = whole.get_submodule(name)
+        product = _product([part.weight.detach().float() for part in split])  # type: ignore[operator]
         layer.weight = nn.Parameter(product.reshape(layer.weight.shape).to(layer.weight.dtype))
     return whole
 
@@ -155,11 +153,11 @@ def _product(weights: list[Tensor]) -> Tensor:
 def _check(module: nn.Module, whole: nn.Module, example: tuple[Tensor, ...]) -> None:
     import torch
 
+    from efflab.edges import own_dtype
     from efflab.same_outputs import COARSE, excess, slack_of
 
-    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     with torch.no_grad():
-        found = excess(module.eval()(*example), whole.eval()(*example), max(slack_of(dtype), COARSE / 5))
+        found = excess(module.eval()(*example), whole.eval()(*example), max(slack_of(own_dtype(module)), COARSE / 5))
     if found:
         raise RequestError(
             f"low_rank: the split layers do not do what their products do ({found}); leave this step out"
