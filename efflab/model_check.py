@@ -201,14 +201,13 @@ def check_step(name: str, least_db: float | None, parent: Artefact, child: Artef
     numbers, and below `least_db`, the signal over error that the technique promises.
     """
     split = task.split("validation")
-    size = task.interface.batch or _example_count(split.inputs)
+    size = _example_count(split.inputs, task.interface.batch)
     arrays = tuple(_cut(array, 0, size) for array in split.inputs)
-    before = runner(parent)(arrays)
+    theirs = _outputs(task, runner(parent), arrays)
     try:
-        after = runner(child)(arrays)
+        ours = _outputs(task, runner(child), arrays)
     except RequestError as error:
         raise RequestError(f"{name}: what it made cannot be used: {error}") from error
-    ours, theirs = _compared(task, after), _compared(task, before)
     if [one.shape for one in ours] != [one.shape for one in theirs]:
         shapes = " and ".join(", ".join("x".join(map(str, one.shape[1:])) for one in side) for side in (theirs, ours))
         raise RequestError(f"{name}: the outputs have other shapes than before ({shapes})")
@@ -241,7 +240,7 @@ def _on_this_processor(name: str, child: Artefact, task: Task, arrays: Arrays, r
 
     Products of unsigned and signed bytes saturate on x86 processors without VNNI (onnxruntime, "Quantize ONNX models").
     """
-    found = parity(_compared(task, runner(child, optimised=True)(arrays)), right)["sqnr_db"] or 0.0
+    found = parity(_outputs(task, runner(child, optimised=True), arrays), right)["sqnr_db"] or 0.0
     if found >= KERNEL_DB:
         return []
     what = f"ONNX Runtime on this processor gives outputs {found:.1f} dB from those that the graph defines"
@@ -255,9 +254,19 @@ def _compared(task: Task, outputs: Any) -> list[np.ndarray]:
     return [np.asarray(one) for one in leaves(task.scored(outputs))]
 
 
-def _example_count(inputs: Arrays) -> int:
+def _outputs(task: Task, run: Run, arrays: Arrays) -> list[np.ndarray]:
+    """Return the scored output for all examples, or all outputs, from calls of as many examples as the model takes."""
+    total = len(arrays[0])
+    size = task.interface.batch or total
+    calls = [_compared(task, run(tuple(_cut(one, at, size) for one in arrays))) for at in range(0, total, size)]
+    return [np.concatenate(parts) if len(calls) > 1 else parts[0] for parts in zip(*calls, strict=True)]
+
+
+def _example_count(inputs: Arrays, batch: int | None) -> int:
+    """Return on how many examples a step is checked: whole batches where the model takes a fixed one."""
     one = sum(array[:1].nbytes for array in inputs)
-    return max(2, min(MOST_EXAMPLES, len(inputs[0]), MOST_INPUT_BYTES // max(1, one)))
+    count = max(2, min(MOST_EXAMPLES, len(inputs[0]), MOST_INPUT_BYTES // max(1, one)))
+    return max(batch, count // batch * batch) if batch else count
 
 
 def _cut(array: np.ndarray, start: int, count: int) -> np.ndarray:

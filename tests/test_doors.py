@@ -77,6 +77,7 @@ def test_a_file_of_batch_one_is_scored_one_by_one_and_timed_at_one(world):
     assert found["mine", 4]["status"] == "unavailable"
     assert "takes batches of 1; export it with a free first axis" in found["mine", 4]["reason"]
     assert found["int8", 1]["status"] == "ok"
+    assert found["int8", 1]["fidelity"][0]["examples"] == 32  # one after the other
     assert path.exists()
 
 

@@ -67,6 +67,6 @@ def test_our_own_words_stay_as_they_are():
 
     error = raised(lambda: finetune(nn.Linear(1, 1), None, epochs=-1))
     assert not isinstance(error, RequestError)
-    inside = raised(lambda: same_outputs(torch.zeros(1), "text", 1e-3))
+    inside = raised(lambda: same_outputs(torch.zeros(1), np.array(["text"]), 1e-3))
     for one in (error, inside):
         assert explained(one, "finetune", None, Finetune).startswith("finetune")
