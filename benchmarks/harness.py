@@ -15,12 +15,11 @@ from statistics import median
 
 import numpy as np
 
-from efflab import registry
-from efflab.artefact import Artefact, save_module
-from efflab.backend import Arrays, Session
+from efflab import Arrays, Session, Split
+from efflab.artefacts.artefact import Artefact, save_module
+from efflab.foundation import registry
 from efflab.profiling.quality import evaluate
-from efflab.profiling.session_worker import overhead_ns, timed_calls, warm_up
-from efflab.task import Split
+from efflab.profiling.session_server import overhead_ns, timed_calls, warm_up
 
 ROUNDS, CALLS = 60, 30
 EXAMPLES, BATCH = 2000, 128
@@ -35,7 +34,7 @@ def make_artefact(form: str, folder: Path) -> Artefact:
     if form == "onnx":
         import torch
 
-        from efflab.artefact import GRAPH, write_structure
+        from efflab.artefacts.artefact import GRAPH, write_structure
 
         example, batch = torch.zeros(2, 1, 24, 24), torch.export.Dim("batch")
         torch.onnx.export(

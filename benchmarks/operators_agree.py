@@ -60,11 +60,11 @@ def official() -> dict[str, tuple[str, str]]:
 
 def ours() -> dict[str, tuple[str, str]]:
     """Return name -> (verdict, reason) by efflab."""
-    from efflab.validation.pool import Opening
-    from efflab.validation.validate import Asked, validate
+    from efflab.validation.backends.pool import Opening
+    from efflab.validation.backends.validate import Request, validate
 
     workers = os.cpu_count() or 1
-    results = validate(Asked(Opening("onnxruntime", {}, workers, []), ["operators"], workers=workers))["results"]
+    results = validate(Request(Opening("onnxruntime", {}, workers, []), ["operators"], workers=workers))["results"]
     return {result["name"]: (result["verdict"], result["reason"]) for result in results}
 
 

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from studies import FAMILY, error_at, record, study_of  # noqa: E402
 
-from efflab.study import Study, save_study  # noqa: E402
+from efflab.records.study import Study, save_study  # noqa: E402
 
 EXAMPLES = 10_000
 

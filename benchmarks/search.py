@@ -13,14 +13,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from efflab.recipe import parse_recipe
+from efflab.plan.stage_graph import StageGraph
+from efflab.recipe.recipe import parse_recipe
+from efflab.records.study import load_study
 from efflab.run import _where
-from efflab.search import hopeless
-from efflab.search.found import best_trials
+from efflab.search import early_stopping
+from efflab.search.front import best_trials
 from efflab.search.journal import append
 from efflab.search.propose import propose
-from efflab.stage_graph import StageGraph
-from efflab.study import load_study
 
 
 def main() -> None:
@@ -41,8 +41,8 @@ def main() -> None:
                 baseline, variant = search.variant(trial["point"], f"trial {trial['number']}")
                 made = graph.artefacts(baseline, variant, search.spec.seed)
                 graph.on_backend(baseline, variant, made, search.backend)
-                hopeless.by_cost(search.goal, trial["values"], known)
-                hopeless.by_rung(search.goal, trial["values"], trial.get("rung", 0.5), known)
+                early_stopping.by_cost(search.goal, trial["values"], known)
+                early_stopping.by_rung(search.goal, trial["values"], trial.get("rung", 0.5), known)
             append(journal, "replay", batch)
             best_trials(search, trials[: first + len(batch)])
     own = time.perf_counter() - began

@@ -112,7 +112,7 @@ def bare(source: Path, target: Path, data: list[tuple[np.ndarray, ...]]) -> None
 
 
 def quantization_ratio(folder: Path) -> float:
-    from efflab.quiet import quiet
+    from efflab.foundation.quiet import quiet
     from efflab.techniques.quantize_static import quantize_static
 
     source, data = graph(folder), batches(IMAGES)

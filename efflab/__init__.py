@@ -3,6 +3,9 @@
 import efflab
 study = efflab.run_recipe("recipes/digits.yaml")
 rows = efflab.rows(study)          # a list of flat dicts: pandas.DataFrame(rows), polars.DataFrame(rows)
+
+The author of a plug-in needs no other import: `from efflab import Technique, Context, Result`. Names are read when
+they are first asked for, so that `import efflab` stays quick.
 """
 
 from __future__ import annotations
@@ -10,17 +13,78 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from efflab.plan import Plan
-    from efflab.recipe import Recipe
-    from efflab.study import Study
+from efflab.foundation import old_names
 
-__all__ = ["load_recipe", "load_study", "plan_recipe", "rows", "run_recipe"]
+if TYPE_CHECKING:
+    from efflab.artefacts.artefact import Artefact, Form
+    from efflab.contracts.backend import Arrays, Backend, Session
+    from efflab.contracts.classification import Classification
+    from efflab.contracts.module_session import ModuleSession
+    from efflab.contracts.task import Split, Task
+    from efflab.contracts.technique import Context, Result, Technique
+    from efflab.foundation.config import Settings
+    from efflab.foundation.errors import RequestError, Unavailable
+    from efflab.plan.plan import Plan
+    from efflab.recipe.recipe import Recipe
+    from efflab.records.study import Study
+
+PUBLIC = {  # name -> where it lives
+    "Arrays": "contracts.backend",
+    "Artefact": "artefacts.artefact",
+    "Backend": "contracts.backend",
+    "Classification": "contracts.classification",
+    "Context": "contracts.technique",
+    "Form": "artefacts.artefact",
+    "ModuleSession": "contracts.module_session",
+    "RequestError": "foundation.errors",
+    "Result": "contracts.technique",
+    "Session": "contracts.backend",
+    "Settings": "foundation.config",
+    "Split": "contracts.task",
+    "Task": "contracts.task",
+    "Technique": "contracts.technique",
+    "Unavailable": "foundation.errors",
+}
+
+__all__ = [
+    "Arrays",
+    "Artefact",
+    "Backend",
+    "Classification",
+    "Context",
+    "Form",
+    "ModuleSession",
+    "RequestError",
+    "Result",
+    "Session",
+    "Settings",
+    "Split",
+    "Task",
+    "Technique",
+    "Unavailable",
+    "load_recipe",
+    "load_study",
+    "plan_recipe",
+    "rows",
+    "run_recipe",
+]
+
+old_names.install()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PUBLIC:
+        raise AttributeError(f"module 'efflab' has no attribute {name!r}")
+    from importlib import import_module
+
+    found = getattr(import_module(f"efflab.{PUBLIC[name]}"), name)
+    globals()[name] = found
+    return found
 
 
 def load_recipe(path: str | Path) -> Recipe:
-    """Read and check a recipe; raise efflab.errors.RequestError with all its problems."""
-    from efflab.recipe import load_recipe
+    """Read and check a recipe; raise RequestError with all its problems."""
+    from efflab.recipe.recipe import load_recipe
 
     return load_recipe(Path(path))
 
@@ -41,14 +105,14 @@ def run_recipe(path: str | Path, only: list[str] | None = None, workers: int | N
 
 def load_study(name_or_path: str | Path) -> Study:
     """Read the study of a recipe that was run: its name, or the path of a study.json or of a folder holding one."""
-    from efflab.store import study_path
-    from efflab.study import load_study
+    from efflab.records.store import study_path
+    from efflab.records.study import load_study
 
     return load_study(study_path(str(name_or_path)))
 
 
 def rows(study: Study) -> list[dict[str, Any]]:
     """Return a study as flat rows, one a (variant, backend, batch size, machine), seeds aggregated, with intervals."""
-    from efflab.reporting.rows import rows
+    from efflab.comparison.compare import rows
 
     return rows(study)

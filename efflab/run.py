@@ -5,18 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from efflab.assemble import Outcomes, assemble
-from efflab.drive import WHOLE_DISK, Watcher, drive, time_in_turn, timed_in_full
-from efflab.environment import fingerprint, machine_id, usable_processors
-from efflab.errors import RequestError
-from efflab.executor import LocalExecutor
-from efflab.plan import Plan, make_plan
-from efflab.recipe import Recipe, load_recipe
-from efflab.run_search import forget, searched, with_known
-from efflab.selection import narrowed, stages_to_force
-from efflab.stage_graph import Stage, data_digest
-from efflab.store import Store
-from efflab.study import Study, save_study
+from efflab.execution.local_executor import LocalExecutor
+from efflab.execution.outcomes import Outcomes
+from efflab.execution.scheduler import WHOLE_DISK, drive
+from efflab.execution.stages.time_in_turn import time_in_turn, timed_in_full
+from efflab.execution.study_maker import assemble
+from efflab.execution.watcher import Watcher
+from efflab.foundation.errors import RequestError
+from efflab.foundation.machine import fingerprint, machine_id, usable_processors
+from efflab.plan.plan import Plan, make_plan
+from efflab.plan.selection import narrowed, stages_to_force
+from efflab.plan.stage_graph import Stage, data_digest
+from efflab.recipe.recipe import Recipe, load_recipe
+from efflab.records.store import Store
+from efflab.records.study import Study, save_study
+from efflab.search.run import forget, searched, with_known
 
 
 def plan_file(path: Path, only: list[str] | None = None, store: Store | None = None) -> Plan:

@@ -5,8 +5,8 @@ import os
 
 import torch
 
-from efflab.config import parse_yaml
-from efflab.hugging_face import HuggingFace, open_checkpoint
+from efflab.cards.hugging_face.checkpoint import HuggingFace, open_checkpoint
+from efflab.foundation.config import parse_yaml
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
 NAMES = ("vit", "resnet", "mobilenet")

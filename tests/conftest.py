@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-import efflab.registry as registry
+import efflab.foundation.registry as registry
 
 
 @pytest.fixture(autouse=True)

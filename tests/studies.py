@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from efflab.study import SCHEMA, Record, Study, pack_scores
+from efflab.records.record import Record
+from efflab.records.samples import pack_scores
+from efflab.records.study import SCHEMA, Study
 
 A, B = 1.0, -0.25  # error = 10 * macs ** -0.25: power 4
 EXAMPLES = 2000

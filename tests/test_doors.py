@@ -9,8 +9,8 @@ from onnx import helper, numpy_helper
 from onnx_models import classifier, run, save_graph
 from worlds import efflab
 
-from efflab.errors import RequestError
-from efflab.recipe import load_recipe
+from efflab.foundation.errors import RequestError
+from efflab.recipe.recipe import load_recipe
 from efflab.run import run_file
 from efflab.tasks.digits_clutter import DigitsClutter
 
@@ -21,8 +21,8 @@ MEASURE = (
     "controls: false, threads: 1}"
 )
 TURNED = """
-from efflab.classification import Classification
-from efflab.task import Split
+from efflab import Classification
+from efflab import Split
 
 
 class Turned(Classification):
@@ -88,8 +88,8 @@ def test_the_record_says_what_each_step_did_and_the_report_shows_it(world):
     assert step["technique"] == "quantize_static"
     assert step["sqnr_db"] > 20
     assert step["examples"] == 32
+    from efflab.records.study import load_study
     from efflab.reporting.report import write_report
-    from efflab.study import load_study
 
     write_report(load_study(world / ".efflab/studies/r/study.json"), world / "report")
     told = json.loads((world / "report" / "report.json").read_text())["sections"]["fidelity"]["rows"]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from efflab.baseline import load_baseline
-from efflab.train import score
-from efflab.weights import file_digest
+from efflab.cards.baseline import load_baseline
+from efflab.foundation.files import file_digest
+from efflab.training.train_card import score
 
 DATA = Path(os.environ.get("EFFLAB_DATA", "/nonexistent"))
 PUBLISHED = {"resnet20": (3, 269_722, 827), "resnet32": (5, 464_154, 737), "resnet56": (9, 853_018, 661)}

@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from random_models import build, draw_graph, graphs, modules
 from safetensors.torch import save_file
 
-from efflab import registry
-from efflab.artefact import Artefact, untied
-from efflab.errors import RequestError, Unavailable
-from efflab.interface import leaves
-from efflab.stages import execute
-from efflab.study import unpack_scores
+from efflab.artefacts.artefact import Artefact, untied
+from efflab.artefacts.interface import leaves
+from efflab.execution.stages.execute import execute
+from efflab.foundation import registry
+from efflab.foundation.errors import RequestError, Unavailable
+from efflab.foundation.files import file_digest
+from efflab.records.samples import unpack_scores
 from efflab.tasks.digits_clutter import DigitsClutter
-from efflab.weights import file_digest
 
 SETTINGS = {"train": 64, "validation": 16, "test": 24}
 TASK = DigitsClutter(**SETTINGS)

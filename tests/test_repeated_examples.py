@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from worlds import make_card, make_recipe
 
-from efflab.assemble import Outcomes
-from efflab.baseline import load_baseline
-from efflab.drive import Watcher, time_in_turn
+from efflab.cards.baseline import load_baseline
+from efflab.comparison.compare import rows
+from efflab.execution.outcomes import Outcomes
+from efflab.execution.stages.time_in_turn import time_in_turn
+from efflab.execution.watcher import Watcher
+from efflab.plan.stage_graph import Stage
 from efflab.profiling import latency
+from efflab.records.store import Store
+from efflab.records.study import load_study, save_study
 from efflab.reporting.footer import footer
-from efflab.reporting.rows import rows
 from efflab.run import plan_file, run_file
-from efflab.stage_graph import Stage
-from efflab.store import Store
-from efflab.study import load_study, save_study
 
 MEASURE = (
     "seeds: [0], batch_sizes: [4, 100], min_runs: 11, min_seconds: 0.001, max_seconds: 0.05, rounds: 5, "
@@ -107,7 +108,7 @@ def test_a_count_that_is_none_is_a_damaged_study(in_folder):
 
 
 def test_two_tasks_in_one_recipe_are_timed_each_on_its_own_examples(in_folder, monkeypatch):
-    from efflab import registry
+    from efflab.foundation import registry
 
     (in_folder / "plugins" / "tasks").mkdir(parents=True)
     (in_folder / "plugins" / "tasks" / "half.py").write_text(

@@ -13,9 +13,9 @@ import pytest
 from worlds import QUICK, efflab, make_card, make_recipe
 
 import efflab as package
+from efflab.records.store import Store
+from efflab.records.study import load_study
 from efflab.run import cached_stages, plan_file
-from efflab.store import Store
-from efflab.study import load_study
 
 PRUNE = """
 p:
@@ -25,7 +25,7 @@ p:
 BAD = '''
 import os, time
 from typing import ClassVar, Literal
-from efflab.technique import Result, Technique
+from efflab import Result, Technique
 
 class Bad(Technique):
     """Does what a technique must not do."""
@@ -239,8 +239,8 @@ def test_plug_ins_of_an_outside_package_and_dropped_in_files_are_listed_and_run(
 
 OUTSIDE = '''
 from typing import ClassVar
-from efflab.backend import Backend, Session
-from efflab.technique import Result, Technique
+from efflab import Backend, Session
+from efflab import Result, Technique
 
 
 def linear(classes=10):
@@ -282,7 +282,7 @@ class Mychip(Backend):
 '''
 DROPPED = '''
 from typing import ClassVar
-from efflab.technique import Result, Technique
+from efflab import Result, Technique
 
 
 class Negate(Technique):
@@ -320,8 +320,8 @@ weights: [{{file: tiny.safetensors, sha256: {digest}}}]
     ],
 )
 def test_weights_that_are_not_as_the_card_says(in_folder, change, said):
-    from efflab.baseline import load_baseline
-    from efflab.errors import RequestError
+    from efflab.cards.baseline import load_baseline
+    from efflab.foundation.errors import RequestError
 
     card = make_card(in_folder)
     change(card, in_folder / "baselines" / "tiny-s0.safetensors")

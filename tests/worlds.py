@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from efflab.foundation.files import file_digest
 from efflab.models.resnet_cifar import resnet_cifar
-from efflab.weights import file_digest
 
 TINY_TASK = "{digits_clutter: {train: 512, validation: 64, test: 200}}"
 QUICK = "seeds: [0, 1], batch_sizes: [1, 4], min_runs: 11, min_seconds: 0.001, max_seconds: 0.05, rounds: 5"

@@ -29,14 +29,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from efflab.backend import Arrays, Backend, Session
-from efflab.errors import Died, Unavailable
-from efflab.technique import Form
+from efflab.artefacts.artefact import Form
+from efflab.contracts.backend import Arrays, Backend, Session
+from efflab.foundation.errors import Died, Unavailable
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from efflab.artefact import Artefact
+    from efflab.artefacts.artefact import Artefact
 
 
 FOREIGN = 2  # what numpy's `isbuiltin` says of the types of ml_dtypes

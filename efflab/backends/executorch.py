@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from efflab.backend import Arrays, Backend, Session
-from efflab.errors import Unavailable
-from efflab.module_session import open_module
-from efflab.technique import Form
+from efflab.artefacts.artefact import Form
+from efflab.contracts.backend import Arrays, Backend, Session
+from efflab.contracts.module_session import open_module
+from efflab.foundation.errors import Unavailable
 
 if TYPE_CHECKING:
     import torch
 
-    from efflab.artefact import Artefact
+    from efflab.artefacts.artefact import Artefact
 
 
 class Executorch(Backend):
@@ -96,7 +96,7 @@ def lower(module: torch.nn.Module, example: tuple[torch.Tensor, ...], delegate: 
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    from efflab.quiet import quiet
+    from efflab.foundation.quiet import quiet
 
     with quiet(), torch.no_grad():
         exported = torch.export.export(module, example, strict=False)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from efflab.backend import Arrays, Backend, Session
-from efflab.module_session import ModuleSession, open_module
-from efflab.technique import Form
+from efflab.artefacts.artefact import Form
+from efflab.contracts.backend import Arrays, Backend, Session
+from efflab.contracts.module_session import ModuleSession, open_module
 
 if TYPE_CHECKING:
     import torch
 
-    from efflab.artefact import Artefact
+    from efflab.artefacts.artefact import Artefact
 
 GOLDEN = 0.6180339887498949  # its multiples, modulo 1, fill the unit interval evenly without a random number
 

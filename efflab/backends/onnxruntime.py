@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from efflab.backend import Arrays, Backend, Session
-from efflab.errors import Unavailable, nearest
-from efflab.onnx_graph import cast_as
-from efflab.technique import Form
+from efflab.artefacts.artefact import Form
+from efflab.contracts.backend import Arrays, Backend, Session
+from efflab.foundation.errors import Unavailable, nearest
+from efflab.model_surgery.graphs.onnx_graph import cast_as
 
 if TYPE_CHECKING:
-    from efflab.artefact import Artefact
+    from efflab.artefacts.artefact import Artefact
 
 LEVELS = {"none": "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED", "all": "ENABLE_ALL"}
 

@@ -6,12 +6,12 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from efflab.backend import Arrays, Backend, Session
-from efflab.errors import Unavailable, nearest
-from efflab.technique import Form
+from efflab.artefacts.artefact import Form
+from efflab.contracts.backend import Arrays, Backend, Session
+from efflab.foundation.errors import Unavailable, nearest
 
 if TYPE_CHECKING:
-    from efflab.artefact import Artefact
+    from efflab.artefacts.artefact import Artefact
 
 CAPABILITIES = {"f32": "FP32", "f16": "FP16", "bf16": "BF16"}
 

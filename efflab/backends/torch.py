@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from efflab.backend import Arrays, Backend, Session
-from efflab.module_session import ModuleSession, open_module
-from efflab.technique import Form
+from efflab.artefacts.artefact import Form
+from efflab.contracts.backend import Arrays, Backend, Session
+from efflab.contracts.module_session import ModuleSession, open_module
 
 if TYPE_CHECKING:
-    from efflab.artefact import Artefact
+    from efflab.artefacts.artefact import Artefact
 
 
 class Torch(Backend):

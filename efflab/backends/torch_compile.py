@@ -6,12 +6,12 @@ import os
 import shutil
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from efflab.backend import Arrays, Backend, Session
-from efflab.module_session import ModuleSession, open_module
-from efflab.technique import Form
+from efflab.artefacts.artefact import Form
+from efflab.contracts.backend import Arrays, Backend, Session
+from efflab.contracts.module_session import ModuleSession, open_module
 
 if TYPE_CHECKING:
-    from efflab.artefact import Artefact
+    from efflab.artefacts.artefact import Artefact
 
 COMPILERS = ("g++", "clang++", "c++")
 
@@ -39,7 +39,7 @@ class TorchCompile(Backend):
         import torch
         import torch._inductor.config as inductor
 
-        from efflab.quiet import quiet
+        from efflab.foundation.quiet import quiet
 
         module, dtype = open_module(artefact, self.dtype, threads)
         if self.channels_last:

@@ -6,15 +6,15 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from efflab.backend import Arrays, Backend, Session
-from efflab.errors import Unavailable
-from efflab.module_session import ModuleSession, open_module
-from efflab.technique import Form
+from efflab.artefacts.artefact import Form
+from efflab.contracts.backend import Arrays, Backend, Session
+from efflab.contracts.module_session import ModuleSession, open_module
+from efflab.foundation.errors import Unavailable
 
 if TYPE_CHECKING:
     import torch
 
-    from efflab.artefact import Artefact
+    from efflab.artefacts.artefact import Artefact
 
 WARM_CALLS = 3  # before capture, as PyTorch asks for: libraries choose their kernels on the first calls
 

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from efflab.drive import Watcher
-from efflab.plan import Plan
-from efflab.stage_graph import Stage
+from efflab.execution.watcher import Watcher
+from efflab.plan.plan import Plan
+from efflab.plan.stage_graph import Stage
 
 
 @contextmanager

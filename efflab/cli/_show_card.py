@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from efflab.baseline import Baseline
-    from efflab.interface import Interface
+    from efflab.artefacts.interface import Interface
+    from efflab.cards.baseline import Baseline
 
 
 def show_card(name: str, style: str) -> int:
     """Print a card; raise RequestError for one that cannot be read, or whose model does not run on its task."""
-    from efflab.baseline import find_card, load_baseline
+    from efflab.cards.baseline import find_card, load_baseline
     from efflab.cli._tables import show
 
     baseline = load_baseline(find_card(name))
@@ -52,13 +52,13 @@ def interface_of(baseline: Baseline) -> Interface:
     """Return what a card's model takes and gives, as far as it can be known without exporting it."""
     from dataclasses import replace
 
-    from efflab.calibration import example_inputs
-    from efflab.card_files import file_problems
-    from efflab.errors import RequestError
-    from efflab.foreign import exported_batch
-    from efflab.interface import Interface
-    from efflab.model_check import check_graph_file, module_inputs
-    from efflab.train import outputs_of
+    from efflab.artefacts.interface import Interface
+    from efflab.artefacts.user_models import exported_batch
+    from efflab.cards.card_files import file_problems
+    from efflab.cards.model_check import check_graph_file, module_inputs
+    from efflab.contracts.examples import example_inputs
+    from efflab.foundation.errors import RequestError
+    from efflab.training.train_card import outputs_of
 
     card, task = baseline.card, baseline.task
     if card.hugging_face:

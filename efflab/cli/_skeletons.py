@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from efflab.backend import Arrays, Backend, Session
+from efflab import Backend, Session
 
 if TYPE_CHECKING:
-    from efflab.artefact import Artefact
+    from efflab import Arrays, Artefact
 
 
 class {title}(Backend):
@@ -31,7 +31,7 @@ class {title}(Backend):
 
     def prepare(self, artefact: Artefact, example: Arrays, threads: int) -> Session:
         """Load and compile artefact.onnx for the shapes of `example`, with so many processor threads."""
-        # raise Unavailable (from efflab.errors) for what the hardware does not have: that is a refusal, not a fault
+        # raise Unavailable (`from efflab import Unavailable`) for what the hardware does not have: that is a refusal, not a fault
         session = {title}Session(str(artefact.onnx), threads)
         session(example)  # what is compiled on the first call belongs here, not into the first timed call
         return session
@@ -72,8 +72,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Form, Result, Technique
+from efflab import Context, Form, RequestError, Result, Technique
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from efflab.errors import RequestError
-from efflab.reporting.columns import known
+from efflab.comparison.columns import known
+from efflab.foundation.errors import RequestError
 
 LEAST_WIDTH = 20  # a narrower column is harder to read than a line that the terminal breaks
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from efflab.suggesting.experience import Experience
-    from efflab.suggesting.leave_one_out import LeftOut, Summary
+    from efflab.suggest.leave_one_out import LeftOut, Summary
+    from efflab.suggest.past_studies import Experience
 
 WORDS = {"random": "random order", "search": "plain search", "suggest_and_learn": "suggest that learns from its trials"}
 
@@ -14,8 +14,8 @@ WORDS = {"random": "random order", "search": "plain search", "suggest_and_learn"
 def show_trials(experience: Experience, goal: str, hide: str, style: str) -> list[str]:
     """Print the table of a goal, or a line for each goal where it is "all"; return the lines that belong under it."""
     from efflab.cli._tables import show
-    from efflab.suggesting.leave_one_out import LeftOut, leave_one_out, summary
-    from efflab.suggesting.outcome import GOALS
+    from efflab.suggest.leave_one_out import LeftOut, leave_one_out, summary
+    from efflab.suggest.outcome import GOALS
 
     told = f"from {experience.records:,} records of {experience.studies} studies; hidden: each {hide} in turn"
     lines = [f"trials until within 5 % of the best known recipe, each baseline counting once; {told}"]
@@ -44,7 +44,7 @@ def _few(goals: list[str]) -> list[str]:
 
 
 def _place(one: LeftOut) -> dict[str, Any]:
-    from efflab.suggesting.leave_one_out import METHODS
+    from efflab.suggest.leave_one_out import METHODS
 
     return {
         "baseline": one.baseline, "backend": one.backend, "batch": one.batch_size, "recipes": one.recipes,

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from efflab.reporting.gate import Condition
+    from efflab.comparison.expressions import Condition
 
 HELP = "the comparison table of a study, or a gate over it"
 Row = dict[str, Any]
@@ -39,10 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; return 1 if the gate of --fail-if caught a row, or could judge none."""
-    from efflab.errors import RequestError
-    from efflab.reporting.evidence import MOST_DRAWS
-    from efflab.reporting.gate import condition, sort_rows
-    from efflab.reporting.rows import assess
+    from efflab.comparison.compare import assess
+    from efflab.comparison.draws import MOST_DRAWS
+    from efflab.comparison.expressions import condition, sort_rows
+    from efflab.foundation.errors import RequestError
     from efflab.reporting.table import check_style, choose
 
     # everything the user wrote is checked before the work of reading studies
@@ -94,7 +94,7 @@ def _no_collection() -> Iterator[None]:
 
 def _axes(args: argparse.Namespace, columns: list[str] | None) -> list[str]:
     """Return the axes whose shifts are asked for: working out all of them takes several times as long."""
-    from efflab.reporting.columns import AXES
+    from efflab.comparison.columns import AXES
     from efflab.reporting.table import DEFAULT
 
     if columns is None and args.format in ("csv", "json"):
@@ -168,7 +168,7 @@ def _why(row: Row, caught_by: Condition) -> str:
 
 def _studies(names: Sequence[str]) -> list[Any]:
     """Return the studies; raise RequestError for one that is given twice, which would double its rows."""
-    from efflab.errors import RequestError
+    from efflab.foundation.errors import RequestError
 
     studies: list[Any] = []
     for name in names:
@@ -183,9 +183,9 @@ def load(name: str) -> Any:
     """Return the study that a recipe, a study.json or a folder names; raise RequestError if there is none."""
     from pathlib import Path
 
-    from efflab.errors import RequestError
-    from efflab.store import study_path
-    from efflab.study import load_study
+    from efflab.foundation.errors import RequestError
+    from efflab.records.store import study_path
+    from efflab.records.study import load_study
 
     if not name.strip():
         raise RequestError(

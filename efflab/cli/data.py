@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fetch, or list."""
-    from efflab.data import data_folder, fetch, missing
-    from efflab.errors import RequestError, nearest
+    from efflab.foundation.datasets import data_folder, fetch, missing
+    from efflab.foundation.errors import RequestError, nearest
 
     sources = _sources()
     known = {source.name: source for source in sources.values() if source is not None}
@@ -47,7 +47,7 @@ def _sources() -> dict[str, Any]:
     """Return each task's data set, which its file declares as SOURCE, or None where it needs no download."""
     import importlib
 
-    from efflab import registry
+    from efflab.foundation import registry
 
     tasks, _ = registry.working("tasks")
     return {name: getattr(importlib.import_module(task.__module__), "SOURCE", None) for name, task in tasks.items()}

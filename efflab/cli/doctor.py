@@ -15,11 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what was found."""
-    from efflab import registry
     from efflab.cli._tables import show
-    from efflab.data import data_folder
-    from efflab.environment import fingerprint, load_state, machine_id, quiet
-    from efflab.store import Store
+    from efflab.foundation import registry
+    from efflab.foundation.datasets import data_folder
+    from efflab.foundation.machine import fingerprint, load_state, machine_id, quiet
+    from efflab.records.store import Store
 
     print_ = fingerprint()
     state = load_state()
@@ -39,9 +39,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _state(backend: str) -> str:
     """Return `present`, or why a backend cannot be used: what itself says, or how it fails to say so."""
-    from efflab import registry
-    from efflab.backend import why_unavailable
-    from efflab.errors import RequestError
+    from efflab.contracts.backend import why_unavailable
+    from efflab.foundation import registry
+    from efflab.foundation.errors import RequestError
 
     try:
         return why_unavailable(registry.load("backends", backend)) or "present"

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the package and say what is in it."""
     from efflab.cli.compare import load
-    from efflab.errors import RequestError
+    from efflab.foundation.errors import RequestError
     from efflab.packaging.choice import Wanted
     from efflab.packaging.package import default_folder, export_package
 

@@ -98,7 +98,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _fit(args: argparse.Namespace) -> int:
-    from efflab.errors import Problem, RequestError
+    from efflab.foundation.errors import Problem, RequestError
     from efflab.frontier.fit import FEW
     from efflab.frontier.points import read_points
     from efflab.frontier.reference import areas, record_file
@@ -136,7 +136,7 @@ def _fit(args: argparse.Namespace) -> int:
 def _fitted(points: Points, args: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
-    from efflab.errors import RequestError
+    from efflab.foundation.errors import RequestError
     from efflab.frontier.regression import bootstrap, intervals, least_squares, pareto, quantile_fit
 
     def refit(chosen: np.ndarray) -> Regression:
@@ -182,7 +182,7 @@ def _fitted(points: Points, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _floored(points: Points) -> dict[str, Any]:
-    from efflab.frontier.floor import fit_floor
+    from efflab.frontier.irreducible_error import fit_floor
 
     fit = fit_floor(points.compute, points.error)
     return {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from efflab.baseline import Baseline
+    from efflab.cards.baseline import Baseline
 
 HELP = "list techniques, backends, tasks, models, baselines, recipes and studies"
 KINDS = ["techniques", "backends", "tasks", "models", "baselines", "recipes", "studies"]
@@ -47,9 +47,9 @@ def _graph(kind: str | None, style: str) -> int:
     """Print the order of techniques as text, or as a graph for Mermaid."""
     from shutil import get_terminal_size
 
-    from efflab import registry
     from efflab.cli._order import as_mermaid, as_text
-    from efflab.errors import RequestError, nearest
+    from efflab.foundation import registry
+    from efflab.foundation.errors import RequestError, nearest
 
     if kind != "techniques":
         raise RequestError("--graph shows the order of techniques: efflab ls techniques --graph")
@@ -63,16 +63,16 @@ def _graph(kind: str | None, style: str) -> int:
 
 
 def _rows(kind: str) -> list[dict[str, Any]]:
-    from efflab import registry
+    from efflab.foundation import registry
 
     if kind in registry.KINDS:
         return [_plugin(kind, name) for name in registry.names(kind)]
     if kind == "studies":
-        from efflab.store import Store
+        from efflab.records.store import Store
 
         return [_study(path) for path in sorted((Store.open().root / "studies").glob("*/study.json"))]
     if kind == "baselines":
-        from efflab.baseline import card_files
+        from efflab.cards.baseline import card_files
 
         return [_card(path) for path in card_files().values() if path.resolve().parent.name == "baselines"]
     paths = sorted(Path("recipes").glob("*.yaml"))
@@ -80,8 +80,8 @@ def _rows(kind: str) -> list[dict[str, Any]]:
 
 
 def _plugin(kind: str, name: str) -> dict[str, Any]:
-    from efflab import registry
-    from efflab.errors import RequestError
+    from efflab.foundation import registry
+    from efflab.foundation.errors import RequestError
 
     source = registry.origin(kind, name)
     row = {"kind": registry.KINDS[kind], "name": name, "from": source, "about": _about(kind, name)}
@@ -96,8 +96,8 @@ def _plugin(kind: str, name: str) -> dict[str, Any]:
 def _study(path: Path) -> dict[str, Any]:
     import time
 
-    from efflab.errors import RequestError
-    from efflab.study import load_study
+    from efflab.foundation.errors import RequestError
+    from efflab.records.study import load_study
 
     row: dict[str, Any] = {"kind": "study", "name": path.parent.name, "from": str(path)}
     try:
@@ -110,8 +110,8 @@ def _study(path: Path) -> dict[str, Any]:
 
 
 def _card(path: Path) -> dict[str, Any]:
-    from efflab.baseline import load_baseline
-    from efflab.errors import RequestError
+    from efflab.cards.baseline import load_baseline
+    from efflab.foundation.errors import RequestError
 
     row: dict[str, Any] = {"kind": "baseline", "name": path.stem, "from": str(path), "about": _first_comment(path)}
     try:
@@ -131,8 +131,8 @@ def _parameters(baseline: Baseline) -> str:
     """Return how many parameters the first weights that lie at hand hold, buffers of batch norms left out."""
     from math import prod
 
-    from efflab.errors import RequestError
-    from efflab.weights import read_header
+    from efflab.cards.weights import read_header
+    from efflab.foundation.errors import RequestError
 
     try:
         paths = list(baseline.checkpoint().weights if baseline.card.hugging_face else ())
@@ -167,7 +167,7 @@ def _about(kind: str, name: str) -> str:
     """Return the first sentence of a plug-in file's docstring without importing it."""
     import ast
 
-    from efflab import registry
+    from efflab.foundation import registry
 
     source = registry.sources(kind)[name]
     if not isinstance(source, Path):

@@ -62,7 +62,7 @@ def _version() -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 fine, 1 a check failed, 2 wrong request, 3 our bug, 130 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
-    from efflab.errors import RequestError, Unavailable, nearest
+    from efflab.foundation.errors import RequestError, Unavailable, nearest
 
     if words and not words[0].startswith("-") and words[0] not in verbs():
         print(f"efflab: unknown verb {words[0]!r}; {nearest(words[0], verbs())}", file=sys.stderr)

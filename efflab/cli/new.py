@@ -22,9 +22,9 @@ def run(args: argparse.Namespace) -> int:
     """Write the file, and say how to go on."""
     from pathlib import Path
 
-    from efflab import registry
     from efflab.cli._skeletons import BACKEND, TECHNIQUE
-    from efflab.errors import RequestError
+    from efflab.foundation import registry
+    from efflab.foundation.errors import RequestError
 
     _check_name(args.kind, args.name)
     file = Path(args.out) / f"{args.kind}s" / f"{args.name}.py"
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise RequestError(f"cannot write {file}: {(error.strerror or str(error)).lower()}") from error
     check = f"{args.name} --quick" if args.kind == "backend" else f"technique {args.name}"
-    built_in = Path(args.out).resolve() == Path(registry.__file__).parent  # found without being told
+    built_in = Path(args.out).resolve() == Path(registry.__file__).parents[1]  # found without being told
     steps = [*([] if built_in else [f"export EFFLAB_PLUGINS={args.out}"]), f"efflab validate {check}"]
     print(f"{file}\nnext:  " + "\n       ".join(steps))
     return 0
@@ -49,8 +49,8 @@ def _check_name(kind: str, name: str) -> None:
     import keyword
     import re
 
-    from efflab import registry
-    from efflab.errors import RequestError
+    from efflab.foundation import registry
+    from efflab.foundation.errors import RequestError
 
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise RequestError(f"a {kind}'s name is of lower-case letters, digits and _ (found {name!r})")

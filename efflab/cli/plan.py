@@ -20,9 +20,9 @@ def run(args: argparse.Namespace) -> int:
     import sys
 
     from efflab.cli._tables import show
+    from efflab.foundation.wording import duration
+    from efflab.records.store import Store
     from efflab.run import cached_stages, plan_file, processors
-    from efflab.store import Store
-    from efflab.wording import duration
 
     plan = plan_file(args.recipe, args.only)
     finished = cached_stages(plan, Store.open())

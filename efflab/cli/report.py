@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from efflab.cli.compare import load
-    from efflab.errors import RequestError
+    from efflab.foundation.errors import RequestError
     from efflab.reporting.report import write_report
 
     if not (args.inferences >= 1 and math.isfinite(args.inferences)):

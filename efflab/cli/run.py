@@ -24,12 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run, and return 1 if a row failed."""
-    from efflab.assemble import broken_promises
     from efflab.cli._progress import watcher
-    from efflab.errors import RequestError
+    from efflab.execution.study_maker import broken_promises
+    from efflab.foundation.errors import RequestError
+    from efflab.records.store import Store
     from efflab.run import run_file
-    from efflab.store import Store
-    from efflab.suggesting.experience import read
+    from efflab.suggest.past_studies import read
 
     if args.workers is not None and args.workers < 1:
         raise RequestError("--workers must be at least 1")

@@ -17,8 +17,8 @@ def run(args: argparse.Namespace) -> int:
     import json
     import sys
 
-    from efflab import registry
-    from efflab.schema import card_schema, recipe_schema
+    from efflab.foundation import registry
+    from efflab.recipe.schema import card_schema, recipe_schema
 
     print(json.dumps(recipe_schema() if args.what == "recipe" else card_schema(), indent=1))
     for kind in ("techniques", "backends") if args.what == "recipe" else ():

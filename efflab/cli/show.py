@@ -14,7 +14,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from efflab.study import Record, Study
+    from efflab.records.record import Record
+    from efflab.records.study import Study
 
 HELP = "what a technique is and what it gained in the studies at hand; what a card's model takes and gives"
 Row = dict[str, Any]
@@ -44,9 +45,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _asked(words: list[str]) -> tuple[str, str]:
     """Return what is to be shown; raise RequestError for a kind or a name that nobody has."""
-    from efflab import registry
-    from efflab.baseline import card_files
-    from efflab.errors import RequestError, nearest
+    from efflab.cards.baseline import card_files
+    from efflab.foundation import registry
+    from efflab.foundation.errors import RequestError, nearest
 
     if len(words) == 1:
         name = words[0]
@@ -69,8 +70,8 @@ def _show_technique(name: str, style: str) -> int:
     import sys
     import textwrap
 
-    from efflab import registry
     from efflab.cli._tables import show
+    from efflab.foundation import registry
 
     technique = registry.load("techniques", name)
     settings = _settings(technique)
@@ -159,12 +160,12 @@ def _gains(name: str) -> list[dict[str, str]]:
 
     Only what these rows are compared with is worked out beside them: a study holds many more.
     """
-    from efflab.errors import RequestError
-    from efflab.reporting.columns import heading
-    from efflab.reporting.rows import assess
+    from efflab.comparison.columns import heading
+    from efflab.comparison.compare import assess
+    from efflab.foundation.errors import RequestError
+    from efflab.records.study import load_study
     from efflab.reporting.table import show as cell
-    from efflab.study import load_study
-    from efflab.suggesting.experience import study_files
+    from efflab.suggest.past_studies import study_files
 
     best: dict[Any, tuple[Row, Study]] = {}
     for path in study_files():
@@ -201,7 +202,7 @@ def _gains(name: str) -> list[dict[str, str]]:
 
 def _tells(record: Record, name: str) -> bool:
     """Say whether a technique is the last telling step of a variant."""
-    from efflab.reporting.panel import SUPPORT
+    from efflab.reporting.charts.panel import SUPPORT
 
     steps = [step for one in record["steps"] for step in one]
     telling = [step for step in steps if step not in SUPPORT or step == name]
@@ -210,7 +211,7 @@ def _tells(record: Record, name: str) -> bool:
 
 def _in_full(some: list[Row], study: Study) -> list[Row]:
     """Return rows of one study and place beside its dense models, their intervals as sharp as those of `compare`."""
-    from efflab.reporting.rows import assess
+    from efflab.comparison.compare import assess
 
     names, (backend, device, machine, batch) = {row["variant"] for row in some}, _place(some[0])
     records: list[Any] = []

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from efflab.store import Store
-    from efflab.suggesting.advice import Advice, Suggestion
-    from efflab.suggesting.experience import Experience
-    from efflab.suggesting.outcome import Model, Place
+    from efflab.records.store import Store
+    from efflab.suggest.advice import Advice, Suggestion
+    from efflab.suggest.outcome import Model, Place
+    from efflab.suggest.past_studies import Experience
 
 HELP = "which recipes to try first on a baseline, from earlier studies, and what that is worth"
 
@@ -58,13 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the suggestions, or the leave-one-out table."""
     from efflab.cli._trials import show_trials
-    from efflab.errors import RequestError, nearest
-    from efflab.measure import MOST_BATCH
+    from efflab.foundation.errors import RequestError, nearest
+    from efflab.recipe.measure import MOST_BATCH
+    from efflab.records.store import Store
     from efflab.reporting.table import check_style
-    from efflab.store import Store
-    from efflab.suggesting.experience import read, study_files
-    from efflab.suggesting.outcome import GOALS
-    from efflab.suggesting.writing import backend_label
+    from efflab.suggest.outcome import GOALS
+    from efflab.suggest.past_studies import read, study_files
+    from efflab.suggest.writing import backend_label
 
     check_style(args.format)
     if args.goal not in GOALS and not (args.leave_one_out and args.goal == "all"):
@@ -91,14 +91,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _suggest(args: argparse.Namespace, experience: Experience, store: Store) -> int:
-    from efflab.baseline import find_card
+    from efflab.cards.baseline import find_card
     from efflab.cli._tables import show
-    from efflab.environment import fingerprint, machine_id
-    from efflab.suggesting.advice import advise, gaps, unmeasured
-    from efflab.suggesting.candidates import asked_model, counted, legal, training_of
-    from efflab.suggesting.experience import recipes
-    from efflab.suggesting.outcome import Place
-    from efflab.suggesting.writing import listed
+    from efflab.foundation.machine import fingerprint, machine_id
+    from efflab.suggest.advice import advise, gaps, unmeasured
+    from efflab.suggest.candidates import asked_model, counted, legal, training_of
+    from efflab.suggest.outcome import Place
+    from efflab.suggest.past_studies import recipes
+    from efflab.suggest.writing import listed
 
     plain = args.format in ("csv", "json")
     if not experience.outcomes:
@@ -150,7 +150,7 @@ RAW = (
 
 
 def _raw(rank: int, one: Suggestion, args: argparse.Namespace) -> dict[str, Any]:
-    from efflab.suggesting.writing import compact
+    from efflab.suggest.writing import compact
 
     gain, points = one.gain, one.points or (None, None, None)
     values = (rank, compact(one.recipe), *gain, *points, one.within, one.records, " ".join(one.baselines), one.measured)
@@ -159,7 +159,7 @@ def _raw(rank: int, one: Suggestion, args: argparse.Namespace) -> dict[str, Any]
 
 def _shown(rank: int, one: Suggestion, args: argparse.Namespace) -> dict[str, Any]:
     from efflab.reporting.numbers import points_text, ratio_text
-    from efflab.suggesting.writing import compact
+    from efflab.suggest.writing import compact
 
     gain = "speed-up" if args.goal == "speedup" else f"M, {args.goal}"
     row: dict[str, Any] = {"": rank, f"expected {gain} [90 %]": ratio_text(*one.gain)}
@@ -212,7 +212,7 @@ def _hidden(advice: Advice, args: argparse.Namespace) -> list[str]:
 
 def _machines(experience: Experience, model: Model, place: Place, goal: str) -> list[str]:
     """Say how much of what is known of times was measured on other machines."""
-    from efflab.suggesting.outcome import COUNTED
+    from efflab.suggest.outcome import COUNTED
 
     timed = [one.place.machine for one in experience.outcomes if goal in one.gains]
     others = list(dict.fromkeys(one for one in timed if one != place.machine))
@@ -228,9 +228,9 @@ def _write(args: argparse.Namespace, model: Model, top: tuple[Suggestion, ...]) 
     """Write the suggestions as a recipe file where one is asked for."""
     import shlex
 
-    from efflab.baseline import card_files, find_card, load_baseline
-    from efflab.store import write_atomically
-    from efflab.suggesting.writing import recipe_yaml
+    from efflab.cards.baseline import card_files, find_card, load_baseline
+    from efflab.foundation.files import write_atomically
+    from efflab.suggest.writing import recipe_yaml
 
     if not args.yaml:
         return []

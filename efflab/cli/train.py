@@ -22,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train each card with each seed."""
-    from efflab.baseline import find_card, load_baseline
-    from efflab.errors import Problem, RequestError
-    from efflab.train import refusals, train_seed
+    from efflab.cards.baseline import find_card, load_baseline
+    from efflab.foundation.errors import Problem, RequestError
+    from efflab.training.train_card import refusals, train_seed
 
     seeds = list(dict.fromkeys(args.seed or [0]))
     baselines = [load_baseline(path) for path in dict.fromkeys(find_card(name) for name in args.card)]
@@ -68,7 +68,7 @@ def _report(name: str) -> Callable[[int, int, str], None]:
 
 def _left(seen: Sequence[tuple[float, int]], total: int) -> str:
     """Return the time left at the recent speed, as the tail of a line; nothing before there are two points."""
-    from efflab.wording import duration
+    from efflab.foundation.wording import duration
 
     (before, first), (now, done) = seen[0], seen[-1]
     if done in (first, total):

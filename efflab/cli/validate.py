@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Validate what the words name; return 1 if something is wrong with it."""
-    from efflab.errors import RequestError
+    from efflab.foundation.errors import RequestError
 
     what, *rest = args.words
     if what == "technique":
@@ -100,13 +100,13 @@ def _technique(names: list[str], args: argparse.Namespace) -> int:
     from collections import Counter
     from pathlib import Path
 
-    from efflab import registry
     from efflab.cli._progress import steps
     from efflab.cli._tables import show
-    from efflab.errors import RequestError
+    from efflab.foundation import registry
+    from efflab.foundation.errors import RequestError
     from efflab.reporting.table import check_style
-    from efflab.validation.technique import CHECKS, judge, promise
-    from efflab.validation.workplace import Workplace
+    from efflab.validation.techniques.checks import CHECKS, judge, promise
+    from efflab.validation.techniques.workplace import Workplace
 
     style = args.format or "simple"
     _refuse_backend_options(args)
@@ -135,7 +135,7 @@ def _technique(names: list[str], args: argparse.Namespace) -> int:
 
 
 def _refuse_backend_options(args: argparse.Namespace) -> None:
-    from efflab.errors import RequestError
+    from efflab.foundation.errors import RequestError
 
     parser = argparse.ArgumentParser()
     add_arguments(parser)
@@ -153,15 +153,15 @@ def _backend(backend: str, args: argparse.Namespace) -> int:
 
     from efflab.cli._progress import steps
     from efflab.cli.main import INTERRUPTED
-    from efflab.errors import RequestError
-    from efflab.store import Store
-    from efflab.validation.junit import junit
-    from efflab.validation.page import page
-    from efflab.validation.pool import Opening
+    from efflab.foundation.errors import RequestError
+    from efflab.records.store import Store
+    from efflab.validation.backends.pool import Opening
+    from efflab.validation.backends.tolerance import rules_of
+    from efflab.validation.backends.validate import SUITES, Request, validate
     from efflab.validation.record import load_validation
-    from efflab.validation.summary import failed, lines
-    from efflab.validation.tolerance import rules_of
-    from efflab.validation.validate import SUITES, Asked, validate
+    from efflab.validation.reporting.junit import junit
+    from efflab.validation.reporting.page import page
+    from efflab.validation.reporting.summary import failed, lines
 
     suites = args.suite or list(SUITES)
     _check_suites(backend, suites, args)
@@ -169,7 +169,7 @@ def _backend(backend: str, args: argparse.Namespace) -> int:
     before = load_validation(Path(args.against)) if args.against else None
     folder = Path(args.out) if args.out else Store.open().root / "validation" / backend
     rules = [str(Path(path).resolve()) for path in args.tolerances]
-    asked = Asked(
+    asked = Request(
         opening=Opening(backend, _settings(backend, args.set), os.cpu_count() or 1, rules),
         suites=[suite for suite in SUITES if suite in suites],
         quick=args.quick, workers=args.workers or os.cpu_count() or 1, only=args.operator,
@@ -195,9 +195,9 @@ def _backend(backend: str, args: argparse.Namespace) -> int:
 
 
 def _check_suites(backend: str, suites: list[str], args: argparse.Namespace) -> None:
-    from efflab import registry
-    from efflab.errors import RequestError, nearest
-    from efflab.validation.validate import SUITES
+    from efflab.foundation import registry
+    from efflab.foundation.errors import RequestError, nearest
+    from efflab.validation.backends.validate import SUITES
 
     for suite in suites:
         if suite not in SUITES:
@@ -218,9 +218,9 @@ def _settings(backend: str, words: list[str]) -> dict[str, Any]:
     """Return settings of KEY=VALUE words, values read as YAML and checked by the backend."""
     from pathlib import Path
 
-    from efflab import registry
-    from efflab.config import check, parse_yaml
-    from efflab.errors import RequestError
+    from efflab.foundation import registry
+    from efflab.foundation.config import check, parse_yaml
+    from efflab.foundation.errors import RequestError
 
     wrong = next((word for word in words if "=" not in word[1:]), None)
     if wrong is not None:

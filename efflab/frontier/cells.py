@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from efflab.errors import Problem
+from efflab.foundation.errors import Problem
 from efflab.frontier.units import header_says_percent, of_compute
 
 Kind = Literal["compute", "error", "score", "year"]
@@ -52,7 +52,7 @@ class Reading(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cell:
+class NumberCell:
     """A cell with its readings; `power` is the exponent that it writes."""
 
     line: int
@@ -69,7 +69,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Column:
+class NumberColumn:
     """A column to read: its name, what it holds, and its cells with their lines."""
 
     name: str
@@ -98,7 +98,7 @@ def plain(text: str) -> float | None:
 
 
 def read_columns(
-    place: str, columns: list[Column], semicolons: bool, decimal: DecimalSign | None
+    place: str, columns: list[NumberColumn], semicolons: bool, decimal: DecimalSign | None
 ) -> tuple[list[list[float]], tuple[str, ...], list[Problem]]:
     """Return the numbers of each column, a note for each that is not of plain numbers, and the problems.
 
@@ -106,14 +106,14 @@ def read_columns(
     cell that can be read in two ways. A column with a problem has no numbers.
     """
     read = [[_cell(line, text) for line, text in column.cells] for column in columns]
-    styles = [{cell.style for cell in cells if isinstance(cell, Cell)} for cells in read]
+    styles = [{cell.style for cell in cells if isinstance(cell, NumberCell)} for cells in read]
     values: list[list[float]] = []
     notes: list[str] = []
     problems: list[Problem] = []
     for index, (column, cells) in enumerate(zip(columns, read, strict=True)):
         elsewhere = {style for number, known in enumerate(styles) if number != index for style in known}
         commas = "comma" in elsewhere or (semicolons and "point" not in elsewhere)
-        good = [cell for cell in cells if isinstance(cell, Cell)]
+        good = [cell for cell in cells if isinstance(cell, NumberCell)]
         chosen, faults = _choose(good, commas, decimal)
         scales, more, how = _scales(column, good)
         faults = [*(fault for fault in cells if isinstance(fault, Fault)), *faults, *more]
@@ -130,7 +130,7 @@ def read_columns(
     return values, tuple(notes), problems
 
 
-def _cell(line: int, text: str) -> Cell | Fault:
+def _cell(line: int, text: str) -> NumberCell | Fault:
     signs = text.translate(SAME).strip()
     found = NUMBER.fullmatch(signs) if len(signs) <= LONGEST else None
     if INFINITE.fullmatch(signs):
@@ -139,7 +139,7 @@ def _cell(line: int, text: str) -> Cell | Fault:
     if not found or not readings:
         shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
         return Fault("unreadable", line, f"{shown!r}, which is not clearly one number; {HOW}")
-    return Cell(line, text, found["sign"], int(found["power"] or 0), (found["unit"] or "").strip(), readings)
+    return NumberCell(line, text, found["sign"], int(found["power"] or 0), (found["unit"] or "").strip(), readings)
 
 
 def _readings(digits: str, power: bool) -> tuple[Reading, ...]:
@@ -160,7 +160,7 @@ def _readings(digits: str, power: bool) -> tuple[Reading, ...]:
     return tuple(found)
 
 
-def _choose(cells: list[Cell], commas: bool, decimal: DecimalSign | None) -> tuple[list[Reading], list[Fault]]:
+def _choose(cells: list[NumberCell], commas: bool, decimal: DecimalSign | None) -> tuple[list[Reading], list[Fault]]:
     decimals = {cell.readings[0].decimal for cell in cells if len(cell.readings) == 1}
     groups = {cell.readings[0].group for cell in cells if len(cell.readings) == 1}
     styles = {cell.style for cell in cells}
@@ -199,7 +199,7 @@ def _choose(cells: list[Cell], commas: bool, decimal: DecimalSign | None) -> tup
     return chosen, []
 
 
-def _scales(column: Column, cells: list[Cell]) -> tuple[list[int], list[Fault], str]:
+def _scales(column: NumberColumn, cells: list[NumberCell]) -> tuple[list[int], list[Fault], str]:
     """Return the power of ten that each cell's unit stands for, what is wrong with the units, and how they are read."""
     without = next((cell for cell in cells if not cell.unit), None)
     units = [cell for cell in cells if cell.unit]
@@ -225,7 +225,7 @@ def _scales(column: Column, cells: list[Cell]) -> tuple[list[int], list[Fault], 
     return [-2 if percent and column.kind == "error" else 0] * len(cells), [], how
 
 
-def _out_of_range(column: Column, cells: list[Cell], numbers: list[float], how: str) -> list[Fault]:
+def _out_of_range(column: NumberColumn, cells: list[NumberCell], numbers: list[float], how: str) -> list[Fault]:
     faults = [
         Fault("infinite", cell.line, f"{cell.text!r}, which is too large a number")
         for cell, number in zip(cells, numbers, strict=True)
@@ -245,7 +245,7 @@ def _out_of_range(column: Column, cells: list[Cell], numbers: list[float], how: 
     return faults
 
 
-def _note(name: str, cells: list[Cell], readings: list[Reading], numbers: list[float], how: str) -> list[str]:
+def _note(name: str, cells: list[NumberCell], readings: list[Reading], numbers: list[float], how: str) -> list[str]:
     """Say how a column was read, with the first cell that is not a plain number; nothing of plain numbers."""
     said = [how] if how else []
     said += ["decimal commas"] if any(reading.decimal == "," for reading in readings) else []

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from efflab.errors import RequestError
+from efflab.foundation.errors import RequestError
 from efflab.frontier.reference import areas, reference
 from efflab.frontier.regression import Regression, least_squares, pareto
 from efflab.frontier.shift import FLATTEST, MOST_DEX, Shift
-from efflab.profiling.statistics import Interval, interval_of
+from efflab.statistics import Interval, interval_of
 
 FEWEST = 5
 # ImageNet top-1 error on operations of a forward pass, 110 models: Thompson et al. (arXiv 2007.05558), the authors' fit

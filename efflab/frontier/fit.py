@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from efflab.errors import RequestError
-from efflab.profiling.statistics import student
+from efflab.foundation.errors import RequestError
+from efflab.statistics import student
 
 FEWEST, FEW = 3, 5  # fewer members than the first: no law; fewer than the second: a flag
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from efflab.errors import Problem, RequestError, nearest
+from efflab.foundation.errors import Problem, RequestError, nearest
 from efflab.frontier import cells as written
 from efflab.frontier.cells import DecimalSign, missing, plain
 from efflab.frontier.units import header_words
@@ -96,7 +96,7 @@ def read_points(
     if not kept:
         raise RequestError(Problem(str(path), f"no row has both {compute} and {error}"))
     tables = [
-        written.Column(name, kind, tuple((line, texts[index]) for line, _, texts in kept))
+        written.NumberColumn(name, kind, tuple((line, texts[index]) for line, _, texts in kept))
         for index, (name, kind) in enumerate(asked)
     ]
     values, notes, problems = written.read_columns(str(path), tables, delimiter == ";", decimal)
@@ -130,7 +130,7 @@ def _check_header(path: Path, error: str, percent: bool) -> None:
         raise RequestError(Problem(str(path), f"the header says that {error!r} holds scores, not errors; {how}"))
 
 
-def _check(path: Path, column: written.Column, values: list[float]) -> None:
+def _check(path: Path, column: written.NumberColumn, values: list[float]) -> None:
     """Raise RequestError for the first value that no point can have, with the number of others."""
     compute = column.kind == "compute"
     wrong = [index for index, value in enumerate(values) if not (value > 0 and (compute or value < 1))]

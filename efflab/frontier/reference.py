@@ -6,7 +6,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from efflab.errors import RequestError, nearest
+from efflab.foundation.errors import RequestError, nearest
 
 FOLDER = Path(__file__).parent / "records"
 LEFT_OUT = "left_out"

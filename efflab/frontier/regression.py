@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from efflab.errors import RequestError
+from efflab.foundation.errors import RequestError
 from efflab.frontier.fit import refusal
-from efflab.profiling.statistics import Interval, interval_of
+from efflab.statistics import Interval, interval_of
 
 Form = Literal["power", "exponential"]
 FIRST_YEAR = 2012  # AlexNet; the year term counts from here

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efflab.artefact import Artefact
-from efflab.errors import RequestError, nearest
-from efflab.store import RESULT, Store
-from efflab.study import Record, Study
+from efflab.artefacts.artefact import Artefact
+from efflab.foundation.errors import RequestError, nearest
+from efflab.records.record import Record
+from efflab.records.store import RESULT, Store
+from efflab.records.study import Study
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _way_back(study: Study, record: Record, wanted: Wanted) -> str:
 
 def _recipe_file(name: str, named: str) -> str:
     """Return the recipe's file where it is at hand, else ""."""
-    from efflab.config import read_yaml
+    from efflab.foundation.config import read_yaml
 
     given = [Path(named)] if Path(named).suffix in (".yaml", ".yml") else []
     for path in (*given, *sorted(Path("recipes").glob("*.yaml")), *sorted(Path().glob("*.yaml"))):

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from efflab.artefact import GRAPH, Artefact
-from efflab.backend import Arrays
-from efflab.errors import RequestError
-from efflab.onnx_graph import data_names
-from efflab.wording import one_line
+from efflab.artefacts.artefact import GRAPH, Artefact
+from efflab.artefacts.graph_files import data_names
+from efflab.contracts.backend import Arrays
+from efflab.foundation.errors import RequestError
+from efflab.foundation.wording import one_line
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ TOLERANCES = {
 
 
 @dataclass(frozen=True)
-class Written:
+class ModelFile:
     """The files of a model, and what it takes and gives."""
 
     files: tuple[str, ...]  # the model's own first
@@ -41,7 +41,7 @@ class Written:
     numbers: str  # key of TOLERANCES
 
 
-def write_model(artefact: Artefact, examples: Arrays, outputs: int, folder: Path) -> Written:
+def write_model(artefact: Artefact, examples: Arrays, outputs: int, folder: Path) -> ModelFile:
     """Write the model into `folder`; raise RequestError if it has no form that runs by itself.
 
     outputs: how many arrays it gives.
@@ -52,10 +52,10 @@ def write_model(artefact: Artefact, examples: Arrays, outputs: int, folder: Path
     return _save_program(module, examples, outputs, folder / PROGRAM)
 
 
-def _copy_graph(graph: Path, folder: Path) -> Written:
+def _copy_graph(graph: Path, folder: Path) -> ModelFile:
     import onnx
 
-    from efflab.calibration import QUANTIZED
+    from efflab.model_surgery.quantization.already_quantized import QUANTIZED
 
     model = onnx.load(str(graph), load_external_data=False)
     files = (GRAPH, *external_files(model, graph.parent))
@@ -69,7 +69,7 @@ def _copy_graph(graph: Path, folder: Path) -> Written:
     # weights that are unpacked and multiplied in float have float's accuracy
     whole = "int8" if kinds - UNPACKING else "integer weights" if kinds else ""
     numbers = whole or ("float16" if halves else "float32")
-    return Written(files, inputs, tuple(value.name for value in model.graph.output), numbers)
+    return ModelFile(files, inputs, tuple(value.name for value in model.graph.output), numbers)
 
 
 def external_files(model: Any, folder: Path) -> tuple[str, ...]:
@@ -93,11 +93,11 @@ def _taken(value: Any) -> dict[str, Any]:
     return {"name": value.name, "shape": axes, "dtype": str(dtype)}
 
 
-def _save_program(module: torch.nn.Module, examples: Arrays, outputs: int, path: Path) -> Written:
+def _save_program(module: torch.nn.Module, examples: Arrays, outputs: int, path: Path) -> ModelFile:
     import torch
 
-    from efflab.edges import Float32Edges, own_dtype
-    from efflab.quiet import quiet
+    from efflab.artefacts.precision import Float32Edges, own_dtype
+    from efflab.foundation.quiet import quiet
 
     dtype = own_dtype(module)
     wrapped = module if dtype == torch.float32 else Float32Edges(module, dtype)
@@ -122,7 +122,7 @@ def _save_program(module: torch.nn.Module, examples: Arrays, outputs: int, path:
         {"name": name, "shape": ["batch", *array.shape[1:]], "dtype": str(array.dtype)}
         for name, array in zip(_names(module, len(examples)), examples, strict=True)
     ]
-    return Written((PROGRAM,), taken, tuple(f"output_{index}" for index in range(outputs)), str(dtype).split(".")[-1])
+    return ModelFile((PROGRAM,), taken, tuple(f"output_{index}" for index in range(outputs)), str(dtype).split(".")[-1])
 
 
 def _names(module: torch.nn.Module, count: int) -> list[str]:

@@ -10,16 +10,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from efflab import registry
-from efflab.artefact import Artefact
-from efflab.errors import RequestError
+from efflab.artefacts.artefact import Artefact
+from efflab.contracts.task import SplitName
+from efflab.foundation import registry
+from efflab.foundation.errors import RequestError
+from efflab.foundation.wording import one_line
 from efflab.packaging.choice import Chosen, Wanted, choose, store_of
 from efflab.packaging.model import write_model
 from efflab.packaging.provenance import KIND, digests, provenance
-from efflab.stages import task_of
-from efflab.study import Study
-from efflab.task import SplitName
-from efflab.wording import one_line
+from efflab.plan.stage_specs import task_of
+from efflab.records.study import Study
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,7 +92,7 @@ def _files_of_an_export(folder: Path) -> set[str]:
 def _write(chosen: Chosen, folder: Path) -> dict[str, Any]:
     import numpy as np
 
-    from efflab.interface import as_port, graph_ports
+    from efflab.artefacts.interface import as_port, graph_ports
 
     split = task_of(chosen.spec).split(SPLIT)
     count = chosen.artefact.interface.batch or EXAMPLES

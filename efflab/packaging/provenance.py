@@ -9,11 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from efflab.contracts.task import Task
 from efflab.packaging.choice import Chosen
-from efflab.packaging.model import TOLERANCES, Written
-from efflab.stages import task_of
-from efflab.study import Study
-from efflab.task import Task
+from efflab.packaging.model import TOLERANCES, ModelFile
+from efflab.plan.stage_specs import task_of
+from efflab.records.study import Study
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ MEASURED = (
 
 
 def provenance(
-    chosen: Chosen, written: Written, outputs: list[np.ndarray], split: str, examples: int
+    chosen: Chosen, written: ModelFile, outputs: list[np.ndarray], split: str, examples: int
 ) -> dict[str, Any]:
     """Return all of it but the digests of the files; the same for the same artefact and study."""
     study, record, task = chosen.study, chosen.record, task_of(chosen.spec)
@@ -79,7 +79,7 @@ def measured(study: Study, chosen: Chosen) -> list[dict[str, Any]]:
 
     `this_artefact` says whether the backend ran the very model that is packaged, or the variant in its other form.
     """
-    from efflab.reporting.rows import rows
+    from efflab.comparison.compare import rows
 
     record = chosen.record
     kept = [

@@ -13,15 +13,15 @@ from typing import Annotated, Any, Self, TypedDict
 
 from pydantic import Field, model_validator
 
-from efflab import environment
-from efflab.child import Child, Failure
-from efflab.config import Settings
+from efflab.foundation import machine
+from efflab.foundation.child import Child, Failure
+from efflab.foundation.config import Settings
 from efflab.profiling import energy
-from efflab.profiling.session_worker import whole_turns
+from efflab.profiling.session_server import whole_turns
 
-__all__ = ["Budget", "Failure", "Job", "Timing", "measure_group"]
+__all__ = ["Budget", "Failure", "LatencyJob", "Timing", "measure_group"]
 
-WORKER = "efflab.profiling.session_worker"
+WORKER = "efflab.profiling.session_server"
 STEADY = 0.05  # IQR / median below which more samples would tell little
 LEAST_ROUNDS = 3  # an interval over fewer rounds would be a fiction, whatever the budget
 MOST_SAMPLES = 10_000  # a session; enough for p99.9, and a record stays small
@@ -38,7 +38,7 @@ Report = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
-class Job:
+class LatencyJob:
     """A session to measure: an artefact's folder on a backend; `inputs` is an .npz of its inputs (arr_0, arr_1, ...).
 
     They are cut into `batches` equal batches, over which the calls go in turn.
@@ -85,7 +85,7 @@ class _TimingOverInputs(TypedDict, total=False):
 
 
 class Timing(_TimingOverInputs):
-    """The raw times of one session: `efflab.study.Latency` without its group."""
+    """The raw times of one session: `efflab.records.record.Latency` without its group."""
 
     rounds_ms: list[list[float]]
     overhead_us: float
@@ -100,7 +100,7 @@ class Timing(_TimingOverInputs):
 
 
 def measure_group(
-    jobs: Sequence[Job], budget: Budget, threads: int, report: Report = lambda done, total, note: None
+    jobs: Sequence[LatencyJob], budget: Budget, threads: int, report: Report = lambda done, total, note: None
 ) -> dict[str, Timing | Failure]:
     """Measure sessions side by side; gives times, or the reason of failure, by label.
 
@@ -109,7 +109,7 @@ def measure_group(
     """
     if len({job.label for job in jobs}) != len(jobs) or threads < 1:
         raise ValueError("labels must be unique, and threads at least 1")
-    before, own = environment.load_state(0.2), _own_seconds()
+    before, own = machine.load_state(0.2), _own_seconds()
     # spawned from this thread, since Linux ties the workers' lives to the thread that started them
     tracks: list[_Track] = []
     try:
@@ -129,7 +129,7 @@ def measure_group(
     finally:
         for track in tracks:
             track.process.end()
-    quiet = _quiet(before, environment.load_state(0.2), _own_seconds() - own)
+    quiet = _quiet(before, machine.load_state(0.2), _own_seconds() - own)
     return {track.job.label: track.process.failure or track.timing(quiet) for track in tracks}
 
 
@@ -148,7 +148,7 @@ def _measure_rounds(tracks: list[_Track], budget: Budget, report: Report) -> Non
 class _Track:
     """What is gathered of one session; after a failure of its process every step does nothing."""
 
-    job: Job
+    job: LatencyJob
     threads: int
     process: Child
     block_calls: int = 1
@@ -297,4 +297,4 @@ def _quiet(before: dict[str, Any], after: dict[str, Any], own_s: float) -> bool:
         own_ticks = own_s * os.sysconf("SC_CLK_TCK")
         if total > 0:
             during = {"busy_share": max(0.0, busy - own_ticks) / total, "steal_share": steal / total}
-    return all(environment.quiet(state) for state in (before, during, after))
+    return all(machine.quiet(state) for state in (before, during, after))

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from efflab.backend import Arrays, Session
-from efflab.errors import RequestError
-from efflab.interface import leaves
-from efflab.task import Split, SplitName, Task
+from efflab.artefacts.interface import leaves
+from efflab.contracts.backend import Arrays, Session
+from efflab.contracts.task import Split, SplitName, Task
+from efflab.foundation.errors import RequestError
 
 __all__ = ["evaluate", "leaves", "parity", "predict"]
 
@@ -123,3 +123,6 @@ def _agreement(found: list[np.ndarray], wanted: list[np.ndarray]) -> float | Non
         if right.ndim >= 2 and right.shape[-1] >= 2 and right.dtype.kind == "f":
             return float(np.mean(leaf.argmax(axis=-1) == right.argmax(axis=-1)))
     return None
+
+
+QUALITY_BATCH = 250

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from efflab.calibration import like_parameters
-from efflab.profiling.work import run_counted
-from efflab.study import CostGroup, Work
+from efflab.contracts.examples import like_parameters
+from efflab.profiling.work_module import run_counted
+from efflab.records.record import CostGroup, Work
 
 if TYPE_CHECKING:
-    from efflab.task import Split, Task
+    from efflab.contracts.task import Split, Task
 
 EXAMPLES = 512  # counted one by one
 MOST_GROUPS = 10

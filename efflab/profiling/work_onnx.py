@@ -11,14 +11,15 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from efflab.errors import RequestError
-from efflab.onnx_graph import attributes, graphs_of
-from efflab.profiling.onnx_shapes import Shape, shapes_and_types
-from efflab.profiling.work import Ledger
+from efflab.artefacts.graph_files import graphs_of
+from efflab.foundation.errors import RequestError
+from efflab.model_surgery.graphs.onnx_graph import attributes
+from efflab.model_surgery.graphs.onnx_shapes import Shape, shapes_and_types
+from efflab.profiling.ledger import Ledger
 from efflab.profiling.work_onnx_axes import fill_axes
 from efflab.profiling.work_onnx_file import load, stored_tensors
 from efflab.profiling.work_onnx_formulas import OPERANDS, has_formula, products
-from efflab.study import Work
+from efflab.records.record import Work
 
 ZeroPoint = tuple[str, int]  # name of its tensor ("" = none), axis along which it varies
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import onnx
 
-from efflab.errors import RequestError, nearest
-from efflab.profiling.onnx_shapes import Shape
+from efflab.foundation.errors import RequestError, nearest
+from efflab.model_surgery.graphs.onnx_shapes import Shape
 
 Symbol = str | tuple[str, int]  # the name of a free axis, or, where it has none, its input and place
 

@@ -9,8 +9,9 @@ import onnx
 import onnx.inliner
 from onnx import TensorProto, numpy_helper
 
-from efflab.errors import RequestError
-from efflab.onnx_graph import attributes, external_files, store_densely
+from efflab.artefacts.graph_files import external_files
+from efflab.foundation.errors import RequestError
+from efflab.model_surgery.graphs.onnx_graph import attributes, store_densely
 
 
 def load(path: Path) -> tuple[onnx.ModelProto, int]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from efflab.onnx_graph import attributes
-from efflab.profiling.onnx_shapes import Shape
+from efflab.model_surgery.graphs.onnx_graph import attributes
+from efflab.model_surgery.graphs.onnx_shapes import Shape
 
 COMPUTE = re.compile(
     r"Conv|MatMul|Gemm|Attention|LSTM|GRU|RNN|DFT|STFT|[Ff][Ff][Tt]|Einsum|MoE|^Det$|Inverse|^CDist$|AffineGrid"

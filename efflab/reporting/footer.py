@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from efflab.profiling.statistics import SAME_SPEED
-from efflab.reporting.dominance import Inversion, inversions
+from efflab.comparison.dominance import Inversion, inversions
+from efflab.comparison.shifts import NOT_MEASURABLE
 from efflab.reporting.numbers import digits
-from efflab.reporting.standing import NOT_MEASURABLE
 from efflab.reporting.table import BEATEN, DEFAULT, OTHER_START, SIGNS, show, starts_elsewhere
+from efflab.statistics import SAME_SPEED
 
 Row = dict[str, Any]
 

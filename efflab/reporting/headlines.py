@@ -6,9 +6,9 @@ import math
 from collections import Counter
 from typing import Any
 
-from efflab.reporting.dominance import inversions, place_of
+from efflab.comparison.dominance import inversions, place_of
+from efflab.comparison.shifts import NOT_MEASURABLE, NOT_MONOTONIC
 from efflab.reporting.footer import uneven
-from efflab.reporting.standing import NOT_MEASURABLE, NOT_MONOTONIC
 from efflab.reporting.table import difference, ratio, show
 
 Row = dict[str, Any]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from efflab.reporting.columns import heading
+from efflab.comparison.columns import heading
 from efflab.reporting.numbers import si
 from efflab.reporting.table import DEFAULT, default_columns, fold_unavailable, render, show, tabulated
 

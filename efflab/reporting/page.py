@@ -6,11 +6,11 @@ import html
 import json
 from typing import Any, NamedTuple
 
-from efflab.reporting.columns import COLUMNS, heading
+from efflab.comparison.columns import COLUMNS, heading
+from efflab.records.study import Study
 from efflab.reporting.footer import footer
 from efflab.reporting.section import Section
 from efflab.reporting.table import cells, default_columns, fold_unavailable
-from efflab.study import Study
 
 Row = dict[str, Any]
 LEADING = 3  # sentences that stand large at the top

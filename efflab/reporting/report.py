@@ -11,14 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from efflab.errors import RequestError
-from efflab.reporting.columns import AXES
-from efflab.reporting.figures import frontier_chart, frontier_view, views
+from efflab.comparison.columns import AXES
+from efflab.comparison.compare import assess
+from efflab.comparison.shifts import Placed
+from efflab.foundation.errors import RequestError
+from efflab.records.study import Study, save_study
+from efflab.reporting.charts.figures import frontier_chart, frontier_view, views
 from efflab.reporting.footer import footer
 from efflab.reporting.headlines import headlines, noise_sentence
 from efflab.reporting.layout import comparison
 from efflab.reporting.page import Drawn, page
-from efflab.reporting.rows import assess
 from efflab.reporting.section import Asked, Section, markdown
 from efflab.reporting.sections.adaptive import adaptive_time, work_by_input
 from efflab.reporting.sections.axes import axes
@@ -32,9 +34,7 @@ from efflab.reporting.sections.meaning import paper_targets, years
 from efflab.reporting.sections.realisation import realisation
 from efflab.reporting.sections.search import search
 from efflab.reporting.sections.supernet import amortisation, supernet
-from efflab.reporting.standing import Placed
 from efflab.reporting.table import render
-from efflab.study import Study, save_study
 
 Row = dict[str, Any]
 DRAWS = 2000
@@ -46,14 +46,14 @@ SECTIONS: tuple[Callable[[Asked], Section | None], ...] = (
 PLACE = ("study", "variant", "role", "baseline", "family", "task", "backend", "device", "batch_size", "machine")
 
 
-class Written(NamedTuple):
+class WrittenReport(NamedTuple):
     """The files of a report, and its headline sentences."""
 
     paths: list[Path]
     headlines: list[str]
 
 
-def write_report(study: Study, folder: Path, inferences: float = 1e9) -> Written:
+def write_report(study: Study, folder: Path, inferences: float = 1e9) -> WrittenReport:
     """Write the files of a report.
 
     All are written beside their places and moved there at the end, so a full disk leaves an older report as it was.
@@ -89,7 +89,7 @@ def write_report(study: Study, folder: Path, inferences: float = 1e9) -> Written
                 folder.rmdir()
         reason = (error.strerror or str(error)).lower()
         raise RequestError(f"cannot write the report to {folder}: {reason}; what was there is unchanged") from error
-    return Written([folder / name for name in names], told)
+    return WrittenReport([folder / name for name in names], told)
 
 
 def _draw(rows: list[Row]) -> Drawn:

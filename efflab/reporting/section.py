@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from efflab.profiling.statistics import Interval
+from efflab.comparison.compare import Assessment
+from efflab.records.study import Study
 from efflab.reporting.numbers import ratio_text
-from efflab.reporting.rows import Assessment
-from efflab.study import Study
+from efflab.statistics import Interval
 
 Row = dict[str, Any]
 

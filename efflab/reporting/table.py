@@ -8,10 +8,10 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from efflab.errors import RequestError
-from efflab.reporting.columns import COLUMNS, column_of, heading, known
+from efflab.comparison.columns import COLUMNS, column_of, heading, known
+from efflab.comparison.shifts import NOT_MEASURABLE, NOT_MONOTONIC
+from efflab.foundation.errors import RequestError
 from efflab.reporting.numbers import digits, fixed, points_text, ratio_text, si
-from efflab.reporting.standing import NOT_MEASURABLE, NOT_MONOTONIC
 
 Row = dict[str, Any]
 # signs behind a shift, by the words of its flags that they stand for

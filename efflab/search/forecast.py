@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from efflab.baseline import Baseline
-from efflab.errors import Problem, RequestError
-from efflab.search.space import settle, size
-from efflab.search.spec import Search
-from efflab.stage_graph import StageGraph
-from efflab.variants import Variant
+from efflab.cards.baseline import Baseline
+from efflab.foundation.errors import Problem, RequestError
+from efflab.plan.stage_graph import StageGraph
+from efflab.recipe.search_section import Search
+from efflab.recipe.search_space import settle, size
+from efflab.recipe.variants import Variant
 
 SAMPLE = 32  # points of the space that are looked at
 TIMED_S = 4.0  # of a trial's latency, beside the time that the recipe gives it
 
 
 @dataclass(frozen=True)
-class Forecast:
+class SearchForecast:
     """Seconds of one trial on one worker (mean, and of the shortest), and training MACs of a trial (mean)."""
 
     seconds: float
@@ -27,7 +27,7 @@ class Forecast:
     training_macs: float
 
 
-def forecast(search: Search, near: Path) -> Forecast:
+def forecast(search: Search, near: Path) -> SearchForecast:
     """Estimate a trial from points drawn by chance, by what the cards say of their own training; nothing is stopped early."""
     generator = random.Random(search.spec.seed)
     seconds, macs = [], []
@@ -46,10 +46,10 @@ def forecast(search: Search, near: Path) -> Forecast:
         macs.append(sum(_training_macs(baseline, variant)))
     if not seconds:
         raise RequestError(Problem(search.place, "the settings of no point of the space go together"))
-    return Forecast(mean(seconds), min(seconds), mean(macs))
+    return SearchForecast(mean(seconds), min(seconds), mean(macs))
 
 
-def check_budget(search: Search, cost: Forecast) -> None:
+def check_budget(search: Search, cost: SearchForecast) -> None:
     """Raise RequestError if the time that a search is given is too short for its shortest trial."""
     budget = search.spec.budget_s
     if budget is not None and budget < cost.least_s:

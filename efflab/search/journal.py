@@ -7,33 +7,14 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict, get_args
+from typing import Any, get_args
 
-from efflab.costs import COST, CostRecord
-from efflab.errors import Problem, RequestError
-from efflab.search.space import Point
-from efflab.store import write_atomically
+from efflab.foundation.errors import Problem, RequestError
+from efflab.foundation.files import write_atomically
+from efflab.records.cost import COST
+from efflab.records.trial import State, Trial
 
 SCHEMA = 1
-
-State = Literal["done", "stopped", "failed"]  # stopped: hopeless, told before its end
-
-
-class Trial(TypedDict):
-    """One trial: what was tried, how it ended, what was measured, and what it cost."""
-
-    number: int
-    point: Point
-    recipe: str  # in one line
-    state: State
-    why: str  # empty where it is done
-    values: dict[str, float]  # on the validation split; of a stopped one, what was known then
-    rung: NotRequired[float]  # error when its training paused for a look
-    cost: CostRecord  # of the stages that no trial before it had made
-    stages: list[str]  # those stages
-    paused: NotRequired[dict[str, CostRecord]]  # trainings that were stopped, and what they had cost
-    quiet: NotRequired[bool]  # of a timed one: nothing else used the machine
-    took_s: float  # wall clock, its share of the batch
 
 
 def read(path: Path, search: str, fits: Callable[[Trial], bool]) -> tuple[list[Trial], str]:

@@ -8,17 +8,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from efflab.errors import Problem, RequestError
-from efflab.search import hopeless
-from efflab.search.bench import REFERENCE, Attempt, Bench, Charged
-from efflab.search.found import best_trials, nearest_trial
-from efflab.search.goal import LATENCY, WORK, Bound, described, spelled_value
-from efflab.search.journal import Trial, append, mend, read
+from efflab.foundation.errors import Problem, RequestError
+from efflab.plan.stage_graph import STAGE_VERSION
+from efflab.recipe.search_goal import LATENCY, WORK, Bound, described, spelled_value
+from efflab.recipe.search_section import Search
+from efflab.recipe.search_space import corners, holds, size
+from efflab.records.store import Store
+from efflab.records.trial import Trial
+from efflab.search import early_stopping
+from efflab.search.front import best_trials, nearest_trial
+from efflab.search.journal import append, mend, read
 from efflab.search.propose import propose
-from efflab.search.space import corners, holds, size
-from efflab.search.spec import Search
-from efflab.stage_graph import STAGE_VERSION
-from efflab.store import Store
+from efflab.search.trial_maker import REFERENCE, Attempt, Charged, TrialMaker
 
 MOST_CORNERS = 16
 
@@ -65,7 +66,7 @@ def finished(search: Search, trials: Sequence[Trial]) -> bool:
     return spent or len(trials) >= min(search.spec.trials, size(search.space))
 
 
-def run_search(bench: Bench, path: Path) -> list[Trial]:
+def run_search(bench: TrialMaker, path: Path) -> list[Trial]:
     """Do the trials that the journal at `path` does not hold yet, and return all.
 
     Raises RequestError where no corner of the space keeps a bound on work or time, or no trial keeps all bounds; both
@@ -101,7 +102,7 @@ def run_search(bench: Bench, path: Path) -> list[Trial]:
     return trials
 
 
-def _make(bench: Bench, attempts: list[Attempt], trials: Sequence[Trial]) -> None:
+def _make(bench: TrialMaker, attempts: list[Attempt], trials: Sequence[Trial]) -> None:
     """Bring a batch of attempts to their ends: untrained twins first, which tell all costs, then training with one look."""
     search = bench.search
 
@@ -117,14 +118,14 @@ def _make(bench: Bench, attempts: list[Attempt], trials: Sequence[Trial]) -> Non
     if search.timed and any(not attempt.state for attempt in twins):
         bench.time([attempt for attempt in twins if not attempt.state])
     for attempt in live():
-        _stop(attempt, hopeless.by_cost(search.goal, attempt.values, trials))
+        _stop(attempt, early_stopping.by_cost(search.goal, attempt.values, trials))
     pauses = {attempt.paused: attempt.pause_at for attempt in live() if attempt.paused}
     bench.make((stage for attempt in live() for stage in (*attempt.made, attempt.score)), pauses)
     for attempt in live():
         result = bench.outcomes.results.get(attempt.paused, {}).get("rung") or bench.outcomes.paused.get(attempt.paused)
         if result:
             attempt.rung = 1 - result["quality"]
-            _stop(attempt, hopeless.by_rung(search.goal, attempt.values, attempt.rung, trials))
+            _stop(attempt, early_stopping.by_rung(search.goal, attempt.values, attempt.rung, trials))
     bench.make(stage for attempt in live() for stage in (*attempt.made, attempt.score))
     for attempt in live():
         bench.note_failure(attempt, (*attempt.made, attempt.score))
@@ -144,7 +145,7 @@ def _stop(attempt: Attempt, why: str) -> None:
         attempt.end("stopped", why)
 
 
-def _trial(bench: Bench, attempt: Attempt, charged: Charged, took: float) -> Trial:
+def _trial(bench: TrialMaker, attempt: Attempt, charged: Charged, took: float) -> Trial:
     cost, stages, paused = bench.cost(attempt, charged)
     assert attempt.state is not None
     trial = Trial(
@@ -169,7 +170,7 @@ def _charged(trials: Sequence[Trial]) -> Charged:
     return charged
 
 
-def _probe(bench: Bench) -> None:
+def _probe(bench: TrialMaker) -> None:
     """Raise RequestError where every corner of the space breaks the same bound on work or time, untrained."""
     search = bench.search
     bounds = [bound for bound in search.goal.bounds if bound.metric in (*WORK, LATENCY)]

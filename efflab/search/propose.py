@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from efflab.errors import Unavailable
-from efflab.search.goal import Goal
-from efflab.search.journal import Trial
-from efflab.search.space import Dimension, Point, Space, dimensions, name_of, settle, size
+from efflab.foundation.errors import Unavailable
+from efflab.recipe.search_goal import Goal
+from efflab.recipe.search_space import Dimension, Space, dimensions, name_of, settle, size
+from efflab.records.trial import Point, Trial
 
 if TYPE_CHECKING:
     import optuna

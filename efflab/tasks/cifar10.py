@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from efflab.classification import Classification
-from efflab.data import DataSet, data_folder
-from efflab.errors import RequestError
-from efflab.task import Split, SplitName
+from efflab.contracts.classification import Classification
+from efflab.contracts.task import Split, SplitName
+from efflab.foundation.datasets import DataSet, data_folder
+from efflab.foundation.errors import RequestError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,7 +83,7 @@ class Cifar10(Classification):
 
     def augment(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Mirror at random and shift by up to 4 pixels (He et al. 2015, section 4.2)."""
-        from efflab.tensors import random_flip, random_shift
+        from efflab.contracts.image_augmentation import random_flip, random_shift
 
         return random_shift(random_flip(inputs, generator), 4, generator, mode="reflect")
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from efflab.classification import Classification
-from efflab.task import Split, SplitName
+from efflab.contracts.classification import Classification
+from efflab.contracts.task import Split, SplitName
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +85,7 @@ class DigitsClutter(Classification):
 
     def augment(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Shift each image by up to 2 pixels."""
-        from efflab.tensors import random_shift
+        from efflab.contracts.image_augmentation import random_shift
 
         return random_shift(inputs, 2, generator)
 

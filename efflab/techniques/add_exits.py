@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Cost, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
+from efflab.records.cost import Cost
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from efflab.early_exits import EarlyExits
-    from efflab.schedule import Optimizer
-    from efflab.task import Task
+    from efflab.contracts.task import Task
+    from efflab.contracts.training_section import Optimizer
+    from efflab.model_surgery.adaptive.early_exits import EarlyExits
 
 
 class AddExits(Technique):
@@ -52,7 +54,7 @@ class AddExits(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Add and train, going on from the checkpoint of an interrupted call if there is one."""
-        from efflab.recovery import train_step
+        from efflab.training.technique_training import train_step
 
         module = with_exits(model, context.task, self.hidden)
         train_step(context, add_exits, module, **self.model_dump(exclude={"hidden"}))
@@ -62,7 +64,7 @@ class AddExits(Technique):
     @classmethod
     def rebuild(cls, module: nn.Module, structure: dict[str, Any]) -> nn.Module:
         """Put heads of the given sizes after the given stages."""
-        from efflab.early_exits import EarlyExits, ExitHead
+        from efflab.model_surgery.adaptive.early_exits import EarlyExits, ExitHead
 
         heads = [ExitHead(one["channels"], one["classes"], one["hidden"]) for one in structure["heads"]]
         return EarlyExits(module, [one["stage"] for one in structure["heads"]], heads)
@@ -75,8 +77,8 @@ def with_exits(module: nn.Module, task: Task, hidden: int = 16) -> EarlyExits:
     """
     import torch
 
-    from efflab.calibration import example_inputs
-    from efflab.early_exits import EarlyExits, ExitHead, in_a_row
+    from efflab.contracts.examples import example_inputs
+    from efflab.model_surgery.adaptive.early_exits import EarlyExits, ExitHead, in_a_row
 
     stages = getattr(module, "stages", ())
     if len(stages) < 2:
@@ -124,9 +126,9 @@ def add_exits(
 
     Raises FloatingPointError if the loss stops being finite.
     """
-    from efflab.hardware import macs_per_example, training_cost
-    from efflab.schedule import TrainingSettings
-    from efflab.training import examples_seen, fit
+    from efflab.contracts.training_section import TrainingSettings
+    from efflab.training.cost import macs_per_example, training_cost
+    from efflab.training.fit import examples_seen, fit
 
     def loss(_inputs: tuple[Tensor, ...], outputs: Tensor, targets: Tensor) -> Tensor:
         early = sum(weight * task.loss(logits, targets) for logits in module.logits)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -37,7 +38,7 @@ class AlignChannels(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Add channels; raise RequestError if all are aligned, or none can be filled up."""
-        from efflab.calibration import example_inputs
+        from efflab.contracts.examples import example_inputs
 
         return Result(model, align_channels(model, example_inputs(context.task), self.to))
 
@@ -57,10 +58,10 @@ def align_channels(module: nn.Module, example: tuple[Tensor, ...], to: int = 8) 
     """
     import torch
 
-    from efflab.calibration import like_parameters
-    from efflab.coupling import graph_of
-    from efflab.quiet import quiet
-    from efflab.step_errors import reason
+    from efflab.contracts.examples import like_parameters
+    from efflab.foundation.quiet import quiet
+    from efflab.foundation.step_errors import reason
+    from efflab.model_surgery.pruning.dependency_groups import graph_of
 
     inputs = tuple(like_parameters(one, module) for one in example)
     module.eval()
@@ -106,8 +107,8 @@ def _widenable(layer: nn.Module) -> bool:
     from torch import nn
     from torch.nn.modules.batchnorm import _BatchNorm
 
-    from efflab.plain_layers import computes_as
-    from efflab.surgery import is_depthwise
+    from efflab.model_surgery.plain_layers import computes_as
+    from efflab.model_surgery.pruning.slicing import is_depthwise
 
     if computes_as(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
         conv: Any = layer
@@ -119,7 +120,7 @@ def _same(module: nn.Module, widths: Widths, inputs: tuple[Tensor, ...]) -> bool
     """Say whether the widened network runs and gives what the network gives."""
     import torch
 
-    from efflab.same_outputs import COARSE, same_outputs
+    from efflab.model_surgery.same_outputs import COARSE, same_outputs
 
     wide = copy.deepcopy(module)
     with torch.no_grad():
@@ -138,7 +139,7 @@ def _widen(layer: Any, out: int | None, into: int | None) -> None:
     from torch.nn.modules.batchnorm import _BatchNorm
     from torch.nn.modules.conv import _ConvNd
 
-    from efflab.surgery import is_depthwise
+    from efflab.model_surgery.pruning.slicing import is_depthwise
 
     if isinstance(layer, _BatchNorm):
         width = out or into

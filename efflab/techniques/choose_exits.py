@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from efflab.early_exits import EarlyExits, Threshold
-    from efflab.task import Task
+    from efflab.contracts.task import Task
+    from efflab.model_surgery.adaptive.early_exits import EarlyExits, Threshold
 
 Confidence = Literal["maximum", "entropy"]
 
@@ -89,7 +90,7 @@ def choose_exits(
 
     Raises RequestError if it has no exits, its heads do not fit its stages any more, or no exit saves work at this loss.
     """
-    from efflab.early_exits import EarlyExits
+    from efflab.model_surgery.adaptive.early_exits import EarlyExits
 
     if not isinstance(module, EarlyExits):
         raise RequestError("choose_exits: the model has no exits; add_exits makes them")
@@ -109,9 +110,9 @@ def look(module: EarlyExits, task: Task, confidence: Confidence, examples: int) 
     import numpy as np
     import torch
 
-    from efflab.calibration import like_parameters
-    from efflab.early_exits import sureness
-    from efflab.profiling.work import count_module
+    from efflab.contracts.examples import like_parameters
+    from efflab.model_surgery.adaptive.early_exits import sureness
+    from efflab.profiling.work_module import count_module
 
     split = task.split("validation")
     parts: list[list[Any]] = []

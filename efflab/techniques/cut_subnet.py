@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from efflab.technique import Context, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +45,7 @@ class CutSubnet(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Cut; raise RequestError if there is nothing to cut, or the model cannot be cut so."""
-        from efflab.calibration import calibration_batches, example_inputs
+        from efflab.contracts.examples import calibration_batches, example_inputs
 
         batches = calibration_batches(context.task, self.calibration_examples, BATCH)
         return Result(model, cut_subnet(model, example_inputs(context.task), self.width, self.blocks, batches))
@@ -52,7 +53,7 @@ class CutSubnet(Technique):
     @classmethod
     def rebuild(cls, module: nn.Module, structure: dict[str, Any]) -> nn.Module:
         """Keep the channels and blocks that `structure` names."""
-        from efflab.elastic import keep_subnet
+        from efflab.model_surgery.adaptive.subnets import keep_subnet
 
         return keep_subnet(module, structure)
 
@@ -70,8 +71,8 @@ def cut_subnet(
     batches: inputs on which batch norms are measured anew; without any they keep their first statistics.
     Raises RequestError if there is nothing to cut, or the module cannot be cut so.
     """
-    from efflab.elastic import cut, keep_subnet
-    from efflab.norms import measure_norms
+    from efflab.model_surgery.adaptive.subnets import cut, keep_subnet
+    from efflab.model_surgery.pruning.norm_statistics import measure_norms
 
     structure = cut(module, example, width, blocks)
     keep_subnet(module, structure)

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from efflab.technique import Context, Cost, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.records.cost import Cost
 
 if TYPE_CHECKING:
     import torch
 
-    from efflab.schedule import Optimizer
-    from efflab.task import Task
+    from efflab.contracts.task import Task
+    from efflab.contracts.training_section import Optimizer
 
 TEMPERATURE = 4.0  # in all of the paper's experiments on CIFAR (appendix A.2)
 
@@ -47,7 +49,7 @@ class DistillDecoupled(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""
-        from efflab.recovery import load_teachers, train_step
+        from efflab.training.technique_training import load_teachers, train_step
 
         teachers = load_teachers(self.teacher, context)
         train_step(context, distill_decoupled, model, teachers, **self.model_dump(exclude={"teacher"}))
@@ -55,7 +57,7 @@ class DistillDecoupled(Technique):
 
     def cards(self) -> list[str]:
         """Return the teachers that are cards."""
-        from efflab.recovery import other_cards
+        from efflab.training.technique_training import other_cards
 
         return other_cards(self.teacher)
 
@@ -79,8 +81,8 @@ def distill_decoupled(
 
     Raises RequestError if teacher and model give different shapes, FloatingPointError if the loss stops being finite.
     """
-    from efflab.recovery import mean_logits, teach
-    from efflab.schedule import TrainingSettings
+    from efflab.contracts.training_section import TrainingSettings
+    from efflab.training.technique_training import mean_logits, teach
 
     def loss(inputs: tuple[torch.Tensor, ...], outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         wanted = mean_logits(teachers, inputs, outputs, "distill_decoupled", task)

@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from efflab.errors import RequestError
-from efflab.float_graph import load_float_graph
-from efflab.int8_weights import clip_bounds
-from efflab.onnx_graph import attributes, save_graph, weight_axes
-from efflab.technique import Context, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.artefacts.graph_files import save_graph
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
+from efflab.model_surgery.graphs.onnx_graph import attributes, weight_axes
+from efflab.model_surgery.quantization.float_graph import load_float_graph
+from efflab.model_surgery.quantization.int8_weights import clip_bounds
 
 GRAPH = "model.onnx"
 ROUNDS = 40  # over all pairs; a chain of layers settles in fewer
@@ -59,7 +61,7 @@ def equalize_layers(onnx_in: Path, onnx_out: Path, replace_clips: bool = False) 
     import onnx
     from onnx import numpy_helper
 
-    from efflab.calibration import refuse_quantized
+    from efflab.model_surgery.quantization.already_quantized import refuse_quantized
 
     refuse_quantized(onnx_in)
     model = load_float_graph(onnx_in, opset=1)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from efflab.errors import RequestError, Unavailable
-from efflab.technique import Context, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError, Unavailable
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,7 @@ class ExportOnnx(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Export and check the graph against the module; raise RuntimeError if their outputs differ."""
-        from efflab.calibration import example_inputs
+        from efflab.contracts.examples import example_inputs
 
         path, face = context.folder / GRAPH, context.task.interface
         names = [port.name.replace(".", "_") for port in face.outputs] if len(face.outputs) > 1 else None
@@ -70,12 +71,12 @@ def export_onnx(
     """
     import torch
 
-    from efflab.calibration import like_parameters
-    from efflab.edges import Float32Edges, TensorsOnly, is_plain
-    from efflab.graph_check import check_graph
-    from efflab.interface import fixed_batch, graph_ports
-    from efflab.quiet import quiet
-    from efflab.step_errors import innermost, reason
+    from efflab.artefacts.interface import fixed_batch, graph_ports
+    from efflab.artefacts.precision import Float32Edges, TensorsOnly, is_plain
+    from efflab.contracts.examples import like_parameters
+    from efflab.foundation.quiet import quiet
+    from efflab.foundation.step_errors import innermost, reason
+    from efflab.model_surgery.graphs.graph_check import check_graph
 
     inputs = example if isinstance(example, tuple) else (example,)
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from efflab.technique import Context, Cost, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.records.cost import Cost
 
 if TYPE_CHECKING:
     import torch
 
-    from efflab.schedule import Optimizer
-    from efflab.task import Task
+    from efflab.contracts.task import Task
+    from efflab.contracts.training_section import Optimizer
 
 
 class Finetune(Technique):
@@ -45,7 +47,7 @@ class Finetune(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""
-        from efflab.recovery import train_step
+        from efflab.training.technique_training import train_step
 
         train_step(context, finetune, model, **self.model_dump())
         return Result(model)
@@ -69,9 +71,9 @@ def finetune(
 
     Raises FloatingPointError if the loss stops being finite.
     """
-    from efflab.hardware import training_cost
-    from efflab.schedule import TrainingSettings
-    from efflab.training import examples_seen, fit
+    from efflab.contracts.training_section import TrainingSettings
+    from efflab.training.cost import training_cost
+    from efflab.training.fit import examples_seen, fit
 
     settings = TrainingSettings(
         epochs=epochs,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -34,7 +35,7 @@ class FoldNorms(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Fold; raise RequestError if there is nothing to fold, RuntimeError if the outputs change."""
-        from efflab.calibration import example_inputs
+        from efflab.contracts.examples import example_inputs
 
         return Result(model, {"pairs": fold_norms(model, example_inputs(context.task))})
 
@@ -54,9 +55,9 @@ def fold_norms(module: nn.Module, example: tuple[Tensor, ...]) -> list[list[str]
     import torch
     from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-    from efflab.calibration import like_parameters
-    from efflab.plain_layers import left_alone
-    from efflab.same_outputs import COARSE, excess
+    from efflab.contracts.examples import like_parameters
+    from efflab.model_surgery.plain_layers import left_alone
+    from efflab.model_surgery.same_outputs import COARSE, excess
 
     module.eval()
     inputs = [like_parameters(one, module) for one in example]
@@ -87,8 +88,8 @@ def _pairs(module: nn.Module) -> list[list[str]]:
     from torch import fx, nn
     from torch.nn.modules.batchnorm import _BatchNorm
 
-    from efflab.plain_layers import computes_as
-    from efflab.step_errors import reason
+    from efflab.foundation.step_errors import reason
+    from efflab.model_surgery.plain_layers import computes_as
 
     try:
         graph = fx.symbolic_trace(module).graph

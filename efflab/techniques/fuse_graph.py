@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +41,7 @@ class FuseGraph(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Fuse; raise RequestError if nothing changes, RuntimeError if the outputs do."""
-        from efflab.calibration import calibration_batches
+        from efflab.contracts.examples import calibration_batches
 
         path = context.folder / GRAPH
         fuse_graph(model, path, next(calibration_batches(context.task, 4)), self.level)
@@ -55,9 +56,9 @@ def fuse_graph(onnx_in: Path, onnx_out: Path, example: tuple[np.ndarray, ...], l
     import onnx
     import onnxruntime
 
-    from efflab.onnx_graph import feed_of, open_graph
-    from efflab.quiet import quiet
-    from efflab.same_outputs import excess
+    from efflab.foundation.quiet import quiet
+    from efflab.model_surgery.graphs.onnx_graph import feed_of, open_graph
+    from efflab.model_surgery.same_outputs import excess
 
     levels = onnxruntime.GraphOptimizationLevel
     options = onnxruntime.SessionOptions()

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
+from efflab.model_surgery.thin_layers import (
+    Ranks,
+    is_splittable,
+    least_ranks,
+    singular_values,
+    split_layer,
+    split_macs,
+    whole_macs,
+)
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 Method = Literal["svd", "tucker"]
 HALVINGS = 30  # of the interval in which the energy for a budget is looked for
-
-
-class Ranks(NamedTuple):
-    """How a layer is split: by SVD one rank; by Tucker the ranks of its inputs and of its outputs."""
-
-    inner: int
-    outer: int = 0  # 0: by SVD
-
-    @property
-    def parts(self) -> tuple[int, ...]:
-        """The ranks as plain numbers."""
-        return (self.inner, self.outer) if self.outer else (self.inner,)
 
 
 class LowRank(Technique):
@@ -57,8 +54,8 @@ class LowRank(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Split; raise RequestError if no layer saves anything, or the budget cannot be met."""
-        from efflab.calibration import example_inputs, like_parameters
-        from efflab.plain_layers import left_alone
+        from efflab.contracts.examples import example_inputs, like_parameters
+        from efflab.model_surgery.plain_layers import left_alone
 
         example = tuple(like_parameters(one, model) for one in example_inputs(context.task, 1))
         alone = left_alone(model)
@@ -69,10 +66,10 @@ class LowRank(Technique):
     @classmethod
     def rebuild(cls, module: nn.Module, structure: dict[str, Any]) -> nn.Module:
         """Split the layers that `structure` names to its ranks; their weights are loaded afterwards."""
-        from efflab.plain_layers import take_slow_path
+        from efflab.model_surgery.plain_layers import take_slow_path
 
         for name, parts in structure.items():
-            _replace(module, name, _split(module.get_submodule(name), Ranks(*parts)))
+            _replace(module, name, split_layer(module.get_submodule(name), Ranks(*parts)))
         take_slow_path(module)
         return module
 
@@ -92,21 +89,23 @@ def low_rank(
     held against the net with the same products in its weights. Raises RequestError if no layer saves MACs, or the budget
     cannot be met.
     """
-    from efflab.plain_layers import left_alone, take_slow_path
+    from efflab.model_surgery.plain_layers import left_alone, take_slow_path
 
     layers = splittable_layers(module, example)
-    values = {name: _values(layer, method) for name, layer in layers.items()}
+    values = {name: singular_values(layer, method) for name, layer in layers.items()}
 
     def chosen(share: float) -> dict[str, Ranks]:
-        every = {name: _ranks(values[name], share, round_to) for name in layers}
-        return {name: ranks for name, ranks in every.items() if _cost(layers[name], ranks) < _whole(layers[name])}
+        every = {name: least_ranks(values[name], share, round_to) for name in layers}
+        return {
+            name: ranks for name, ranks in every.items() if split_macs(layers[name], ranks) < whole_macs(layers[name])
+        }
 
     ranks = chosen(energy if budget is None else _energy_for(module, layers, chosen, budget, example))
     if not ranks:
         raise RequestError(
             f"low_rank: no layer saves MACs at an energy of {energy:g}; keep less of it{left_alone(module)}"
         )
-    parts = {name: _split(layers[name], one, trained=True) for name, one in ranks.items()}
+    parts = {name: split_layer(layers[name], one, trained=True) for name, one in ranks.items()}
     whole = _with_products(module, parts) if example else None
     for name, part in parts.items():
         _replace(module, name, part)
@@ -118,9 +117,9 @@ def low_rank(
 
 def splittable_layers(module: nn.Module, example: tuple[Tensor, ...] = ()) -> dict[str, Any]:
     """Return the layers that can be split, by name; with an example, only those that compute on it what their type says."""
-    from efflab.plain_layers import plain_layers
+    from efflab.model_surgery.plain_layers import plain_layers
 
-    layers = {name: layer for name, layer in module.named_modules() if name and _splittable(layer)}
+    layers = {name: layer for name, layer in module.named_modules() if name and is_splittable(layer)}
     plain = plain_layers(module, example, layers) if example else set(layers)
     return {name: layer for name, layer in layers.items() if name in plain}
 
@@ -153,8 +152,8 @@ def _product(weights: list[Tensor]) -> Tensor:
 def _check(module: nn.Module, whole: nn.Module, example: tuple[Tensor, ...]) -> None:
     import torch
 
-    from efflab.edges import own_dtype
-    from efflab.same_outputs import COARSE, excess, slack_of
+    from efflab.artefacts.precision import own_dtype
+    from efflab.model_surgery.same_outputs import COARSE, excess, slack_of
 
     with torch.no_grad():
         found = excess(module.eval()(*example), whole.eval()(*example), max(slack_of(own_dtype(module)), COARSE / 5))
@@ -172,14 +171,15 @@ def _energy_for(
     example: tuple[Tensor, ...],
 ) -> float:
     """Return the largest energy at which the MACs are within the budget, by bisection."""
-    from efflab.profiling.work import count_module
+    from efflab.profiling.work_module import count_module
 
     places = _places(module, layers, example)
     total = count_module(module, example)["macs"]
 
     def saved(share: float) -> float:
         return sum(
-            places[name] * (_whole(layers[name]) - _cost(layers[name], one)) for name, one in chosen(share).items()
+            places[name] * (whole_macs(layers[name]) - split_macs(layers[name], one))
+            for name, one in chosen(share).items()
         )
 
     low, high = 0.0, 1.0
@@ -212,93 +212,6 @@ def _places(module: nn.Module, layers: dict[str, Any], example: tuple[Tensor, ..
     for handle in handles:
         handle.remove()
     return found
-
-
-def _splittable(layer: nn.Module) -> bool:
-    from torch import nn
-
-    from efflab.plain_layers import computes_as
-
-    if computes_as(layer, (nn.Conv2d,)):
-        conv: Any = layer
-        return conv.groups == 1 and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    return computes_as(layer, (nn.Linear,))
-
-
-def _values(layer: Any, method: Method) -> tuple[torch.Tensor, ...]:
-    """Return squared singular values: of the matrix, or of the unfoldings along inputs and along outputs."""
-    import torch
-
-    weight = layer.weight.detach().float()
-    kernel = weight.ndim == 4 and weight[0, 0].numel() > 1
-    ways = (
-        [weight.movedim(1, 0).flatten(1), weight.flatten(1)] if kernel and method == "tucker" else [weight.flatten(1)]
-    )
-    return tuple(torch.linalg.svdvals(way) ** 2 for way in ways)
-
-
-def _ranks(values: tuple[torch.Tensor, ...], energy: float, round_to: int) -> Ranks:
-    """Return the least ranks that keep the energy."""
-    least = (int((squares.cumsum(0) < energy * squares.sum()).sum()) + 1 for squares in values)
-    rounded = [-(-rank // round_to) * round_to for rank in least]
-    return Ranks(*(min(len(squares), rank) for squares, rank in zip(values, rounded, strict=True)))
-
-
-def _whole(layer: Any) -> float:
-    """Return the MACs of a layer at one place."""
-    return float(layer.weight.numel())
-
-
-def _cost(layer: Any, ranks: Ranks) -> float:
-    """Return the MACs of the split layer at one place of its output; a stride makes the first 1x1 dearer."""
-    outer, kernel = layer.weight.shape[0], layer.weight[0].numel()
-    if not ranks.outer:
-        return float(ranks.inner * (kernel + outer))
-    channels, area = layer.in_channels, kernel // layer.in_channels
-    before = layer.stride[0] * layer.stride[1] * channels * ranks.inner
-    return float(before + ranks.inner * area * ranks.outer + ranks.outer * outer)
-
-
-def _split(layer: Any, ranks: Ranks, trained: bool = False) -> nn.Sequential:
-    """Return the thinner layers; `trained`: with weights whose product is nearest to the layer's."""
-    from torch import nn
-
-    bias = layer.bias is not None
-    if layer.weight.ndim == 4:
-        settings: dict[str, Any] = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
-        if ranks.outer:
-            first: Any = nn.Conv2d(layer.in_channels, ranks.inner, 1, bias=False)
-            core = [nn.Conv2d(ranks.inner, ranks.outer, layer.kernel_size, bias=False, **settings)]
-        else:
-            first, core = nn.Conv2d(layer.in_channels, ranks.inner, layer.kernel_size, bias=False, **settings), []
-        last: Any = nn.Conv2d(ranks.outer or ranks.inner, layer.out_channels, 1, bias=bias)
-    else:
-        first, core = nn.Linear(layer.in_features, ranks.inner, bias=False), []
-        last = nn.Linear(ranks.inner, layer.out_features, bias=bias)
-    if trained:
-        _fill(layer, ranks, first, core, last)
-    return nn.Sequential(first, *core, last).to(layer.weight.dtype).train(layer.training)
-
-
-def _fill(layer: Any, ranks: Ranks, first: Any, core: list[Any], last: Any) -> None:
-    """Set the weights: singular vectors, with singular values shared evenly; for Tucker, bases and the core between them."""
-    import torch
-
-    weight = layer.weight.detach().float()
-    with torch.no_grad():
-        if ranks.outer:
-            inner = torch.linalg.svd(weight.movedim(1, 0).flatten(1), full_matrices=False)[0][:, : ranks.inner]
-            outer = torch.linalg.svd(weight.flatten(1), full_matrices=False)[0][:, : ranks.outer]
-            first.weight.copy_(inner.T[:, :, None, None])
-            core[0].weight.copy_(torch.einsum("oihw,ir,os->srhw", weight, inner, outer))
-            last.weight.copy_(outer[:, :, None, None])
-        else:
-            left, values, right = torch.linalg.svd(weight.flatten(1), full_matrices=False)
-            root = values[: ranks.inner].sqrt()
-            first.weight.copy_((root[:, None] * right[: ranks.inner]).reshape(first.weight.shape))
-            last.weight.copy_((left[:, : ranks.inner] * root).reshape(last.weight.shape))
-        if layer.bias is not None:
-            last.bias.copy_(layer.bias)
 
 
 def _replace(module: nn.Module, name: str, new: nn.Module) -> None:

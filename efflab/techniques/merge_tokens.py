@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,7 +39,7 @@ class MergeTokens(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Merge; raise RequestError if the model has no such blocks, or too few tokens to merge any."""
-        from efflab.calibration import example_inputs
+        from efflab.contracts.examples import example_inputs
 
         names = merge_tokens(model, self.ratio, self.similarity)
         _check(model, example_inputs(context.task), self.ratio)
@@ -92,7 +93,7 @@ def _is_block(part: Any) -> bool:
 
 
 def _replace(module: nn.Module, name: str, ratio: float, similarity: float) -> None:
-    from efflab.token_merging import MergingRow
+    from efflab.model_surgery.adaptive.token_merging import MergingRow
 
     module.set_submodule(name, MergingRow(module.get_submodule(name), ratio, similarity))
 
@@ -101,7 +102,7 @@ def _check(module: Any, inputs: Any, ratio: float) -> None:
     """Raise RequestError if a row of blocks gets too few tokens to merge any."""
     import torch
 
-    from efflab.token_merging import MergingRow
+    from efflab.model_surgery.adaptive.token_merging import MergingRow
 
     tokens: list[int] = []
     rows = [part for part in module.modules() if isinstance(part, MergingRow)]

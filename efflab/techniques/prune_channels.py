@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from efflab.coupling import Root
-    from efflab.surgery import Structure
+    from efflab.model_surgery.pruning.dependency_groups import Root
+    from efflab.model_surgery.pruning.slicing import Structure
 
 Importance = Literal["l1", "l2", "taylor", "bn_scale", "lamp", "random"]
 Scope = Literal["local", "isomorphic", "global"]
@@ -51,7 +52,7 @@ class PruneChannels(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Prune; raise RequestError if no channel can be removed under these settings."""
-        from efflab.calibration import example_inputs, loss_gradients
+        from efflab.contracts.examples import example_inputs, loss_gradients
 
         example = example_inputs(context.task)
         gradients = loss_gradients(context.task, self.calibration_examples) if self.importance == "taylor" else None
@@ -67,7 +68,7 @@ class PruneChannels(Technique):
     @classmethod
     def rebuild(cls, module: torch.nn.Module, structure: dict[str, Any]) -> torch.nn.Module:
         """Keep the channels that `structure` lists."""
-        from efflab.surgery import keep_structure
+        from efflab.model_surgery.pruning.slicing import keep_structure
 
         return keep_structure(module, structure)
 
@@ -93,10 +94,10 @@ def prune_channels(
     Only channels go whose removal gives exactly the network that ignores them; outputs of the network never go.
     Raises RequestError if nothing can be removed.
     """
-    from efflab.calibration import like_parameters
-    from efflab.coupling import removable
-    from efflab.plain_layers import left_alone
-    from efflab.surgery import keep_structure, same_as_ignoring
+    from efflab.contracts.examples import like_parameters
+    from efflab.model_surgery.plain_layers import left_alone
+    from efflab.model_surgery.pruning.dependency_groups import removable
+    from efflab.model_surgery.pruning.slicing import keep_structure, same_as_ignoring
 
     inputs = example if isinstance(example, tuple) else (example,)
     module.eval()
@@ -144,7 +145,7 @@ def _attempt(module: nn.Module, inputs: tuple[Tensor, ...], plan: _Plan, roots: 
 
 
 def _survives(module: nn.Module, inputs: tuple[Tensor, ...], plan: _Plan, root: Root) -> bool:
-    from efflab.surgery import same_as_ignoring
+    from efflab.model_surgery.pruning.slicing import same_as_ignoring
 
     try:
         structure = _prune(copy.deepcopy(module), inputs, plan, [root])
@@ -155,8 +156,8 @@ def _survives(module: nn.Module, inputs: tuple[Tensor, ...], plan: _Plan, root: 
 
 def _prune(module: nn.Module, inputs: tuple[Tensor, ...], plan: _Plan, roots: list[Root]) -> Structure:
     """Prune `module` in place by its dependency graph; return what is kept."""
-    from efflab.channel_ranking import drops_of
-    from efflab.coupling import drop, graph_of, groups_of, root_of
+    from efflab.model_surgery.pruning.channel_ranking import drops_of
+    from efflab.model_surgery.pruning.dependency_groups import drop, graph_of, groups_of, root_of
 
     graph = graph_of(module, inputs)
     names = {layer: name for name, layer in module.named_modules()}
@@ -188,7 +189,7 @@ def _block_scores(
     group: Any, score: Callable[[Any], Tensor | None], names: dict[Any, str]
 ) -> tuple[Tensor, int] | None:
     """Return the scores of a group's channels, averaged over the blocks that must be sliced alike, and their number."""
-    from efflab.surgery import lowest_common_groups
+    from efflab.model_surgery.pruning.slicing import lowest_common_groups
 
     values = score(group)
     blocks = lowest_common_groups([dep.target.module for dep, _ in group if dep.target.module in names])

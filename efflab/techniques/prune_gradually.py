@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from efflab.errors import Paused, RequestError
-from efflab.technique import Context, Cost, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import Paused, RequestError
+from efflab.records.cost import Cost
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from efflab.schedule import Optimizer
-    from efflab.task import Task
+    from efflab.contracts.task import Task
+    from efflab.contracts.training_section import Optimizer
 
 
 class PruneGradually(Technique):
@@ -52,8 +54,8 @@ class PruneGradually(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Prune and train; raise RequestError if no weight can be set to zero."""
-        from efflab.recovery import train_step
-        from efflab.sparsity import marked_layers
+        from efflab.model_surgery.pruning.weight_masks import marked_layers
+        from efflab.training.technique_training import train_step
 
         train_step(context, prune_gradually, model, **self.model_dump())
         return Result(model, {"layers": marked_layers(model)})
@@ -61,7 +63,7 @@ class PruneGradually(Technique):
     @classmethod
     def rebuild(cls, module: nn.Module, structure: dict[str, Any]) -> nn.Module:
         """Mark the layers whose zeros were pruned."""
-        from efflab.sparsity import keep_zeros
+        from efflab.model_surgery.pruning.weight_masks import keep_zeros
 
         return keep_zeros(module, structure["layers"])
 
@@ -89,14 +91,14 @@ def prune_gradually(
 
     With `checkpoint` each finished round is kept, and each finished epoch of the round that is under way. Raises
     RequestError if no weight can be set to zero, FloatingPointError if the loss stops being finite, Paused where
-    `efflab.training.pause_at` asked for it.
+    `efflab.training.fit.pause_at` asked for it.
     """
     import torch
 
-    from efflab.hardware import training_cost
-    from efflab.schedule import TrainingSettings
-    from efflab.sparsity import free_masks, keep_zeros, prunable_layers, scores
-    from efflab.training import asked_to_pause, examples_seen, fit, pause_at
+    from efflab.contracts.training_section import TrainingSettings
+    from efflab.model_surgery.pruning.weight_masks import free_masks, keep_zeros, prunable_layers, scores
+    from efflab.training.cost import training_cost
+    from efflab.training.fit import asked_to_pause, examples_seen, fit, pause_at
 
     layers: dict[str, Any] = prunable_layers(module, spare_ends=True)
     if not layers:
@@ -140,7 +142,7 @@ def _of_round(checkpoint: Path, number: int) -> Path:
 def _save(path: Path | None, module: nn.Module, done: int, seconds: float) -> None:
     from safetensors.torch import save_file
 
-    from efflab.artefact import untied
+    from efflab.artefacts.artefact import untied
 
     if path is not None:
         part = path.with_suffix(".part")
@@ -154,7 +156,7 @@ def _resume(path: Path | None, module: nn.Module) -> tuple[int, float]:
         return 0, 0.0
     from safetensors import safe_open
 
-    from efflab.weights import tied_names
+    from efflab.artefacts.artefact import tied_names
 
     with safe_open(str(path), "pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +40,7 @@ class PruneHeads(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Prune; raise RequestError if the model has no such layer, or no head can go."""
-        from efflab.calibration import loss_gradients
+        from efflab.contracts.examples import loss_gradients
 
         gradients = loss_gradients(context.task, self.calibration_examples) if self.importance == "taylor" else None
         return Result(model, prune_heads(model, self.ratio, self.importance, self.scope, context.seed, gradients))
@@ -150,7 +151,7 @@ def _choose(scores: dict[str, list[float]], ratio: float, scope: str) -> Kept:
 
 def _keep(part: Any, heads: list[int]) -> None:
     """Slice an attention layer to some of its heads."""
-    from efflab.surgery import keep_channels
+    from efflab.model_surgery.pruning.slicing import keep_channels
 
     size, count = part.head_size, part.heads
     columns = [head * size + place for head in heads for place in range(size)]

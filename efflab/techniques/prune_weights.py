@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,7 +48,7 @@ class PruneWeights(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Prune; raise RequestError if no weight can be set to zero under these settings."""
-        from efflab.sparsity import marked_layers
+        from efflab.model_surgery.pruning.weight_masks import marked_layers
 
         prune_weights(model, **self.model_dump(), seed=context.seed)
         return Result(model, {"layers": marked_layers(model)})
@@ -55,7 +56,7 @@ class PruneWeights(Technique):
     @classmethod
     def rebuild(cls, module: nn.Module, structure: dict[str, Any]) -> nn.Module:
         """Mark the layers whose zeros were pruned."""
-        from efflab.sparsity import keep_zeros
+        from efflab.model_surgery.pruning.weight_masks import keep_zeros
 
         return keep_zeros(module, structure["layers"])
 
@@ -79,13 +80,13 @@ def prune_weights(
 ) -> float:
     """Set weights of convolutions and linear layers to zero in place, and return the share of theirs that is zero.
 
-    The pruned layers are marked (see `efflab.sparsity.keep_zeros`). Layers that are all zeros are left alone: they start at
+    The pruned layers are marked (see `weight_masks.keep_zeros`). Layers that are all zeros are left alone: they start at
     zero and have yet to learn. Raises RequestError if no layer can be pruned so.
     """
     import torch
 
-    from efflab.plain_layers import left_alone
-    from efflab.sparsity import free_masks, keep_zeros, prunable_layers, scores, two_of_four
+    from efflab.model_surgery.plain_layers import left_alone
+    from efflab.model_surgery.pruning.weight_masks import free_masks, keep_zeros, prunable_layers, scores, two_of_four
 
     layers: dict[str, Any] = prunable_layers(module, spare_ends)
     weights = [layer.weight for layer in layers.values()]

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Cost, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
+from efflab.records.cost import Cost
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-    from efflab.schedule import Optimizer
-    from efflab.task import Task
+    from efflab.contracts.task import Task
+    from efflab.contracts.training_section import Optimizer
 
 MEMORY = 0.99  # of the moving averages of activation ranges
 
@@ -51,8 +53,8 @@ class QuantizeAware(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""
-        from efflab.calibration import calibration_batches
-        from efflab.recovery import train_step
+        from efflab.contracts.examples import calibration_batches
+        from efflab.training.technique_training import train_step
 
         batches = calibration_batches(context.task, self.calibration_examples)
         settings = self.model_dump(exclude={"calibration_examples"})
@@ -79,9 +81,9 @@ def quantize_aware(
     Convolutions and linear layers are emulated. Raises RequestError if there are none, FloatingPointError if the loss
     stops being finite.
     """
-    from efflab.hardware import training_cost
-    from efflab.schedule import TrainingSettings
-    from efflab.training import examples_seen, fit
+    from efflab.contracts.training_section import TrainingSettings
+    from efflab.training.cost import training_cost
+    from efflab.training.fit import examples_seen, fit
 
     emulated = _emulate(module, weight_bits)
     try:
@@ -118,7 +120,7 @@ def _emulate(module: nn.Module, bits: int) -> list[nn.Module]:
     from torch import nn
     from torch.nn.utils import parametrize
 
-    from efflab.plain_layers import computes_as
+    from efflab.model_surgery.plain_layers import computes_as
 
     class Rounded(nn.Module):
         """A weight as integers see it."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
 
 GRAPH = "model.onnx"
 INTEGER = {"ConvInteger", "MatMulInteger", "DynamicQuantizeLSTM", "QAttention", "QEmbedLayerNormalization"}
@@ -48,9 +49,9 @@ def quantize_dynamic(onnx_in: Path, onnx_out: Path, per_channel: bool = True) ->
     import onnx
     from onnxruntime import quantization
 
-    from efflab.calibration import refuse_quantized
-    from efflab.float_graph import prepare
-    from efflab.quiet import quiet
+    from efflab.foundation.quiet import quiet
+    from efflab.model_surgery.quantization.already_quantized import refuse_quantized
+    from efflab.model_surgery.quantization.float_graph import prepare
 
     refuse_quantized(onnx_in)
     part, prepared = onnx_out.with_suffix(".part"), onnx_out.with_suffix(".prepared")

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from efflab.int8 import Feed, Layer
+    from efflab.model_surgery.quantization.qdq import Feed, WeightLayer
 
 GRAPH = "model.onnx"
 SENSITIVITY_BATCHES = 8  # of calibration examples, on which layers are compared
@@ -62,9 +63,9 @@ class QuantizeMixed(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Quantise; raise RequestError if the budget cannot be met, with the nearest that can."""
-        from efflab.calibration import calibration_batches, input_batches
-        from efflab.int8 import feeds, outputs
-        from efflab.model_check import example_shapes
+        from efflab.contracts.examples import calibration_batches, input_batches
+        from efflab.model_surgery.quantization.qdq import feeds, outputs
+        from efflab.profiling.work_of_artefact import example_shapes
 
         task, path = context.task, context.folder / GRAPH
         split = task.split("validation")
@@ -111,8 +112,8 @@ def quantize_mixed(
 
     import onnx
 
-    from efflab.calibration import refuse_quantized
-    from efflab.int8 import feeds, layers, prepare, tensor_ranges, write_qdq
+    from efflab.model_surgery.quantization.already_quantized import refuse_quantized
+    from efflab.model_surgery.quantization.qdq import feeds, layers, prepare, tensor_ranges, write_qdq
 
     refuse_quantized(onnx_in)
     prepared, trial = onnx_out.with_suffix(".prepared"), onnx_out.with_suffix(".trial")
@@ -143,7 +144,7 @@ def quantize_mixed(
 
 
 def _errors(
-    every: Sequence[Layer],
+    every: Sequence[WeightLayer],
     prepared: Path,
     batches: Sequence[Feed],
     write: Callable[[Choice], Path],
@@ -151,7 +152,7 @@ def _errors(
     output: int | None,
 ) -> dict[tuple[str, int], float]:
     """Return how much the outputs change when one layer alone has 8 or 4 bits."""
-    from efflab.int8 import outputs, relative_error
+    from efflab.model_surgery.quantization.qdq import outputs, relative_error
 
     few = batches[:SENSITIVITY_BATCHES]
     wanted, errors = outputs(prepared, few, output), {}
@@ -170,7 +171,7 @@ def _bit_operations(prepared: Path, shapes: Mapping[str, tuple[int, ...]] | None
     return macs_by_node(prepared, shapes)
 
 
-def _path(every: Sequence[Layer], errors: dict[tuple[str, int], float], macs: dict[str, int]) -> list[Choice]:
+def _path(every: Sequence[WeightLayer], errors: dict[tuple[str, int], float], macs: dict[str, int]) -> list[Choice]:
     """Return the choices from all in float to all in 4 bits, each one step of one layer from the one before.
 
     The next step is the one that saves most bit operations for what it adds to the error.
@@ -199,7 +200,7 @@ def _cost(bits: int) -> int:
 def _fit(path: list[Choice], budget: _Budget, prepared: Path, write: Callable[[Choice], Path]) -> int:
     """Return the place of the first choice within the budget of bit operations, or of the last within that of loss."""
     if budget.bit_operations is not None:
-        from efflab.profiling.work import count_onnx
+        from efflab.profiling.work_of_artefact import count_onnx
 
         whole = count_onnx(prepared, budget.shapes)["bit_operations"]
         if not whole:

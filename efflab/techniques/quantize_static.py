@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from efflab.errors import RequestError, Unavailable
-from efflab.technique import Context, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError, Unavailable
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from efflab.int8 import Feed
+    from efflab.model_surgery.quantization.qdq import Feed
 
 GRAPH = "model.onnx"
 SENSITIVITY_BATCHES = 8  # of calibration examples, on which layers are compared
@@ -65,7 +66,7 @@ class QuantizeStatic(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Quantise; raise Unavailable if the engine is not installed."""
-        from efflab.calibration import calibration_batches
+        from efflab.contracts.examples import calibration_batches
 
         path = context.folder / GRAPH
         settings = self.model_dump(exclude={"calibration_examples"})
@@ -93,11 +94,11 @@ def quantize_static(
     """
     import onnx
 
-    from efflab.bias_correction import correct_biases
-    from efflab.calibration import refuse_quantized
-    from efflab.float_graph import load_float_graph
-    from efflab.int8 import feeds, prepare, tensor_ranges, write_qdq
-    from efflab.quiet import quiet
+    from efflab.foundation.quiet import quiet
+    from efflab.model_surgery.quantization.already_quantized import refuse_quantized
+    from efflab.model_surgery.quantization.bias_correction import correct_biases
+    from efflab.model_surgery.quantization.float_graph import load_float_graph
+    from efflab.model_surgery.quantization.qdq import feeds, prepare, tensor_ranges, write_qdq
 
     refuse_quantized(onnx_in)
     if engine == "nncf" and importlib.util.find_spec("nncf") is None:
@@ -130,7 +131,7 @@ def _most_sensitive(
     prepared: Path, batches: list[Feed], ranges: Any, per_channel: bool, symmetric: bool, count: int, output: int | None
 ) -> list[str]:
     """Return the nodes whose quantisation alone changes the outputs most; raise RequestError if none would be left."""
-    from efflab.int8 import layers, outputs, relative_error, write_qdq
+    from efflab.model_surgery.quantization.qdq import layers, outputs, relative_error, write_qdq
 
     every = layers(prepared)
     if count >= len(every):

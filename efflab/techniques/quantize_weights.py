@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,9 +64,10 @@ def quantize_weights(
     import onnx
     from onnx import numpy_helper
 
-    from efflab.calibration import refuse_quantized
-    from efflab.float_graph import PER_CHANNEL_OPSET, load_float_graph, read_in_bodies
-    from efflab.onnx_graph import save_graph, weight_axes
+    from efflab.artefacts.graph_files import save_graph
+    from efflab.model_surgery.graphs.onnx_graph import weight_axes
+    from efflab.model_surgery.quantization.already_quantized import refuse_quantized
+    from efflab.model_surgery.quantization.float_graph import PER_CHANNEL_OPSET, load_float_graph, read_in_bodies
 
     refuse_quantized(onnx_in)
     model = load_float_graph(onnx_in, BLOCKED_OPSET if bits == 4 or group else PER_CHANNEL_OPSET)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,7 @@ class ReestimateNorms(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Measure; raise RequestError if the model has no batch norm with statistics."""
-        from efflab.calibration import calibration_batches
+        from efflab.contracts.examples import calibration_batches
 
         reestimate_norms(model, calibration_batches(context.task, self.examples, self.batch_size))
         return Result(model)
@@ -46,7 +47,7 @@ def reestimate_norms(module: nn.Module, batches: Iterable[tuple[np.ndarray, ...]
 
     Only norms are put in training mode, so dropout stays off. Raises RequestError if there are none.
     """
-    from efflab.norms import measure_norms
+    from efflab.model_surgery.pruning.norm_statistics import measure_norms
 
     if not measure_norms(module, batches):
         raise RequestError("reestimate_norms: the model has no batch norm with running statistics")

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Cost, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
+from efflab.records.cost import Cost
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from efflab.schedule import Optimizer
-    from efflab.task import Task
+    from efflab.contracts.task import Task
+    from efflab.contracts.training_section import Optimizer
 
 
 class RegularizeScales(Technique):
@@ -39,7 +41,7 @@ class RegularizeScales(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""
-        from efflab.recovery import train_step
+        from efflab.training.technique_training import train_step
 
         train_step(context, regularize_scales, model, **self.model_dump())
         return Result(model)
@@ -65,9 +67,9 @@ def regularize_scales(
     import torch
     from torch.nn.modules.batchnorm import _BatchNorm
 
-    from efflab.hardware import training_cost
-    from efflab.schedule import TrainingSettings
-    from efflab.training import examples_seen, fit
+    from efflab.contracts.training_section import TrainingSettings
+    from efflab.training.cost import training_cost
+    from efflab.training.fit import examples_seen, fit
 
     scales = [part.weight for part in module.modules() if isinstance(part, _BatchNorm) and part.affine]
     if not scales:

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Cost, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
+from efflab.records.cost import Cost
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from efflab.elastic import Subnet
-    from efflab.schedule import Optimizer
-    from efflab.task import Task
+    from efflab.contracts.task import Task
+    from efflab.contracts.training_section import Optimizer
+    from efflab.model_surgery.adaptive.subnets import Subnet
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Depth = Annotated[int, Field(ge=1, le=1000)]
@@ -50,7 +52,7 @@ class TrainSupernet(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""
-        from efflab.recovery import train_step
+        from efflab.training.technique_training import train_step
 
         train_step(context, train_supernet, model, **self.model_dump())
         return Result(model)
@@ -81,10 +83,10 @@ def train_supernet(
     Sub-nets are all pairs of `widths`, and the full one, with `blocks`, and all of them. Raises RequestError if there is
     none beside the whole net or the model does not give logits, FloatingPointError if the loss stops being finite.
     """
-    from efflab.elastic import run_subnet
-    from efflab.hardware import TRAINING_PASSES, macs_per_example, training_cost, training_device
-    from efflab.schedule import TrainingSettings
-    from efflab.training import examples_seen, fit
+    from efflab.contracts.training_section import TrainingSettings
+    from efflab.model_surgery.adaptive.subnets import run_subnet
+    from efflab.training.cost import TRAINING_PASSES, macs_per_example, training_cost, training_device
+    from efflab.training.fit import examples_seen, fit
 
     nets = subnets(module, task, widths, blocks)
     macs = [macs_per_example(net.shell, task) for net in nets]
@@ -119,7 +121,7 @@ def _check_logits(module: torch.nn.Module, task: Task) -> None:
     """Raise RequestError, before any training, for a model whose outputs the task cannot score."""
     import torch
 
-    from efflab.calibration import example_inputs
+    from efflab.contracts.examples import example_inputs
 
     with torch.no_grad():
         outputs = module.eval()(*example_inputs(task))
@@ -131,8 +133,8 @@ def _check_logits(module: torch.nn.Module, task: Task) -> None:
 
 def subnets(module: torch.nn.Module, task: Task, widths: Sequence[float], blocks: Sequence[int]) -> list[Subnet]:
     """Return all pairs of a width and a depth but the whole net; raise RequestError if there is none, or it cannot be cut."""
-    from efflab.calibration import example_inputs
-    from efflab.elastic import cut, subnet
+    from efflab.contracts.examples import example_inputs
+    from efflab.model_surgery.adaptive.subnets import cut, subnet
 
     example = example_inputs(task)
     sizes = [

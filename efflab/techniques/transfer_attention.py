@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from efflab.errors import RequestError
-from efflab.technique import Context, Cost, Form, Result, Technique
+from efflab.artefacts.artefact import Form
+from efflab.contracts.technique import Context, Result, Technique
+from efflab.foundation.errors import RequestError
+from efflab.records.cost import Cost
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from efflab.schedule import Optimizer
-    from efflab.task import Task
+    from efflab.contracts.task import Task
+    from efflab.contracts.training_section import Optimizer
 
 Places = tuple[int, ...]  # shape of an attention map: height and width, or tokens
 
@@ -48,7 +50,7 @@ class TransferAttention(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""
-        from efflab.recovery import load_teachers, train_step
+        from efflab.training.technique_training import load_teachers, train_step
 
         teachers = load_teachers(self.teacher, context)
         train_step(context, transfer_attention, model, *teachers, **self.model_dump(exclude={"teacher"}))
@@ -56,7 +58,7 @@ class TransferAttention(Technique):
 
     def cards(self) -> list[str]:
         """Return the teacher if it is a card."""
-        from efflab.recovery import other_cards
+        from efflab.training.technique_training import other_cards
 
         return other_cards(self.teacher)
 
@@ -81,9 +83,9 @@ def transfer_attention(
     """
     import torch
 
-    from efflab.calibration import example_inputs
-    from efflab.recovery import teach
-    from efflab.schedule import TrainingSettings
+    from efflab.contracts.examples import example_inputs
+    from efflab.contracts.training_section import TrainingSettings
+    from efflab.training.technique_training import teach
 
     names = common_layers(module, teacher, example_inputs(task))
     own, wanted = dict[str, Any](), dict[str, Any]()

@@ -8,8 +8,8 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from efflab.errors import Problem, RequestError
-from efflab.validation.verdict import Result
+from efflab.foundation.errors import Problem, RequestError
+from efflab.validation.verdict import CaseResult
 
 SCHEMA = 1
 
@@ -72,7 +72,7 @@ class Validation(TypedDict):
     own: NotRequired[list[OwnRow]]  # models of the user's own
     made: NotRequired[str]  # date and time, UTC
     machine: dict[str, Any]
-    results: list[Result]
+    results: list[CaseResult]
     speed: list[SpeedRow]
     forecasts: list[ForecastRow]
     located: list[dict[str, Any]]  # what --localise found: model, and the words or the reason

@@ -33,7 +33,7 @@ REFUSALS = (
 )  # fmt: skip
 
 
-class Result(TypedDict):
+class CaseResult(TypedDict):
     """What was found of one case."""
 
     suite: str
@@ -49,7 +49,7 @@ class Result(TypedDict):
 
 def is_refusal(error: BaseException) -> bool:
     """Say whether an exception is a backend's word that it does not have something."""
-    from efflab.errors import RequestError, Unavailable
+    from efflab.foundation.errors import RequestError, Unavailable
 
     if isinstance(error, (NotImplementedError, Unavailable, RequestError)):
         return True

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from efflab import registry
-from efflab.artefact import Artefact, save_module, write_structure
-from efflab.errors import RequestError
-from efflab.stages import store_result
-from efflab.task import Task
-from efflab.technique import Context, Form
+from efflab.artefacts.artefact import Artefact, Form, save_module, write_structure
+from efflab.artefacts.made import store_result
+from efflab.contracts.task import Task
+from efflab.contracts.technique import Context
+from efflab.foundation import registry
+from efflab.foundation.errors import RequestError
 
 CARD = "digits-resnet-w8"  # trained weights, where the repository's cards are at hand
 TASK = {"train": 1024, "validation": 256, "test": 2000}
@@ -83,7 +83,7 @@ def make_zoo(root: Path, names: Iterable[str] = MADE) -> list[ZooModel]:
 def _start(folder: Path, kind: str) -> tuple[Path, bool]:
     import torch
 
-    from efflab.baseline import find_card, load_baseline
+    from efflab.cards.baseline import find_card, load_baseline
 
     trained = False
     if not (folder / "artefact.json").exists():
@@ -115,7 +115,7 @@ def _apply(start: Path, steps: Sequence[dict[str, Any]], target: Path, task: Tas
         context = Context(task, 0, made, baseline=_none, card=_none)
         torch.manual_seed(SEED)
         result = technique.apply(artefact.module() if artefact.form == "module" else artefact.onnx, context)
-        store_result(name, technique, result, artefact, made)
+        store_result(name, technique.gives, result.model, result.structure, artefact, made)
         folder = made
     return folder
 

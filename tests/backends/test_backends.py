@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from efflab import registry
-from efflab.artefact import Artefact, save_module, write_structure
-from efflab.backend import Backend
-from efflab.errors import Died, Unavailable
+from efflab import Backend
+from efflab.artefacts.artefact import Artefact, save_module, write_structure
+from efflab.foundation import registry
+from efflab.foundation.errors import Died, Unavailable
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.profiling.quality import parity
 from efflab.techniques.cast import cast
@@ -134,8 +134,8 @@ def test_torch_compile(tmp_path, monkeypatch):
     (tmp_path / "model.py").write_text(
         "import torch\ndef tiny():\n    return torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU())\n"
     )
-    from efflab.baseline import file_digest
-    from efflab.foreign import build_foreign
+    from efflab.artefacts.user_models import build_foreign
+    from efflab.cards.baseline import file_digest
 
     builder["sha256"] = file_digest(tmp_path / "model.py")
     module = build_foreign(builder)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, save
 
-from efflab import registry
-from efflab.artefact import Artefact
+from efflab.artefacts.artefact import Artefact
 from efflab.backends.command import EfflabError, _of_type
-from efflab.errors import Unavailable
+from efflab.foundation import registry
+from efflab.foundation.errors import Unavailable
 
 X = np.ones((2, 4), np.float32)
 # a program that loads nothing and answers 'outputs' with what its second argument says

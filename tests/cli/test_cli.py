@@ -9,10 +9,10 @@ import pytest
 from worlds import efflab, make_card, make_recipe
 
 from efflab.cli.main import build_parser, main, verbs
-from efflab.recipe import parse_recipe
-from efflab.reporting.rows import rows
+from efflab.comparison.compare import rows
+from efflab.recipe.recipe import parse_recipe
+from efflab.records.study import load_study
 from efflab.reporting.table import show
-from efflab.study import load_study
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -10,8 +10,8 @@ from worlds import efflab, make_card, make_recipe
 
 from efflab.cli import compare
 from efflab.cli.main import build_parser, main
-from efflab.errors import RequestError
-from efflab.study import save_study
+from efflab.foundation.errors import RequestError
+from efflab.records.study import save_study
 
 GOLDEN = Path(__file__).with_name("golden_compare.txt")
 SCRIPTED = "{fake: {base_ms: 5.0, ns_per_byte: 100.0}}"

@@ -12,10 +12,10 @@ import pytest
 from studies import example_study
 from worlds import efflab, make_card, make_recipe
 
+from efflab.artefacts.user_models import build_foreign
 from efflab.cli.main import main
-from efflab.foreign import build_foreign
-from efflab.study import save_study
-from efflab.weights import file_digest
+from efflab.foundation.files import file_digest
+from efflab.records.study import save_study
 
 VARIANTS = """
 half: [{prune_channels: {ratio: 0.5, round_to: 1}}]
@@ -147,7 +147,7 @@ def test_the_provenance_says_what_the_study_says(here, tmp_path, capsys):
 
 
 def test_the_example_is_of_the_validation_split_and_of_the_stored_model(here, tmp_path, capsys):
-    from efflab.artefact import Artefact
+    from efflab.artefacts.artefact import Artefact
     from efflab.packaging.package import reference_outputs
     from efflab.tasks.digits_clutter import DigitsClutter
 

@@ -6,7 +6,7 @@ import pytest
 from studies import example_study
 from worlds import efflab
 
-from efflab.study import save_study
+from efflab.records.study import save_study
 
 
 @pytest.fixture

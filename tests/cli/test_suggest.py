@@ -13,8 +13,8 @@ import pytest
 from studies import example_study
 
 from efflab.cli.main import main
-from efflab.recipe import load_recipe
-from efflab.study import load_study, save_study
+from efflab.recipe.recipe import load_recipe
+from efflab.records.study import load_study, save_study
 
 ROOT = Path(__file__).parents[2]
 SOME = [str(ROOT / "reports" / name) for name in ("digits-law", "digits", "cifar10-distillation")]
@@ -36,7 +36,7 @@ def suggest(tmp_path_factory, monkeypatch, capsys):
 
 
 def test_suggestions_for_a_baseline_are_what_its_records_say(suggest, monkeypatch):
-    monkeypatch.setattr("efflab.environment.machine_id", lambda _: "elsewhere")
+    monkeypatch.setattr("efflab.foundation.machine.machine_id", lambda _: "elsewhere")
     code, out, err = suggest("digits-resnet-w11", *PLACE, "--within", "1", "--format", "csv")
     assert code == 0
     rows = list(csv.DictReader(io.StringIO(out)))
@@ -62,7 +62,7 @@ def test_json_and_tables_hold_the_same(suggest):
 
 
 def test_what_is_left_out_is_named_and_the_rank_explained(suggest, monkeypatch):
-    monkeypatch.setattr("efflab.environment.machine_id", lambda _: "elsewhere")
+    monkeypatch.setattr("efflab.foundation.machine.machine_id", lambda _: "elsewhere")
     _, out, _ = suggest("digits-resnet-w11", "--backend", "openvino", "--batch", "7", "--within", "1")
     assert "chance to lose at most 1 point " in out
     assert "the rank is the order in which to try: each next recipe is the likeliest to be near the best gain" in out

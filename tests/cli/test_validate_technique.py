@@ -6,8 +6,8 @@ import re
 import pytest
 from worlds import efflab
 
-from efflab import registry
 from efflab.cli.main import main
+from efflab.foundation import registry
 
 
 @pytest.fixture

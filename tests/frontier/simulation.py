@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import norm
 
 from efflab.frontier.shift import Point, Shift, family_of, shift_of
-from efflab.profiling.statistics import example_weights, resampled_means
+from efflab.statistics import example_weights, resampled_means
 
 A, B = 1.0, -0.25  # error = 10 compute**-0.25: power 4
 COMPUTE = np.array([1e5, 4e5, 9e5, 1.6e6, 3.6e6, 6.4e6])

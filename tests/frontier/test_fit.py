@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efflab.errors import RequestError
+from efflab.foundation.errors import RequestError
 from efflab.frontier.fit import fit_power_law, student
 
 

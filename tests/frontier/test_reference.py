@@ -1,6 +1,6 @@
 import pytest
 
-from efflab.errors import RequestError
+from efflab.foundation.errors import RequestError
 from efflab.frontier.reference import areas, record_file, reference
 
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efflab.errors import RequestError
+from efflab.foundation.errors import RequestError
 from efflab.frontier.fit import fit_power_law
-from efflab.frontier.floor import fit_floor
+from efflab.frontier.irreducible_error import fit_floor
 from efflab.frontier.regression import bootstrap, intervals, least_squares, pareto, quantile_fit
 
 COMPUTE = np.logspace(15, 22, 40)

@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from efflab.profiling.work import count_onnx
+from efflab.profiling.work_of_artefact import count_onnx
 
 
 def ones(*shape):

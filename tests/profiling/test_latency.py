@@ -11,13 +11,13 @@ from hypothesis import given, strategies
 from pydantic import ValidationError
 
 from efflab.profiling import latency
-from efflab.profiling.latency import Budget, Failure, Job, calls_a_block, enough, measure_group
-from efflab.profiling.session_worker import overhead_ns, throughput, timed_calls, warm_up
+from efflab.profiling.latency import Budget, Failure, LatencyJob, calls_a_block, enough, measure_group
+from efflab.profiling.session_server import overhead_ns, throughput, timed_calls, warm_up
 
 BACKEND = '''
 import os, signal, sys, time
-from efflab.backend import Backend, Session
-from efflab.errors import RequestError, Unavailable
+from efflab import Backend, Session
+from efflab.foundation.errors import RequestError, Unavailable
 
 HELD = []
 
@@ -92,7 +92,7 @@ def job(tmp_path, monkeypatch):
 
     def make(label, script_ms=(1.0,), fault=""):
         settings = {"label": label, "script_ms": [*script_ms], "log": str(tmp_path / "log"), "fault": fault}
-        return Job(label, tmp_path / "artefact", "scripted", settings, tmp_path / "batch.npz")
+        return LatencyJob(label, tmp_path / "artefact", "scripted", settings, tmp_path / "batch.npz")
 
     make.log = tmp_path / "log"
     return make

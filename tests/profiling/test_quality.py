@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies
 
-from efflab.backend import Session
+from efflab import Session, Split
 from efflab.profiling.quality import evaluate, parity, predict
-from efflab.task import Split
 
 
 class Doubles(Session):

@@ -7,9 +7,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn import functional
 
-from efflab.errors import RequestError
+from efflab.foundation.errors import RequestError
 from efflab.models.resnet_cifar import resnet_cifar
-from efflab.profiling.work import count_module, count_onnx, is_compute
+from efflab.profiling.work_module import count_module, is_compute
+from efflab.profiling.work_of_artefact import count_onnx
 
 FP32 = 32 * 32
 

@@ -5,8 +5,8 @@ import pytest
 from ledger_graphs import macs_of, ones
 from onnx import TensorProto, helper
 
-from efflab.errors import RequestError
-from efflab.profiling.work import count_onnx
+from efflab.foundation.errors import RequestError
+from efflab.profiling.work_of_artefact import count_onnx
 from efflab.profiling.work_onnx import macs_by_node
 
 NODE = helper.make_node

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from efflab.profiling import work_by_input
-from efflab.profiling.work import count_module
 from efflab.profiling.work_by_input import count_by_input, is_input_dependent
+from efflab.profiling.work_module import count_module
 from efflab.tasks.digits_clutter import DigitsClutter
 
 TASK = DigitsClutter(train=16, validation=100, test=16)

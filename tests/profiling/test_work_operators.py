@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from efflab.profiling.work import FORMULAS, count_module, is_compute
+from efflab.profiling.work_module import FORMULAS, count_module, is_compute
 from efflab.profiling.work_onnx_formulas import KNOWN_DOMAINS, OPERANDS, computes
 
 OPERATORS = sorted(
@@ -294,7 +294,7 @@ def test_products_of_unknown_domains_are_listed_not_counted(tmp_path, domain):
     )
     opsets = [onnx.helper.make_opsetid("", 20), onnx.helper.make_opsetid(domain, 1)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets), tmp_path / "m.onnx")
-    from efflab.profiling.work import count_onnx
+    from efflab.profiling.work_of_artefact import count_onnx
 
     work = count_onnx(tmp_path / "m.onnx")
     assert (work["macs"], work["uncounted"]) == (0, {f"{domain}::MatMul": 1})

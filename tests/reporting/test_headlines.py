@@ -2,8 +2,8 @@ from typing import Any
 
 from studies import BASELINE, FAMILY, error_at, example_study, failed, record, study_of
 
+from efflab.comparison.compare import rows
 from efflab.reporting.headlines import headlines
-from efflab.reporting.rows import rows
 
 RECORDS = [one for one in example_study()["records"] if one["batch_size"] == 1]
 

@@ -1,11 +1,11 @@
 import pytest
 from studies import example_study, study_of
 
+from efflab.comparison.compare import rows
+from efflab.records.record import Promised
 from efflab.reporting.footer import footer
 from efflab.reporting.layout import comparison, left_out_line
-from efflab.reporting.rows import rows
 from efflab.reporting.table import default_columns
-from efflab.study import Promised
 
 STUDY = example_study()
 ROWS = rows(STUDY)

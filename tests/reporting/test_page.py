@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from studies import example_study, failed, record, study_of
 
-from efflab.errors import RequestError
-from efflab.reporting.figures import frontier_chart
+from efflab.comparison.compare import rows
+from efflab.foundation.errors import RequestError
+from efflab.records.study import load_study
+from efflab.reporting.charts.figures import frontier_chart
+from efflab.reporting.charts.labels import Box, place_labels, short_names
+from efflab.reporting.charts.panel import technique_of
 from efflab.reporting.headlines import headlines, noise_sentence
-from efflab.reporting.labels import Box, place_labels, short_names
 from efflab.reporting.page import Drawn
-from efflab.reporting.panel import technique_of
 from efflab.reporting.report import write_report
-from efflab.reporting.rows import rows
 from efflab.reporting.table import fold_unavailable
-from efflab.study import load_study
 
 STUDY = example_study()
 STUDY["recipe"] = "name: x  # </script><img src=http://example.org/x>\n"

@@ -2,8 +2,8 @@
 
 from studies import BASELINE, example_records, record, study_of
 
-from efflab.reporting.columns import AXES
-from efflab.reporting.rows import assess
+from efflab.comparison.columns import AXES
+from efflab.comparison.compare import assess
 from efflab.reporting.section import Asked, markdown
 from efflab.reporting.sections.search import search
 

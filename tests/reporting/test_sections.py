@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from studies import BASELINE, FAMILY, error_at, example_study, record, study_of
 
-from efflab.reporting.columns import AXES
+from efflab.comparison.columns import AXES
+from efflab.comparison.compare import assess
+from efflab.records.study import Study
 from efflab.reporting.report import SECTIONS, write_report
-from efflab.reporting.rows import assess
 from efflab.reporting.section import Asked, Section, markdown
 from efflab.reporting.sections.adaptive import adaptive_time, percentile, work_by_input
 from efflab.reporting.sections.axes import axes
@@ -22,7 +23,6 @@ from efflab.reporting.sections.life import life
 from efflab.reporting.sections.linter import CHECKS, linter
 from efflab.reporting.sections.meaning import paper_targets, years
 from efflab.reporting.sections.realisation import realisation
-from efflab.study import Study
 
 PRUNE: tuple[dict[str, Any], ...] = (
     {"prune_channels": {"ratio": 0.5, "importance": "l2"}},

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from studies import FAMILY, error_at, record, study_of
 
-from efflab.reporting.columns import AXES
+from efflab.comparison.columns import AXES
+from efflab.comparison.compare import assess
+from efflab.records.record import Record
 from efflab.reporting.report import write_report
-from efflab.reporting.rows import assess
 from efflab.reporting.section import Asked, Section, markdown
 from efflab.reporting.sections.supernet import amortisation, rank_correlation, supernet
-from efflab.study import Record
 
 LARGEST = "net-w32"
 TRAINED: dict[str, Any] = {"train_supernet": {"widths": [0.5], "epochs": 2}}

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from studies import BASELINE, example_study, failed, record, study_of
 
-from efflab.errors import RequestError
-from efflab.reporting.columns import COLUMNS
+from efflab.comparison.columns import COLUMNS
+from efflab.comparison.compare import rows
+from efflab.foundation.errors import RequestError
 from efflab.reporting.footer import footer
 from efflab.reporting.layout import comparison
 from efflab.reporting.numbers import si
-from efflab.reporting.rows import rows
 from efflab.reporting.table import choose, render, show
 
 ROWS = rows(example_study())

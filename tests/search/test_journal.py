@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from efflab.errors import RequestError
+from efflab.foundation.errors import RequestError
 from efflab.search.journal import append, mend, read
 
 COST = {"training_macs": 1.0, "seconds": 2.0, "hardware_burden_flop": 3.0}

@@ -2,10 +2,10 @@ import random
 
 import pytest
 
-from efflab.search.choices import parse_steps
-from efflab.search.goal import Bound, Goal
+from efflab.recipe.search_choices import parse_steps
+from efflab.recipe.search_goal import Bound, Goal
+from efflab.recipe.search_space import Dimension, Space, name_of, recipe_at, settle
 from efflab.search.propose import propose
-from efflab.search.space import Dimension, Space, name_of, recipe_at, settle
 
 pytest.importorskip("optuna")
 STEPS = [{"p": {"choose": {"a": {"from": 0, "to": 19}, "b": {"from": 0, "to": 19}}}}, {"choose": [[], [{"q": {}}]]}]

@@ -11,14 +11,14 @@ import yaml
 from worlds import efflab, make_card
 
 import efflab as package
-from efflab import run_search
-from efflab.errors import RequestError
-from efflab.plan import make_plan
-from efflab.recipe import load_recipe
+from efflab.foundation.errors import RequestError
+from efflab.plan.plan import make_plan
+from efflab.recipe.recipe import load_recipe
+from efflab.records.store import Store
+from efflab.records.study import load_study
 from efflab.run import plan_file
+from efflab.search import run as run_search
 from efflab.search.loop import known_trials, search_id
-from efflab.store import Store
-from efflab.study import load_study
 
 pytest.importorskip("optuna")
 MEASURE = (

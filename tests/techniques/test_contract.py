@@ -10,9 +10,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from efflab import registry
-from efflab.validation.technique import CHECKS, judge, promise
-from efflab.validation.workplace import Workplace
+from efflab.foundation import registry
+from efflab.validation.techniques.checks import CHECKS, judge, promise
+from efflab.validation.techniques.workplace import Workplace
 
 TECHNIQUES = registry.names("techniques")
 
@@ -90,8 +90,8 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 
-from efflab.errors import RequestError, Unavailable
-from efflab.technique import Result, Technique
+from efflab import RequestError, Unavailable
+from efflab import Result, Technique
 
 
 class NAME(Technique):
@@ -240,7 +240,7 @@ CARELESS = '''
 
 from typing import Any, ClassVar
 
-from efflab.technique import Result, Technique
+from efflab import Result, Technique
 
 
 class Careless(Technique):

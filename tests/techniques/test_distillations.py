@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from efflab.errors import RequestError
+from efflab.foundation.errors import RequestError
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.models.vision_transformer import vision_transformer
-from efflab.plan import make_plan
-from efflab.recipe import parse_recipe
-from efflab.recovery import mean_logits
+from efflab.plan.plan import make_plan
+from efflab.recipe.recipe import parse_recipe
 from efflab.tasks.digits_clutter import DigitsClutter
 from efflab.techniques.distill import soft_loss
 from efflab.techniques.distill_decoupled import decoupled_losses
 from efflab.techniques.prune_channels import prune_channels
 from efflab.techniques.transfer_attention import attention_map, common_layers, transfer_attention
+from efflab.training.technique_training import mean_logits
 
 TASK = DigitsClutter(**DigitsClutter.tiny)
 

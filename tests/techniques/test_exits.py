@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from efflab.calibration import example_inputs
-from efflab.early_exits import EarlyExits, ExitHead, in_a_row, sureness
-from efflab.errors import RequestError
-from efflab.hardware import macs_per_example
+from efflab.contracts.examples import example_inputs
+from efflab.foundation.errors import RequestError
+from efflab.model_surgery.adaptive.early_exits import EarlyExits, ExitHead, in_a_row, sureness
 from efflab.models.mobile_net import mobile_net
 from efflab.models.resnet_cifar import resnet_cifar
-from efflab.profiling.work import count_module
+from efflab.profiling.work_module import count_module
 from efflab.tasks.digits_clutter import DigitsClutter
 from efflab.techniques.add_exits import AddExits, add_exits, with_exits
 from efflab.techniques.choose_exits import Exit, best_thresholds, choose_exits, look, outcome
+from efflab.training.cost import macs_per_example
 
 TASK = DigitsClutter(**DigitsClutter.tiny)
 IMAGES = torch.from_numpy(TASK.split("validation").inputs[0][:32].copy())

@@ -9,20 +9,21 @@ import pytest
 import torch
 from torch import nn
 
-from efflab.errors import RequestError
+from efflab.contracts.training_section import TrainingSettings
+from efflab.foundation.errors import RequestError
 from efflab.models.mobile_net import mobile_net
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.models.vision_transformer import vision_transformer
 from efflab.profiling.quality import parity
-from efflab.profiling.work import count_module, count_onnx
-from efflab.schedule import TrainingSettings
+from efflab.profiling.work_module import count_module
+from efflab.profiling.work_of_artefact import count_onnx
 from efflab.tasks.digits_clutter import DigitsClutter
 from efflab.techniques.export_onnx import export_onnx
 from efflab.techniques.low_rank import low_rank
 from efflab.techniques.prune_weights import prune_weights
 from efflab.techniques.quantize_weights import quantize_weights
 from efflab.techniques.reestimate_norms import reestimate_norms
-from efflab.training import fit
+from efflab.training.fit import fit
 
 TASK = DigitsClutter(**DigitsClutter.tiny)
 IMAGES = torch.from_numpy(TASK.split("validation").inputs[0][:16].copy())

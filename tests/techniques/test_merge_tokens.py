@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from efflab.errors import RequestError
+from efflab.foundation.errors import RequestError
+from efflab.model_surgery.adaptive.token_merging import MergingRow, attend, match, merge
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.models.vision_transformer import vision_transformer
-from efflab.profiling.work import count_module
+from efflab.profiling.work_module import count_module
 from efflab.tasks.digits_clutter import DigitsClutter
 from efflab.techniques.merge_tokens import MergeTokens, merge_tokens
-from efflab.token_merging import MergingRow, attend, match, merge
 
 IMAGES = torch.from_numpy(DigitsClutter(**DigitsClutter.tiny).split("validation").inputs[0][:16].copy())
 # the first token's key is near the fourth's, the third's is the second's

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from efflab.errors import RequestError, Unavailable
-from efflab.graph_check import check_graph
+from efflab.foundation.errors import RequestError, Unavailable
+from efflab.model_surgery.graphs.graph_check import check_graph
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.profiling.quality import parity
 from efflab.techniques.cast import cast

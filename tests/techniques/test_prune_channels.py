@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from efflab.channel_ranking import drops_of
-from efflab.coupling import graph_of, groups_of, root_of
-from efflab.errors import RequestError
+from efflab.foundation.errors import RequestError
+from efflab.model_surgery.pruning.channel_ranking import drops_of
+from efflab.model_surgery.pruning.dependency_groups import graph_of, groups_of, root_of
+from efflab.model_surgery.pruning.slicing import ignoring, keep_structure
 from efflab.models.resnet_cifar import resnet_cifar
-from efflab.surgery import ignoring, keep_structure
 from efflab.techniques.prune_channels import PruneChannels, _kind, prune_channels
 
 

@@ -10,15 +10,15 @@ import torch
 from onnx import TensorProto, numpy_helper
 from torch import nn
 
-from efflab.calibration import calibration_batches, example_inputs
-from efflab.errors import RequestError
-from efflab.int8 import feeds, layers, outputs, relative_error
+from efflab import Context
+from efflab.contracts.examples import calibration_batches, example_inputs
+from efflab.foundation.errors import RequestError
+from efflab.model_surgery.quantization.qdq import feeds, layers, outputs, relative_error
 from efflab.models.mobile_net import mobile_net
 from efflab.models.resnet_cifar import resnet_cifar
-from efflab.profiling.work import count_onnx
+from efflab.profiling.work_of_artefact import count_onnx
 from efflab.profiling.work_onnx import macs_by_node
 from efflab.tasks.digits_clutter import DigitsClutter
-from efflab.technique import Context
 from efflab.techniques.equalize_layers import equalize_layers
 from efflab.techniques.export_onnx import export_onnx
 from efflab.techniques.quantize_aware import quantize_aware, round_weight

@@ -8,12 +8,12 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from efflab.calibration import calibration_batches, example_inputs
-from efflab.errors import RequestError
+from efflab import Context
+from efflab.contracts.examples import calibration_batches, example_inputs
+from efflab.foundation.errors import RequestError
 from efflab.models.resnet_cifar import resnet_cifar
-from efflab.profiling.work import count_module
+from efflab.profiling.work_module import count_module
 from efflab.tasks.digits_clutter import DigitsClutter
-from efflab.technique import Context
 from efflab.techniques.cut_subnet import CutSubnet, cut_subnet
 from efflab.techniques.finetune import finetune
 from efflab.techniques.train_supernet import TrainSupernet, cross_entropy, draw, subnets, train_supernet

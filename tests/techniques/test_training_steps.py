@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 
-from efflab.errors import RequestError
+from efflab import Context
+from efflab.foundation.errors import RequestError
 from efflab.models.resnet_cifar import resnet_cifar
-from efflab.profiling.work import count_module
+from efflab.profiling.work_module import count_module
 from efflab.tasks.digits_clutter import DigitsClutter
-from efflab.technique import Context
 from efflab.techniques.cast import cast
 from efflab.techniques.distill import Distill, distill, soft_loss
 from efflab.techniques.finetune import Finetune, finetune

@@ -9,14 +9,14 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from efflab.artefact import load_module, save_module
-from efflab.calibration import example_inputs, loss_gradients
-from efflab.errors import RequestError
-from efflab.int8 import feeds, outputs
+from efflab.artefacts.artefact import load_module, save_module
+from efflab.contracts.examples import example_inputs, loss_gradients
+from efflab.foundation.errors import RequestError
+from efflab.model_surgery.quantization.qdq import feeds, outputs
 from efflab.models.mobile_net import mobile_net
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.models.vision_transformer import vision_transformer
-from efflab.profiling.work import count_module
+from efflab.profiling.work_module import count_module
 from efflab.tasks.digits_clutter import DigitsClutter
 from efflab.techniques.align_channels import align_channels
 from efflab.techniques.cluster_weights import ClusterWeights, cluster_weights

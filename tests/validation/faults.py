@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from efflab.backend import Backend, Session
+from efflab import Backend, Session
 
 
 class {name}(Backend):

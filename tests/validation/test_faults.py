@@ -3,10 +3,10 @@
 import pytest
 from faults import FAULTS, write_backend
 
-from efflab.validation.behaviour import CHECKS, LIMIT_S
-from efflab.validation.localise import localise
-from efflab.validation.models import run_models
-from efflab.validation.pool import Opening, run_requests
+from efflab.validation.backends.localise import localise
+from efflab.validation.backends.pool import Opening, run_requests
+from efflab.validation.backends.suites.behaviour import CHECKS, LIMIT_S
+from efflab.validation.backends.suites.models import run_models
 from efflab.validation.zoo import make_zoo
 
 

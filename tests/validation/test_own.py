@@ -11,18 +11,18 @@ from faults import write_backend
 from own_models import FLOAT, INT64, model, node, save, weights
 from test_validate import validate
 
-from efflab import registry
-from efflab.errors import RequestError
-from efflab.validation import own_reference
-from efflab.validation.localise import localise
-from efflab.validation.models import run_models
-from efflab.validation.own import prepare_own
-from efflab.validation.own_file import read_all
-from efflab.validation.pool import Opening
-from efflab.validation.saturation import forecast
-from efflab.validation.summary import barren, own_words
-from efflab.validation.validate import Asked
-from efflab.validation.validate import validate as run_validation
+from efflab.foundation import registry
+from efflab.foundation.errors import RequestError
+from efflab.validation.backends.localise import localise
+from efflab.validation.backends.own import reference as own_reference
+from efflab.validation.backends.own.file import read_all
+from efflab.validation.backends.own.suite import prepare_own
+from efflab.validation.backends.pool import Opening
+from efflab.validation.backends.suites.int8_saturation import forecast
+from efflab.validation.backends.suites.models import run_models
+from efflab.validation.backends.validate import Request
+from efflab.validation.backends.validate import validate as run_validation
+from efflab.validation.reporting.summary import barren, own_words
 
 BACKENDS = [name for name in ("onnxruntime", "openvino") if registry.load("backends", name).available() is None]
 both = pytest.mark.parametrize("backend", BACKENDS)
@@ -214,7 +214,7 @@ def test_a_model_that_a_suite_cannot_take_is_refused_not_skipped(tmp_path):
         ("onnxruntime", ("speed",), "name a reference that takes graphs, as in --reference openvino"),
     ]:
         with pytest.raises(RequestError, match=said):
-            run_validation(Asked(Opening(backend, {}, 1, []), suites, quick=True, models=[path]))
+            run_validation(Request(Opening(backend, {}, 1, []), suites, quick=True, models=[path]))
 
 
 def test_layers_that_the_emulation_does_not_know_are_refused(tmp_path):

@@ -10,9 +10,9 @@ import own_models as own
 import pytest
 from own_models import FLOAT, INT32, INT64, model, node, save, weights
 
-from efflab.errors import RequestError
-from efflab.validation.input_ranges import facts_of, limit_of, without_weights
-from efflab.validation.own_file import read_all, read_own
+from efflab.foundation.errors import RequestError
+from efflab.validation.backends.own.file import read_all, read_own
+from efflab.validation.backends.own.input_ranges import facts_of, limit_of, without_weights
 
 
 def limits(one, folder, **shapes):

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from efflab.errors import RequestError
-from efflab.validation.saturation import forecast, paired_product
+from efflab.foundation.errors import RequestError
+from efflab.validation.backends.suites.int8_saturation import forecast, paired_product
 
 
 def test_pair_sums_by_hand():

@@ -13,12 +13,12 @@ from onnx import TensorProto, helper, save
 from processor import skip_if_int8_saturates
 from worlds import efflab
 
-from efflab.validation.against import changes, slower
-from efflab.validation.junit import junit
-from efflab.validation.operators import few, operator_cases
-from efflab.validation.page import page
+from efflab.validation.backends.suites.operators import few, operator_cases
 from efflab.validation.record import SCHEMA
-from efflab.validation.summary import failed, lines, matrix, one_line
+from efflab.validation.reporting.earlier import changes, slower
+from efflab.validation.reporting.junit import junit
+from efflab.validation.reporting.page import page
+from efflab.validation.reporting.summary import failed, lines, matrix, one_line
 
 RUNNER = Path(__file__).with_name("runner.py")
 

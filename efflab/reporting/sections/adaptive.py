@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from efflab.profiling.statistics import percentile_bound
+from efflab.records.record import CostGroup, Record
 from efflab.reporting.numbers import digits, si
 from efflab.reporting.section import Asked, Section, place
 from efflab.reporting.table import ratio
-from efflab.study import CostGroup, Record
+from efflab.statistics import percentile_bound
 
 Row = dict[str, Any]
 ENDS = (10, 90)  # percentiles of MACs that are shown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efflab.reporting.columns import AXES
+from efflab.comparison.columns import AXES
 from efflab.reporting.headlines import best_of
 from efflab.reporting.section import Asked, Section, place
 from efflab.reporting.table import difference, shift

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from efflab.comparison.columns import AXES
+from efflab.comparison.shifts import Placed
 from efflab.frontier.shift import MOST_DEX
-from efflab.profiling.statistics import Interval, interval_of
-from efflab.reporting.columns import AXES
 from efflab.reporting.section import Asked, Section, ends, multiplier, place, tally
-from efflab.reporting.standing import Placed
+from efflab.statistics import Interval, interval_of
 
 SHOWN = ("macs", "latency")
 

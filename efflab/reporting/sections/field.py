@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from efflab.comparison.columns import AXES
+from efflab.comparison.shifts import Placed
 from efflab.frontier.field import PAPER_ERROR, PAPER_EXPONENT, Field, distance, field_of
 from efflab.frontier.field import multiplier as by_exponent
 from efflab.frontier.hypervolume import corner_of, hypervolume_change
-from efflab.reporting.columns import AXES
 from efflab.reporting.numbers import si
 from efflab.reporting.section import Asked, Section, ends, multiplier, place
-from efflab.reporting.standing import Placed
 
 LAWS = ("own_family", "paper", "field", "field_total")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from efflab.errors import RequestError
-from efflab.frontier.change import MEANING, Change, law_change
+from efflab.comparison.columns import AXES
+from efflab.comparison.shifts import NOT_MONOTONIC, Placed
+from efflab.foundation.errors import RequestError
 from efflab.frontier.fit import FEWEST
-from efflab.profiling.statistics import holm
-from efflab.reporting.columns import AXES
+from efflab.frontier.law_change import MEANING, LawChange, law_change
 from efflab.reporting.section import Asked, Section, ends, place, tally
-from efflab.reporting.standing import NOT_MONOTONIC, Placed
+from efflab.statistics import holm
 
 SHOWN = ("macs", "latency")
 
@@ -18,7 +18,7 @@ SHOWN = ("macs", "latency")
 def law(asked: Asked) -> Section | None:
     """Return, for every technique on at least three members, whether its shift is parallel or the exponent changes."""
     refused: list[tuple[str, ...]] = []
-    found: list[tuple[tuple[str, str, str], str, Change]] = []
+    found: list[tuple[tuple[str, str, str], str, LawChange]] = []
     for (axis, *_), rows in _groups(asked.assessment.placed).items():
         if len({one.row["baseline"] for one in rows}) < FEWEST:
             continue
@@ -59,7 +59,7 @@ def law(asked: Asked) -> Section | None:
     )  # fmt: skip
 
 
-def _gap(change: Change) -> str:
+def _gap(change: LawChange) -> str:
     gap = change.difference
     return f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from efflab.frontier.cost import LifeCycle
-from efflab.frontier.meaning import constants
+from efflab.frontier.progress import constants
 from efflab.reporting.headlines import best_of
 from efflab.reporting.numbers import si
 from efflab.reporting.section import Asked, Section, place

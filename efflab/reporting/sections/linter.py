@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from efflab.records.record import Record
 from efflab.reporting.section import Asked, Section
-from efflab.study import Record
 
 Finding = tuple[bool, str]
 ENOUGH_MEMBERS, ENOUGH_POINTS, ENOUGH_SEEDS, ENOUGH_PAIRS = 5, 5, 3, 3

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from efflab.frontier.meaning import constants, targets, years_of
-from efflab.profiling.statistics import Interval
-from efflab.reporting.columns import AXES
+from efflab.comparison.columns import AXES
+from efflab.frontier.progress import constants, targets, years_of
 from efflab.reporting.headlines import shifted_most
 from efflab.reporting.section import Asked, Row, Section, multiplier, place
+from efflab.statistics import Interval
 
 
 def years(asked: Asked) -> Section | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from efflab.metrics import METRICS
+from efflab.foundation.metrics import METRICS
 from efflab.reporting.numbers import digits, points_text, ratio_text, si
 from efflab.reporting.section import Asked, Section, place, tally
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from efflab.profiling.statistics import quality_verdict
-from efflab.reporting.evidence import POINTS, Evidence
+from efflab.comparison.draws import POINTS, Evidence
+from efflab.records.record import Record
 from efflab.reporting.numbers import fixed, points_text, si
 from efflab.reporting.section import Asked, Section, ends
-from efflab.study import Record
+from efflab.statistics import quality_verdict
 
 TRAIN, CUT = "train_supernet", "cut_subnet"
 ENOUGH_PAIRS = 4  # fewer have no rank worth a number

@@ -1,0 +1,1 @@
+"""What a variant is on disk and in memory, and what it takes and gives."""

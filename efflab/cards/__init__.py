@@ -1,0 +1,1 @@
+"""Baselines: what a card says, and the model that it names, checked."""

@@ -1,0 +1,129 @@
+"""Checks the files that cards name before any work, without importing torch; weights at a URL are checked when they come."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from efflab.artefacts.interface import graph_ports
+from efflab.cards.baseline import Baseline, find_card, load_baseline
+from efflab.cards.hugging_face.checkpoint import KEY, lacking
+from efflab.cards.hugging_face.fit import misfits, notes
+from efflab.foundation.config import Document, Key
+from efflab.foundation.errors import Problem, RequestError
+
+
+def file_problems(baselines: Iterable[Baseline], seeds: Iterable[int]) -> list[Problem]:
+    """Return what is missing or damaged of the files that these cards name for `seeds`."""
+    return [problem for baseline in baselines for problem in _problems(baseline, tuple(seeds))]
+
+
+def seed_notes(baselines: Iterable[Baseline], seeds: Iterable[int]) -> list[str]:
+    """Return a sentence for each card that lacks weights of some of the recipe's seeds and uses others instead."""
+    found = []
+    for baseline in baselines:
+        known = [weights.seed for weights in baseline.card.weights]
+        lacking = [seed for seed in seeds if seed not in known]
+        if known and lacking:
+            found.append(
+                f"card {baseline.name} has weights for {_seeds(known)}; "
+                f"for {_seeds(lacking)} those of seed {baseline.seed_for(lacking[0])} are used"
+            )
+    return found
+
+
+def checkpoint_notes(baselines: Iterable[Baseline]) -> list[str]:
+    """Return a sentence for each thing that the user should know of how models of Hugging Face are used."""
+    named = [baseline for baseline in baselines if baseline.card.hugging_face]
+    return [
+        f"card {baseline.name}: {note}" for baseline in named for note in notes(baseline.checkpoint(), baseline.task)
+    ]
+
+
+def start_card(name: str, reference: Baseline, document: Document, key: Key) -> Baseline:
+    """Return the card from which steps start in place of `reference`; raise RequestError for one of another task or form."""
+    baseline = load_baseline(find_card(name, document.path))
+    if baseline.card.task != reference.card.task:
+        ours, theirs = (next(iter(one.card.task)) for one in (reference, baseline))
+        what = f"{name} is of another task ({theirs}) than {reference.name} ({ours}), or of other settings of it"
+        raise RequestError(Problem(document.where(key), what))
+    if baseline.form != reference.form:
+        raise RequestError(
+            Problem(document.where(key), f"{name} is not of the form of {reference.name} (torch or ONNX)")
+        )
+    if not baseline.seeds():
+        what = f"{name} has no weights yet; `efflab train {name}` makes them"
+        raise RequestError(Problem(document.where(key), what))
+    return baseline
+
+
+def _seeds(seeds: list[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def _problems(baseline: Baseline, seeds: tuple[int, ...]) -> list[Problem]:
+    card, checks = baseline.card, list[Callable[[], Any]]()
+    if card.hugging_face:
+        checks = [partial(_checkpoint, baseline), partial(_packages, baseline)]
+    elif card.onnx:
+        checks = [partial(_graph, baseline)]
+    elif card.torch_export:
+        checks = [partial(_exported, baseline)]
+    else:
+        if card.python:
+            checks = [partial(baseline.existing, card.python.file, ("python", "file"))]
+        used = dict.fromkeys(baseline.seed_for(seed) for seed in seeds)
+        here = [weights for weights in card.weights if weights.seed in used and weights.file is not None]
+        checks += [partial(baseline.weights_file, weights) for weights in here]
+        if not card.weights:
+            checks.append(partial(_untrained, baseline))
+    found: list[Problem] = []
+    for check in checks:
+        try:
+            check()
+        except RequestError as error:
+            found += error.problems
+    return found
+
+
+def _checkpoint(baseline: Baseline) -> None:
+    place = baseline.document.where(KEY)
+    wrong = misfits(baseline.checkpoint(), baseline.task)
+    if wrong:
+        raise RequestError([Problem(place, what) for what in wrong])
+
+
+def _packages(baseline: Baseline) -> None:
+    if lacking():
+        raise RequestError(Problem(baseline.document.where(KEY), lacking()))
+
+
+def _graph(baseline: Baseline) -> None:
+    """Check that an ONNX file is whole, takes what the task gives, and gives what the task can score."""
+    from efflab.cards.model_check import check_graph_file
+
+    path, card = baseline.onnx_file(), baseline.card
+    given = [port.name for port in graph_ports(path)[0]]
+    if card.inputs and sorted(card.inputs) != sorted(given):
+        what = f"must name each input of {path.name} once: {', '.join(given)}"
+        raise RequestError(Problem(baseline.document.where(("inputs",)), what))
+    try:
+        check_graph_file(path, baseline.task, card.inputs, card.output)
+    except RequestError as error:
+        raise error.at(baseline.document.where(("onnx",))) from error
+
+
+def _exported(baseline: Baseline) -> None:
+    path = baseline.existing(str(baseline.card.torch_export), ("torch_export",))
+    if not zipfile.is_zipfile(path):
+        what = f"{path.name} is no torch.export file (.pt2); write it with torch.export.save"
+        raise RequestError(Problem(baseline.document.where(("torch_export",)), what))
+
+
+def _untrained(baseline: Baseline) -> None:
+    what = f"the card has no weights yet; `efflab train {baseline.name}` makes them"
+    if baseline.card.training is None:
+        what = "the card has no weights, and no `training` section to make them with; name a safetensors file"
+    raise RequestError(Problem(baseline.document.where(("weights",)), what))

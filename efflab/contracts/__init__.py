@@ -1,0 +1,1 @@
+"""What plug-ins promise: tasks, techniques, backends; and what most of them share."""

@@ -1,0 +1,94 @@
+"""The contract of a task: data with fixed splits, a loss, and a metric made of per-example scores."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import PrivateAttr
+
+from efflab.artefacts.interface import Interface, Port, leaves
+from efflab.foundation.config import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples of one split: `inputs` are arrays with a leading example axis, ready for the model."""
+
+    inputs: tuple[np.ndarray, ...]
+    targets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+class Task(Settings, ABC):
+    """Data and metric. One file in `efflab/tasks/`; the class is the file's name in CamelCase."""
+
+    version: ClassVar[int] = 1  # raise it when the meaning of the numbers changes
+    metric: ClassVar[str] = "accuracy"
+    prepared: ClassVar[str] = ""  # how raw data became inputs, for users of a model who must do the same to theirs
+    requires: ClassVar[tuple[str, ...]] = ()  # modules beyond efflab's own packages, checked before any work
+    tiny: ClassVar[dict[str, Any]] = {}  # settings under which tests run in seconds
+    input_names: ClassVar[tuple[str, ...]] = ()  # of the split's arrays; an ONNX file's inputs are matched by them
+
+    _interface: Interface = PrivateAttr(default_factory=Interface)
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Return a content digest of the data; raise RequestError with the way to get it if it is missing."""
+
+    @abstractmethod
+    def split(self, name: SplitName) -> Split:
+        """Return one split, the same at every call; `test` is for the final score only."""
+
+    @abstractmethod
+    def scores(self, outputs: Any, targets: np.ndarray) -> np.ndarray:
+        """Return what one example contributes to the metric: shape (examples,) or (examples, statistics)."""
+
+    @abstractmethod
+    def quality(self, scores: np.ndarray) -> float:
+        """Return the metric of any (re)sample of `scores`; higher is better."""
+
+    @abstractmethod
+    def loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
+        """Return the training loss of a batch."""
+
+    def splits(self) -> tuple[SplitName, ...]:
+        """Return the splits that there are; without `train`, ranges are calibrated on `validation` and nothing trains."""
+        return ("train", "validation", "test")
+
+    def for_model(self, interface: Interface) -> Self:
+        """Return this task for a model of that interface, which says what output is scored and how many examples a call takes."""
+        other = self.model_copy()
+        other._interface = interface
+        return other
+
+    @property
+    def interface(self) -> Interface:
+        """The interface of the model that this task is for; empty where it is for none."""
+        return self._interface
+
+    def choose_output(self, ports: Sequence[Port]) -> int | None:
+        """Return the place of the output that `loss` and `scores` take, or None where they take all outputs as they are.
+
+        Raises RequestError, in words, where no output will do or several would.
+        """
+        return None
+
+    def scored(self, outputs: Any) -> Any:
+        """Return what `loss` and `scores` take of a model's outputs (arrays or tensors, examples first)."""
+        found, place = leaves(outputs), self._interface.scored
+        return outputs if place is None or place >= len(found) else found[place]
+
+    def augment(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Return a randomly changed copy of the first input of a training batch; unchanged by default."""
+        return inputs

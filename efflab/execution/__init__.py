@@ -1,0 +1,1 @@
+"""Who runs the stages of a plan, and what comes of them."""

@@ -1,0 +1,1 @@
+"""What a stage does: load a baseline, apply a technique, score, time."""

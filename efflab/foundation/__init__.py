@@ -1,0 +1,1 @@
+"""Nothing here knows of models: errors, files, registry, settings, child processes, this machine."""

@@ -1,0 +1,1 @@
+"""Changes to models that several techniques share."""

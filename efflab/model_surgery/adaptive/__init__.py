@@ -1,0 +1,1 @@
+"""Models whose work depends on the input, and sub-nets."""

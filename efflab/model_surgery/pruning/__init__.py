@@ -1,0 +1,1 @@
+"""Which channels and weights go, and how layers lose them."""

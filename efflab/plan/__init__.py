@@ -1,0 +1,6 @@
+"""Which stages a recipe needs, known before any work."""
+
+from efflab.foundation.old_names import forward
+
+MOVED = ["Plan", "Row", "make_plan"]
+__getattr__ = forward("efflab.plan", (), dict.fromkeys(MOVED, "efflab.plan.plan"))

@@ -1,0 +1,40 @@
+"""Work that was spent to get somewhere, as records hold it, and its sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, TypedDict, cast
+
+
+class CostRecord(TypedDict):
+    """Work spent to get here."""
+
+    training_macs: float
+    seconds: float
+    hardware_burden_flop: float
+
+
+COST = ("training_macs", "seconds", "hardware_burden_flop")
+
+
+def summed(costs: Iterable[Any]) -> CostRecord:
+    """Return the sum of records of work spent."""
+    every = list(costs)
+    total: Any = {key: float(sum(cost[key] for cost in every)) for key in COST}
+    return cast(CostRecord, total)
+
+
+def less(cost: Any, part: Any) -> CostRecord:
+    """Return what is left of work spent without a part of it; never below 0."""
+    rest: Any = {key: float(max(0.0, cost[key] - part.get(key, 0.0))) for key in COST}
+    return cast(CostRecord, rest)
+
+
+@dataclass
+class Cost:
+    """Recovery work of a step: forward-and-backward MACs, seconds, and the paper's hardware burden in FLOP."""
+
+    training_macs: float = 0.0
+    seconds: float = 0.0
+    hardware_burden_flop: float = 0.0

@@ -1,0 +1,140 @@
+"""One row of measurement, and its parts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
+
+from efflab.foundation.errors import Status
+from efflab.records.cost import CostRecord
+
+if TYPE_CHECKING:
+    pass
+
+SAME_QUALITY = 1e-4  # how far the mean of scores kept as float32 may lie from the quality that was worked out of them
+
+
+Role = Literal[
+    "baseline", "repeat", "variant", "control", "dense"
+]  # repeat = the A/A row; dense = other family members
+
+
+class CostGroup(TypedDict):
+    """Validation examples that cost alike, one by one, in a model whose work depends on its input."""
+
+    macs: int  # of one example, their mean
+    share: float  # of the examples
+    quality: float
+
+
+class _WorkByInput(TypedDict, total=False):
+    by_input: list[CostGroup]  # the cheapest first; the sums are then means over these examples
+
+
+class Work(_WorkByInput):
+    """The MAC ledger of one forward pass of one example."""
+
+    macs: int
+    effective_macs: int
+    bit_operations: int
+    params: int
+    nonzero_params: int
+    artefact_bytes: int
+    coverage: float  # share of compute-bearing operators that had a formula
+    uncounted: dict[str, int]  # the others: operator -> occurrences
+
+
+class Quality(TypedDict):
+    """The test-split score on this record's backend."""
+
+    metric: str
+    value: float
+    scores: dict[str, Any]  # per-example scores, see `pack_scores`
+
+
+class _LatencyOverInputs(TypedDict, total=False):
+    inputs: int  # different batches that the calls went over in turn, in whole cycles; absent: one
+    examples: int  # different examples of which a batch is made, where it repeats them; absent: as many as its size
+
+
+class Latency(_LatencyOverInputs):
+    """Raw times of one session, measured in rounds interleaved with the sessions of its group."""
+
+    rounds_ms: list[list[float]]  # one list a round; round i of all sessions of a group ran side by side
+    overhead_us: float  # the harness's own time per call, already subtracted
+    warmup_runs: int
+    prepare_s: float
+    throughput_per_s: float | None
+    peak_memory_bytes: int | None
+    energy_j: float | None
+    energy_method: str  # "measured: RAPL", or "estimate: ..."
+    group: str  # sessions of one group are comparable pairwise
+    quiet: bool
+    threads: int
+
+
+class Promised(TypedDict):
+    """The quality that a dense model's card promises, and how far a score may lie from it."""
+
+    value: float
+    tolerance: float
+
+
+class Fidelity(TypedDict):
+    """What a step did to the outputs on real examples: no promise of quality, but a check that nothing is broken."""
+
+    sqnr_db: float | None  # signal over error of the scored output against the step's input, at most 200: equal
+    agreement: (
+        float | None
+    )  # share of examples whose highest output stayed the highest; None for outputs without classes
+    examples: int
+    warnings: list[str]  # sentences that belong beside the row
+
+
+class StepFidelity(Fidelity):
+    """The same in a record: of which technique, and what else its reader should know."""
+
+    technique: str
+    notes: list[str]
+
+
+class Record(TypedDict):
+    """One measured (or failed) row."""
+
+    variant: str
+    role: Role
+    of: str | None  # what it must be compared with: the baseline's name (None for baseline and dense rows)
+    parent: str | None
+    steps: list[dict[str, Any]]  # [{technique: settings}, ...] from the baseline on
+    baseline: str  # card
+    family: str | None
+    task: str
+    task_settings: NotRequired[dict[str, Any]]  # as in the card; absent where there are none, and in older studies
+    seed: int
+    backend: str  # as in the recipe, e.g. "openvino[precision=bf16]"
+    device: str
+    batch_size: int
+    machine: str  # key of the study's `machines`
+    status: Status
+    reason: str  # empty when ok; else one sentence
+    work: NotRequired[Work]
+    quality: NotRequired[Quality]
+    latency: NotRequired[Latency]  # absent for seeds after the first
+    recovery: NotRequired[CostRecord]  # the steps' own work, the baseline's training not included
+    training: NotRequired[CostRecord]  # the baseline's (or dense member's) training
+    promised: NotRequired[Promised]  # dense rows whose card promises a quality
+    margin: NotRequired[float]  # non-inferiority margin, as a share of the baseline's metric, fixed in the recipe
+    stages: NotRequired[dict[str, str]]
+    fidelity: NotRequired[list[StepFidelity]]  # one a step; absent in older studies
+
+
+def repeats(examples: int) -> str:
+    """Say in words that a batch is larger than what it is made of."""
+    return f"a batch repeats the {examples:,} examples of the validation split, which has no more"
+
+
+def keeps_promise(record: Record) -> bool | None:
+    """Say whether a dense model's score lies within its card's promise; None where nothing was promised or scored."""
+    if "promised" not in record or "quality" not in record:
+        return None
+    promised = record["promised"]
+    return abs(record["quality"]["value"] - promised["value"]) <= promised["tolerance"]

@@ -1,0 +1,139 @@
+"""One folder per stage id, written beside and renamed, with sha256 of its files; interrupted work resumes."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from efflab.foundation.errors import RequestError
+from efflab.foundation.files import write_atomically
+
+SCHEMA = 1
+RESULT = "stage.json"
+
+
+class Store:
+    """A folder of finished stages: `stages/<id>/` with `stage.json` and the stage's files."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    @classmethod
+    def open(cls, root: Path | None = None) -> Store:
+        """Open (or start) a store: `root`, else EFFLAB_STORE, else `.efflab`. Refuses one of a newer schema."""
+        store = cls(root or Path(os.environ.get("EFFLAB_STORE") or ".efflab"))
+        mark = store.root / "store.json"
+        if mark.exists():
+            try:
+                schema = json.loads(mark.read_text())["schema"]
+            except (ValueError, KeyError, TypeError):
+                schema = None
+            if type(schema) is not int or schema < 1:
+                raise RequestError(f"{mark} is damaged; move the folder {store.root} away to start afresh")
+            if schema > SCHEMA:
+                raise RequestError(
+                    f"the store {store.root} was written by a newer efflab (schema {schema}, this one knows {SCHEMA})"
+                )
+        return store
+
+    def prepare(self) -> None:
+        """Make the store's folders."""
+        for name in ("stages", "work", "studies"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        mark = self.root / "store.json"
+        if not mark.exists():
+            write_atomically(mark, json.dumps({"schema": SCHEMA}))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the store for one run; raise RequestError while another process of this machine runs in it."""
+        with (self.root / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RequestError(
+                    f"another efflab run is at work in {self.root}; wait for it, or set EFFLAB_STORE"
+                ) from error
+            yield
+
+    def folder(self, stage_id: str) -> Path:
+        """Return where a finished stage's files are."""
+        return self.root / "stages" / stage_id
+
+    def holds(self, stage_id: str) -> bool:
+        """Say whether a stage is finished, without looking at its files."""
+        return (self.folder(stage_id) / RESULT).is_file()
+
+    def result(self, stage_id: str) -> dict[str, Any] | None:
+        """Return a finished stage's result, or None if it is not finished, or its files are not as they were written."""
+        folder = self.folder(stage_id)
+        try:
+            stored = json.loads((folder / RESULT).read_text())
+            if stored["schema"] > SCHEMA:
+                raise RequestError(f"{folder} was written by a newer efflab")
+            intact = all(_digest(folder / name) == digest for name, digest in stored["files"].items())
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        result: dict[str, Any] = stored["result"]
+        return result if intact else None
+
+    def work_folder(self, stage_id: str) -> Path:
+        """Return the folder in which a stage works; what an interrupted try left there is kept for it."""
+        folder = self.root / "work" / stage_id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def commit(self, stage_id: str, result: dict[str, Any], about: dict[str, Any]) -> None:
+        """Make a stage's work folder its finished folder, in one rename."""
+        work, final = self.work_folder(stage_id), self.folder(stage_id)
+        files = {path.name: _digest(path) for path in sorted(work.iterdir()) if path.is_file() and path.name != RESULT}
+        stored = {"schema": SCHEMA, "about": about, "result": result, "files": files}
+        (work / RESULT).write_text(json.dumps(stored))
+        if final.exists():
+            shutil.rmtree(final)
+        work.replace(final)
+
+    def remove(self, stage_id: str) -> None:
+        """Forget a stage."""
+        shutil.rmtree(self.folder(stage_id), ignore_errors=True)
+        shutil.rmtree(self.root / "work" / stage_id, ignore_errors=True)
+
+    def study_file(self, name: str) -> Path:
+        """Return where the study of the recipe `name` is written."""
+        return self.root / "studies" / name / "study.json"
+
+
+def study_path(name_or_path: str) -> Path:
+    """Find a study: a study.json, a folder holding one, or the name or path of a recipe that was run."""
+    path = Path(name_or_path)
+    if path.is_dir():
+        path = path / "study.json"
+    if path.suffix == ".json":
+        if not path.exists():
+            raise RequestError(f"there is no study at {path}")
+        return path
+    if path.suffix in (".yaml", ".yml"):
+        from efflab.foundation.config import read_yaml
+
+        name_or_path = str(read_yaml(path).data.get("name", path.stem))
+    found = Store.open().study_file(name_or_path)
+    if not found.exists():
+        from efflab.foundation.errors import nearest
+
+        known = [entry.parent.name for entry in found.parents[1].glob("*/study.json")]
+        raise RequestError(
+            f"no study named {name_or_path!r} in {found.parents[2]}; {nearest(name_or_path, known)}; `efflab run` makes one"
+        )
+    return found
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,184 @@
+"""The one trainer: dense baselines, fine-tuning and distillation all go through `fit`."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from efflab.artefacts.artefact import tied_names, untied
+from efflab.contracts.image_augmentation import shrunk, shrunk_sides
+from efflab.contracts.task import Split, Task
+from efflab.contracts.training_section import TrainingSettings
+from efflab.foundation.errors import Paused, RequestError
+from efflab.training.cost import training_device
+from efflab.training.schedule import image_scale, learning_rate_share
+from efflab.training.step import Loss, make_optimizer, make_step, set_learning_rate
+
+Report = Callable[[int, int, str], None]
+
+
+def pause_at(checkpoint: Path, share: float | None) -> None:
+    """Ask the training with this checkpoint to pause at its first epoch's end from `share` of its steps on; None: not to."""
+    if share is None:
+        _mark(checkpoint).unlink(missing_ok=True)
+    else:
+        _mark(checkpoint).write_text(str(share))
+
+
+def asked_to_pause(checkpoint: Path | None) -> float | None:
+    """Return the share of its steps at which a training was asked to pause by `pause_at`, None where it was not."""
+    mark = checkpoint and _mark(checkpoint)
+    return float(mark.read_text()) if mark and mark.exists() else None
+
+
+def _mark(checkpoint: Path) -> Path:
+    return checkpoint.with_suffix(".pause")
+
+
+def _pause_if_asked(checkpoint: Path | None, done: int, total: int, seconds: float) -> None:
+    share = asked_to_pause(checkpoint)
+    if share is not None and done < total and done >= share * total > 0:
+        raise Paused(done / total, seconds)
+
+
+def fit(
+    module: nn.Module,
+    task: Task,
+    settings: TrainingSettings,
+    seed: int,
+    loss: Loss | None = None,
+    checkpoint: Path | None = None,
+    report: Report = lambda done, total, note: None,
+    replay: bool = True,
+) -> float:
+    """Train `module` in place on the training split and return the seconds it took, interrupted time included.
+
+    It works where EFFLAB_TRAIN_ON says (cpu or cuda) and brings the module back. With `checkpoint`, progress is saved
+    after each epoch and an interrupted call goes on where it stopped, batch by batch the same. What a pruning step set to
+    zero stays zero (see `weight_masks.keep_zeros`). All inputs of the task are given, `loss` gets them as a tuple, and
+    the output that the task scores. `replay`: steps are alike, so that on a GPU one can be captured and replayed; not so
+    where the loss draws what it does. Raises FloatingPointError if the loss stops being finite, RequestError if
+    there is no such device, no training split, or fewer examples than a batch, Paused where `pause_at` asked for it.
+    """
+    split, device = _training_split(task, settings), training_device()
+    inputs = tuple(torch.from_numpy(array).to(device) for array in split.inputs)
+    targets = torch.from_numpy(split.targets).to(device)
+    order_of = memory_order(split, device)
+    steps_per_epoch = len(split) // settings.batch_size
+    total = max(1, round(settings.epochs * steps_per_epoch))
+    objective: Loss = loss or (lambda _inputs, outputs, wanted: task.loss(outputs, wanted))
+    module.train().to(device, memory_format=order_of)  # type: ignore[call-overload]
+    optimizer = make_optimizer(module, settings)
+    done, spent = _resume(checkpoint, module, optimizer)
+    step = make_step(module, optimizer, objective, settings.bf16, replay, task.scored)
+    started = time.perf_counter()
+    mean_loss = math.nan
+    _pause_if_asked(checkpoint, done, total, spent)
+    while done < total:
+        epoch, first = divmod(done, steps_per_epoch)
+        # every epoch has its own stream, so that a resumed run sees what an uninterrupted one would have seen
+        generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+        order = torch.randperm(len(split), generator=generator)
+        for number in range(first, min(steps_per_epoch, total - epoch * steps_per_epoch)):
+            set_learning_rate(optimizer, settings.learning_rate * learning_rate_share(done / total, settings.warmup))
+            index = order[number * settings.batch_size : (number + 1) * settings.batch_size].to(device)
+            first_input, *others = (array[index] for array in inputs)
+            scale = image_scale(done / total, settings.start_scale)
+            batch = (shrunk(task.augment(first_input, generator), scale), *others)
+            value = step(tuple(_laid_out(one, order_of) for one in batch), targets[index])
+            done += 1
+            if done % 20 == 0 or done == total:
+                mean_loss = float(value)
+                if not math.isfinite(mean_loss):
+                    raise FloatingPointError(f"the loss is {mean_loss} after {done} steps; lower learning_rate")
+                report(done, total, f"loss {mean_loss:.3f}")
+        if checkpoint is not None:
+            _save(checkpoint, module, optimizer, done, spent + time.perf_counter() - started)
+            _pause_if_asked(checkpoint, done, total, spent + time.perf_counter() - started)
+    module.eval().to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return spent + time.perf_counter() - started
+
+
+def _training_split(task: Task, settings: TrainingSettings) -> Split:
+    if "train" not in task.splits():
+        raise RequestError("the task has no training split, and this step trains")
+    split = task.split("train")
+    if len(split) < settings.batch_size:
+        what = f"batch_size is {settings.batch_size}, and there are {len(split)} training examples; take a smaller one"
+        raise RequestError(what)
+    if settings.start_scale != 1 and split.inputs[0].ndim != 4:
+        raise RequestError("start_scale shrinks images, and these inputs are none; leave it out")
+    return split
+
+
+def memory_order(split: Split, device: str) -> torch.memory_format:
+    """Return the order in memory in which a training works: channels last for images where that is quick and safe.
+
+    oneDNN's AVX2 kernels write past their memory in the backward pass of thin convolutions in that order (seen with
+    PyTorch 2.13: the process is killed), so processors without AVX-512 work in the plain one.
+    """
+    safe = device != "cpu" or "AVX512" in torch.backends.cpu.get_cpu_capability()
+    return torch.channels_last if safe and split.inputs[0].ndim == 4 else torch.contiguous_format
+
+
+def _laid_out(tensor: torch.Tensor, order: torch.memory_format) -> torch.Tensor:
+    if tensor.ndim != 4:
+        return tensor.contiguous()
+    if order == torch.channels_last:
+        return tensor.contiguous(memory_format=order)
+    # a copy, since images of one channel have both orders at once, and PyTorch goes by the strides that they came with
+    return tensor.clone(memory_format=order)
+
+
+def examples_seen(task: Task, settings: TrainingSettings) -> float:
+    """Return how many full-size examples `fit` passes forward and backward; a shrunk one counts by its area."""
+    split = task.split("train")
+    total = max(1, round(settings.epochs * (len(split) // settings.batch_size)))
+    if settings.start_scale == 1:
+        return float(total * settings.batch_size)
+    height, width = (int(side) for side in split.inputs[0].shape[2:])
+    sides = (shrunk_sides(height, width, image_scale(done / total, settings.start_scale)) for done in range(total))
+    return settings.batch_size * sum(rows * columns for rows, columns in sides) / (height * width)
+
+
+def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, done: int, seconds: float) -> None:
+    from safetensors.torch import save_file
+
+    # tied weights stand once; loading fills in the others
+    tensors = {f"model.{name}": tensor for name, tensor in untied(module.state_dict()).items()}
+    for index, parameter in enumerate(_trained(optimizer)):
+        for name, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{index}.{name}"] = value.contiguous()
+    part = path.with_suffix(".part")
+    save_file(tensors, str(part), metadata={"progress": json.dumps({"done": done, "seconds": seconds})})
+    part.replace(path)
+
+
+def _resume(path: Path | None, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    if path is None or not path.exists():
+        return 0, 0.0
+    from safetensors import safe_open
+
+    with safe_open(str(path), "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        progress = json.loads(file.metadata()["progress"])
+    state = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+    module.load_state_dict(state | {name: state[one] for name, one in tied_names(module.state_dict()).items()})
+    parameters = _trained(optimizer)
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            parameter = parameters[int(index)]
+            optimizer.state[parameter][key] = tensor.to(parameter.device)
+    return progress["done"], progress["seconds"]
+
+
+def _trained(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

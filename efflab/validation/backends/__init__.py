@@ -1,0 +1,1 @@
+"""Suites that a backend must pass, and how cases run."""

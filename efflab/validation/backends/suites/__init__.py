@@ -1,0 +1,1 @@
+"""The suites: what is tried on a backend."""

@@ -1,0 +1,49 @@
+import hashlib
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from efflab.cards.baseline import load_baseline
+from efflab.foundation.errors import RequestError
+
+CARD = """
+name: far
+task: {digits_clutter: {train: 64, validation: 16, test: 16}}
+model: {resnet_cifar: {width: 2, blocks: 1, channels: 1}}
+weights:
+- {url: "%s", sha256: "%s"}
+"""
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    from efflab.models.resnet_cifar import resnet_cifar
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return {name: tensor + 1 for name, tensor in resnet_cifar(2, 1, 1).state_dict().items()}
+
+
+def card(folder, url, sha256):
+    path = folder / "far.yaml"
+    path.write_text(CARD % (url, sha256))
+    return load_baseline(path)
+
+
+def test_weights_from_a_url_are_fetched_once(serve, weights, tmp_path):
+    body = save(weights)
+    url, asked = serve("w.safetensors", body)
+    digest = hashlib.sha256(body).hexdigest()
+    for _ in range(2):
+        module = card(tmp_path, url, digest).module(0)
+    assert torch.equal(module.state_dict()["conv1.weight"], weights["conv1.weight"])
+    assert len(asked) == 1
+
+
+def test_another_file_or_no_server_leaves_nothing_behind(serve, weights, tmp_path):
+    url, _ = serve("w.safetensors", save(weights))
+    with pytest.raises(RequestError, match=r"far.yaml:6: weights.*another sha256"):
+        card(tmp_path, url, "0" * 64).module(0)
+    with pytest.raises(RequestError, match=r"far.yaml:6: weights.*cannot fetch http://127.0.0.1:1/"):
+        card(tmp_path, "http://127.0.0.1:1/w.safetensors", "1" * 64).module(0)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]

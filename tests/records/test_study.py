@@ -1,0 +1,132 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from studies import example_study, record
+
+from efflab.cli.main import main
+from efflab.foundation.errors import RequestError
+from efflab.records.samples import pack_scores, unpack_scores
+from efflab.records.study import SCHEMA, load_study, save_study
+
+ROOT = Path(__file__).parents[2]
+
+
+def whole():
+    return {
+        "schema": SCHEMA, "name": "s", "recipe": "", "efflab": "0", "commit": "", "data": {}, "machines": {"m1": {}},
+        "records": [record("net-w24", 1e6, 0.1, role="baseline", latency_ms=1.0)],
+    }  # fmt: skip
+
+
+def changed(**keys):
+    return {**whole(), **keys}
+
+
+def changed_record(**keys):
+    return changed(records=[{**whole()["records"][0], **keys}])
+
+
+def changed_work(**keys):
+    return changed_record(work={**whole()["records"][0]["work"], **keys})
+
+
+def changed_latency(**keys):
+    return changed_record(latency={**whole()["records"][0]["latency"], **keys})
+
+
+def test_work_by_input_and_times_over_inputs_are_read_back(tmp_path):
+    study = changed_work(by_input=[{"macs": 1, "share": 0.5, "quality": 1.0}, {"macs": 2, "share": 0.5, "quality": 0}])
+    study["records"][0]["latency"]["inputs"] = 11  # as many as a round has calls
+    save_study(study, tmp_path / "study.json")
+    assert load_study(tmp_path / "study.json") == json.loads(json.dumps(study))
+
+
+def test_what_is_saved_is_read_back(tmp_path):
+    save_study(whole(), tmp_path / "study.json")
+    assert load_study(tmp_path / "study.json") == json.loads(json.dumps(whole()))
+
+
+def test_the_committed_study_is_whole():
+    assert load_study(ROOT / "reports" / "digits" / "study.json")["records"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "not a study file"),
+        ([], "not a study file"),
+        ({}, "not a study file"),
+        (changed(schema="a"), "no `schema` number"),
+        (changed(schema=-1), "no `schema` number"),
+        (changed(schema=SCHEMA + 1), "newer efflab"),
+        (changed(records=[]), "no records"),
+        (changed(records="x"), "records is missing or of the wrong kind"),
+        (changed(records=[{}]), "records[0]: variant is missing"),
+        (changed(records=[5]), "records[0]: it must be a mapping"),
+        (changed(machines=None), "machines is missing"),
+        (changed(machines={}), "machine 'm1' is not among the study's machines"),
+        (changed_work(by_input=5), "work.by_input must be a list"),
+        (changed_work(by_input=[{"macs": 1, "share": 1.0}]), "work.by_input must be a list"),
+        (changed_work(by_input=[{"macs": 1, "share": 0.5, "quality": 1.0}]), "whose shares make 1"),
+        (changed_latency(inputs=4), "must hold whole turns over latency.inputs"),
+        (changed_latency(inputs=0), "latency.inputs must be a count"),
+        (changed_record(latency="x"), "records[0]: latency must be a mapping"),
+        (changed_record(latency={}), "records[0]: latency."),
+        (changed_record(quality={"value": 1.0, "metric": "accuracy"}), "quality.scores is missing"),
+        (
+            changed_record(quality={"value": 0.5, "metric": "accuracy", "scores": {"bits": "8A==", "n": 9}}),
+            "1 bytes for n = 9",
+        ),
+        (
+            changed_record(quality={"value": 0.6, "metric": "accuracy", "scores": {"bits": "8A==", "n": 8}}),
+            "quality.scores have a mean of 0.5000, quality.value is 0.6000",
+        ),
+        (
+            changed_record(quality={"value": 0.5, "metric": "accuracy", "scores": {"bits": "8A", "n": 8}}),
+            "cannot be read",
+        ),
+        (changed_record(quality={"value": 0.5, "metric": "accuracy", "scores": 5}), "cannot be read"),
+        (changed_record(seed="0"), "seed is missing or of the wrong kind"),
+    ],
+)
+def test_a_damaged_study_is_one_clear_line(content, said, tmp_path, capsys):
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(content))
+    assert main(["compare", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"efflab: {path}: ")
+    assert said in line
+
+
+def test_half_a_study_is_no_study(tmp_path):
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(whole())[:50])
+    with pytest.raises(RequestError, match="not a study file"):
+        load_study(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(RequestError, match="not a study file"):
+        load_study(path)
+
+
+@pytest.mark.parametrize("scores", [np.array([0, 1, 1]), np.array([[0.5, 2.0], [1.0, 3.0]], np.float32)])
+def test_scores_are_unpacked_as_they_were(scores):
+    assert (unpack_scores(json.loads(json.dumps(pack_scores(scores)))) == scores).all()
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "words"),
+    [
+        ("work", "macs", "x", "work.macs must be a number"),
+        ("quality", "value", float("nan"), "quality.value must be a number"),
+        ("latency", "rounds_ms", [], "must be a list of lists of times"),
+        ("latency", "rounds_ms", [[1.0, -1.0]], "must hold times, none below 0"),
+    ],
+)
+def test_numbers_that_are_none_are_named(tmp_path, part, name, value, words):
+    study = example_study()
+    next(record for record in study["records"] if part in record)[part][name] = value
+    save_study(study, tmp_path / "s.json")
+    with pytest.raises(RequestError, match=words):
+        load_study(tmp_path / "s.json")
