@@ -5,10 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 def file_digest(path: Path) -> str:
@@ -17,8 +13,8 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file beside its place and rename it."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file beside its place and rename it."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text)
+    part.write_bytes(content.encode() if isinstance(content, str) else content)
     part.replace(path)

@@ -1,26 +1,26 @@
 """A study: all records of one recipe run, as plain data that compare, report and frontier read.
 
-A study file is JSON: {"schema", "name", "recipe", "efflab", "commit", "machines": {id: fingerprint}, "records": [...]}.
+A study is two files. study.json: {"schema", "name", "recipe", "efflab", "commit", "data", "machines": {id: fingerprint},
+"samples": {file, sha256}, "records": [...]}, one record a line. samples.npz beside it: raw times and scores, each array once.
 A record is one row of measurement, (variant, seed, backend, batch), as `Record` documents.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 from efflab.foundation.errors import Problem, RequestError
+from efflab.foundation.files import write_atomically
 from efflab.foundation.wording import one_line
+from efflab.records.checks import damage
 from efflab.records.cost import CostRecord
-from efflab.records.record import SAME_QUALITY, Latency, Promised, Quality, Record, Work
-from efflab.records.samples import _mean_score
+from efflab.records.record import Record
+from efflab.records.samples import put_samples, read_samples, samples_file, take_samples
 
-if TYPE_CHECKING:
-    pass
-
-SCHEMA = 1
+SCHEMA = 2  # 1: samples stood in the records
 
 
 class SearchRecord(TypedDict):
@@ -52,15 +52,33 @@ class Study(TypedDict):
 
 
 def save_study(study: Study, path: Path) -> None:
-    """Write a study, beside its final place first, so that a reader never sees half of one."""
+    """Write a study, and its samples in a file beside it; each is written beside its place first.
+
+    A line holds one record, so that a difference between two studies shows which record changed.
+    """
+    arrays: dict[str, Any] = {}
+    records = [put_samples(cast("dict[str, Any]", record), arrays) for record in study["records"]]
+    head: dict[str, Any] = {key: value for key, value in study.items() if key != "records"}
+    beside = samples_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(study, separators=(",", ":")))
-    part.replace(path)
+    if arrays:
+        content = samples_file(arrays)
+        head["samples"] = {"file": beside.name, "sha256": hashlib.sha256(content).hexdigest()}
+        write_atomically(beside, content)
+    lines = ",\n".join(json.dumps(record, separators=(",", ":")) for record in records)
+    write_atomically(path, json.dumps(head, separators=(",", ":"))[:-1] + f',"records":[\n{lines}\n]}}\n')
+
+
+def samples_path(path: Path) -> Path:
+    """Return where the samples of a study lie."""
+    return path.with_name("samples.npz" if path.name == "study.json" else f"{path.stem}.samples.npz")
 
 
 def load_study(path: Path) -> Study:
-    """Read a study; raise RequestError if it is missing, damaged, of a newer schema, or lacks what readers rely on."""
+    """Read a study; raise RequestError if it is missing, damaged, of a newer schema, or lacks what readers rely on.
+
+    Studies of schema 1, whose samples stand in the records, are read, too.
+    """
     try:
         study = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -72,110 +90,33 @@ def load_study(path: Path) -> Study:
         raise RequestError(Problem(str(path), "not a study file (it has no `schema` number)"))
     if schema > SCHEMA:
         raise RequestError(Problem(str(path), f"written by a newer efflab (schema {schema}, this one knows {SCHEMA})"))
-    what = _damage(study)
+    study["schema"] = SCHEMA
+    sound: set[int] = set()  # records whose times are whole nanoseconds
+    what = _fill_samples(study, path, sound) or damage(study, sound)
     if what:
         raise RequestError(Problem(str(path), f"a damaged study: {what}; run the recipe again"))
-    return study  # type: ignore[no-any-return]
+    return cast(Study, study)
 
 
-def _damage(study: dict[str, Any]) -> str:
-    """Return the first thing in a study that readers rely on and that is not there, or ""."""
-    wrong = _lacks(study, _STUDY)
-    wrong = wrong or next(
-        filter(None, (_lacks(it, {}, f"machines.{one}") for one, it in study["machines"].items())), ""
-    )
-    if wrong or not study["records"]:
-        return wrong or "it has no records"
-    for index, record in enumerate(study["records"]):
-        place = f"records[{index}]"
-        wrong = _lacks(record, _RECORD)
-        if not wrong and record["machine"] not in study["machines"]:
-            wrong = f"machine {record['machine']!r} is not among the study's machines"
-        if not wrong and not isinstance(record.get("task_settings", {}), dict):
-            wrong = "task_settings must be a mapping"
-        for name, part in _PARTS.items():
-            if not wrong and name in record:
-                wrong = _lacks(record[name], dict.fromkeys(part.__required_keys__, object) | _KINDS.get(name, {}), name)
-        wrong = wrong or _odd_numbers(record) or _odd_scores(record)
-        if wrong:
-            return f"{place}: {wrong}"
-    return ""
-
-
-def _odd_numbers(record: dict[str, Any]) -> str:
-    """Return the first number of a record's parts that is none, or ""."""
-    work = record.get("work", {})
-    for name in ("macs", "effective_macs", "bit_operations", "params", "nonzero_params", "artefact_bytes", "coverage"):
-        if name in work and type(work[name]) not in (int, float):
-            return f"work.{name} must be a number"
-    if not _sound_groups(work.get("by_input", [])):
-        return "work.by_input must be a list of groups with macs, share and quality, whose shares make 1"
-    value = record.get("quality", {"value": 0.0})["value"]
-    if type(value) not in (int, float) or value != value:
-        return "quality.value must be a number"
-    if "latency" not in record:
+def _fill_samples(study: dict[str, Any], path: Path, sound: set[int]) -> str:
+    """Put the samples back into the records; return what is wrong with their file, or ""."""
+    named = study.pop("samples", None)
+    if named is None:
         return ""
-    inputs = record["latency"].get("inputs", 1)
-    if type(inputs) is not int or inputs < 1:
-        return "latency.inputs must be a count"
-    examples = record["latency"].get("examples", 1)
-    if type(examples) is not int or examples < 1:
-        return "latency.examples must be a count"
-    rounds = record["latency"]["rounds_ms"]
-    if not isinstance(rounds, list) or not all(isinstance(times, list) for times in rounds) or not any(rounds):
-        return "latency.rounds_ms must be a list of lists of times"
-    odd = not all(
-        set(map(type, times)) <= {int, float} and min(times, default=0) >= 0 <= sum(times) for times in rounds
-    )
-    if not odd and any(len(times) % inputs for times in rounds):
-        return "latency.rounds_ms must hold whole turns over latency.inputs"
-    return "latency.rounds_ms must hold times, none below 0" if odd else ""  # a sum with NaN is NaN, and not from 0 on
-
-
-def _sound_groups(groups: Any) -> bool:
-    """Say whether the groups of a ledger by input can be read."""
-    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
-        return False
-    wanted = ("macs", "share", "quality")
-    if not all(type(group.get(name)) in (int, float) for group in groups for name in wanted):
-        return False
-    return not groups or abs(sum(group["share"] for group in groups) - 1) < 1e-6
-
-
-def _odd_scores(record: dict[str, Any]) -> str:
-    """Say what is wrong with a record's scores of single examples: their number, or a mean unlike its quality; or ""."""
-    if "quality" not in record:
-        return ""
-    packed, value = record["quality"]["scores"], record["quality"]["value"]
     try:
-        mean = _mean_score(packed)
-    except (KeyError, TypeError, ValueError) as error:
-        return f"quality.scores cannot be read ({one_line(error)})"
-    if mean is not None and not abs(mean - value) <= SAME_QUALITY:
-        return f"quality.scores have a mean of {mean:.4f}, quality.value is {value:.4f}"
+        file = path.with_name(Path(named["file"]).name)
+        content = file.read_bytes()
+        if hashlib.sha256(content).hexdigest() != named["sha256"]:
+            return f"{file.name} is not the one that it was written with"
+        arrays = read_samples(content)
+    except FileNotFoundError:
+        return f"{file.name}, which holds its samples, is missing beside it"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"its samples cannot be read ({one_line(error)})"
+    for index, record in enumerate(study["records"] if isinstance(study.get("records"), list) else ()):
+        try:
+            if take_samples(record, arrays):
+                sound.add(index)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return f"records[{index}]: its samples cannot be read ({one_line(error)})"
     return ""
-
-
-def _lacks(entry: Any, wanted: dict[str, Any], name: str = "") -> str:
-    if not isinstance(entry, dict):
-        return f"{name or 'it'} must be a mapping"
-    wrong = next((key for key, kind in wanted.items() if key not in entry or not isinstance(entry[key], kind)), None)
-    return "" if wrong is None else f"{name}{'.' if name else ''}{wrong} is missing or of the wrong kind"
-
-
-_STUDY = {"name": str, "recipe": str, "efflab": str, "commit": str, "data": dict, "machines": dict, "records": list}
-_RECORD = {
-    **dict.fromkeys(("variant", "role", "baseline", "task", "backend", "device", "machine", "status", "reason"), str),
-    **dict.fromkeys(("of", "parent", "family"), str | None),
-    **dict.fromkeys(("seed", "batch_size"), int),
-    "steps": list,
-}
-_KINDS: dict[str, dict[str, Any]] = {"quality": {"metric": str}}
-_PARTS: dict[str, Any] = {
-    "work": Work,
-    "quality": Quality,
-    "latency": Latency,
-    "recovery": CostRecord,
-    "training": CostRecord,
-    "promised": Promised,
-}

@@ -80,7 +80,11 @@ def write_report(study: Study, folder: Path, inferences: float = 1e9) -> Written
                 (beside / name).write_text(text, encoding="utf-8")
             (beside / "frontier.png").write_bytes(drawn.pixels)
             save_study(study, beside / "study.json")
-            names = [*texts, "frontier.png", "study.json"]
+            names = [
+                *texts,
+                "frontier.png",
+                *(name for name in ("samples.npz", "study.json") if (beside / name).exists()),
+            ]
             for name in names:
                 (beside / name).replace(folder / name)
     except OSError as error:

@@ -11,7 +11,7 @@ from worlds import efflab, make_card, make_recipe
 from efflab.cli.main import build_parser, main, verbs
 from efflab.comparison.compare import rows
 from efflab.recipe.recipe import parse_recipe
-from efflab.records.study import load_study
+from efflab.records.study import load_study, save_study
 from efflab.reporting.table import show
 
 ROOT = Path(__file__).parents[2]
@@ -122,7 +122,10 @@ def test_ls_tells_what_is_known_of_baselines_and_studies(in_folder, capsys):
     for name in ("whole", "half"):
         path = in_folder / ".efflab" / "studies" / name / "study.json"
         path.parent.mkdir(parents=True)
-        path.write_text((ROOT / "reports" / "digits" / "study.json").read_text() if name == "whole" else "{")
+        if name == "whole":
+            save_study(load_study(ROOT / "reports" / "digits" / "study.json"), path)
+        else:
+            path.write_text("{")
     rows = listed(capsys, "ls", "studies")
     assert rows["whole"]["rows"] > 100
     assert rows["whole"]["written"].startswith("20")

@@ -7,7 +7,7 @@ from studies import example_study, record
 
 from efflab.cli.main import main
 from efflab.foundation.errors import RequestError
-from efflab.records.samples import pack_scores, unpack_scores
+from efflab.records.samples import pack_scores, read_samples, unpack_scores
 from efflab.records.study import SCHEMA, load_study, save_study
 
 ROOT = Path(__file__).parents[2]
@@ -130,3 +130,88 @@ def test_numbers_that_are_none_are_named(tmp_path, part, name, value, words):
     save_study(study, tmp_path / "s.json")
     with pytest.raises(RequestError, match=words):
         load_study(tmp_path / "s.json")
+
+
+def times(count, seed=0):
+    return [[round(float(value), 6) for value in np.random.default_rng(seed).uniform(0.1, 5, 11)] for _ in range(count)]
+
+
+def test_a_line_holds_a_record_and_samples_lie_beside_each_once(tmp_path):
+    study = example_study()
+    save_study(study, tmp_path / "study.json")
+    lines = (tmp_path / "study.json").read_text().splitlines()
+    assert len(lines) == len(study["records"]) + 2
+    assert [json.loads(line.rstrip(","))["variant"] for line in lines[1:-1]] == [
+        one["variant"] for one in study["records"]
+    ]
+    arrays = list(read_samples((tmp_path / "samples.npz").read_bytes()).values())
+    assert len({(array.dtype.str, array.tobytes()) for array in arrays}) == len(arrays)
+    wanted = {json.dumps(one["latency"]["rounds_ms"]) for one in study["records"] if "latency" in one}
+    assert sum(array.dtype.itemsize > 1 for array in arrays) == len(wanted)
+
+
+def test_the_same_study_gives_the_same_bytes_and_a_change_shows_in_one_line(tmp_path):
+    first, second = tmp_path / "a" / "study.json", tmp_path / "b" / "study.json"
+    study = example_study()
+    save_study(study, first)
+    save_study(load_study(first), second)
+    assert first.read_bytes() == second.read_bytes()
+    assert first.with_name("samples.npz").read_bytes() == second.with_name("samples.npz").read_bytes()
+    study["records"][2]["latency"]["rounds_ms"] = times(3)
+    save_study(study, second)
+    before, after = (path.read_text().splitlines() for path in (first, second))
+    assert [at for at, (old, new) in enumerate(zip(before, after, strict=True)) if old != new] == [0, 3]
+
+
+@pytest.mark.parametrize(
+    "rounds", [times(2), [[0.1234567891, 2.5]], [[1e7, 4294.967296], [0.0]], [[1.0], [2.0, 3.0, 4.0]]]
+)
+def test_times_come_back_to_the_last_bit(tmp_path, rounds):
+    study = changed_latency(rounds_ms=rounds)
+    save_study(study, tmp_path / "study.json")
+    assert load_study(tmp_path / "study.json")["records"][0]["latency"]["rounds_ms"] == rounds
+    arrays = read_samples((tmp_path / "samples.npz").read_bytes())
+    (dtype,) = {array.dtype for name, array in arrays.items() if name.startswith("t")}
+    assert dtype == np.dtype({0.1234567891: "<f8", 1e7: "<u8"}.get(rounds[0][0], "<u4"))
+
+
+def test_a_study_of_schema_1_is_read_and_written_anew(tmp_path):
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps(changed(schema=1)))
+    study = load_study(path)
+    assert study == whole()
+    save_study(study, path)
+    assert json.loads(path.read_text())["schema"] == SCHEMA
+    assert load_study(path) == whole()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda file: file.unlink(), "samples.npz, which holds its samples, is missing beside it"),
+        (lambda file: file.write_bytes(file.read_bytes()[:-1]), "samples.npz is not the one that it was written with"),
+    ],
+)
+def test_samples_that_are_not_its_own_are_refused(tmp_path, spoil, said):
+    save_study(whole(), tmp_path / "study.json")
+    spoil(tmp_path / "samples.npz")
+    with pytest.raises(RequestError, match=said):
+        load_study(tmp_path / "study.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"array": "t0", "lengths": [11]}, r"records\[0\]: its samples cannot be read"),
+        ({"array": None, "lengths": "x"}, r"records\[0\]: its samples cannot be read"),
+        ({}, r"records\[0\]: its samples cannot be read"),
+    ],
+)
+def test_a_record_that_names_no_samples_is_damaged(tmp_path, change, said):
+    path = tmp_path / "study.json"
+    save_study(whole(), path)
+    study = json.loads(path.read_text())
+    study["records"][0]["latency"]["rounds"] = change
+    path.write_text(json.dumps(study))
+    with pytest.raises(RequestError, match=said):
+        load_study(path)

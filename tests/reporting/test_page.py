@@ -48,7 +48,8 @@ class Loads(HTMLParser):
 
 def test_all_files_are_written(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
-        "index.html", "report.md", "report.json", "study.json", "rows.csv", "shifts.csv", "frontier.svg", "frontier.png",
+        "index.html", "report.md", "report.json", "study.json", "samples.npz", "rows.csv", "shifts.csv",
+        "frontier.svg", "frontier.png",
     }  # fmt: skip
     assert load_study(folder / "study.json") == json.loads(json.dumps(STUDY))
     assert (folder / "frontier.png").read_bytes().startswith(b"\x89PNG")

@@ -1,6 +1,7 @@
 import copy
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -122,7 +123,9 @@ def small_study() -> dict:
 @given(st.data())
 def test_no_part_of_a_study_can_be_such_that_reading_fails(tmp_path_factory, data):
     folder = tmp_path_factory.getbasetemp() / "odd"
-    study = json.loads(json.dumps(small_study()))
+    save_study(small_study(), folder / "study.json")
+    beside = data.draw(st.booleans())  # samples in their own file, or in the records as older studies have them
+    study = json.loads((folder / "study.json").read_text() if beside else json.dumps(small_study()))
     for _ in range(data.draw(st.integers(1, 2))):
         place = data.draw(st.sampled_from([one for one in parts(study) if one]))
         inside = study
@@ -132,7 +135,7 @@ def test_no_part_of_a_study_can_be_such_that_reading_fails(tmp_path_factory, dat
             inside[place[-1]] = data.draw(JSON)
         else:
             del inside[place[-1]]
-    save_study(study, folder / "study.json")
+    (folder / "study.json").write_text(json.dumps(study))
     store = Store(folder / "store")
     found = read(study_files([folder]), store)
     assert (found.studies == 1) != any("study.json is left out: " in note for note in found.notes)
@@ -190,8 +193,7 @@ def test_a_store_that_cannot_be_written_makes_no_difference(folder):
 
 def test_a_copy_of_a_study_is_read_once_and_one_card_is_one_model(folder):
     one = read(study_files([folder]))
-    (folder / "copy").mkdir()
-    (folder / "copy" / "study.json").write_bytes((folder / "good" / "study.json").read_bytes())
+    shutil.copytree(folder / "good", folder / "copy")
     assert read(study_files([folder])) == one
     other = known_steps(example_study(name="other"))
     other["records"] = [record for record in other["records"] if record["batch_size"] == 64]
