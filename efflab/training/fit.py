@@ -68,13 +68,31 @@ def fit(
     there is no such device, no training split, or fewer examples than a batch, Paused where `pause_at` asked for it.
     """
     split, device = _training_split(task, settings), training_device()
+    objective: Loss = loss or (lambda _inputs, outputs, wanted: task.loss(outputs, wanted))
+    try:
+        return _train(module, task, split, settings, seed, objective, checkpoint, report, replay, device)
+    finally:  # also where it pauses or fails: who looks at the module then looks here
+        module.eval().to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+
+def _train(
+    module: nn.Module,
+    task: Task,
+    split: Split,
+    settings: TrainingSettings,
+    seed: int,
+    objective: Loss,
+    checkpoint: Path | None,
+    report: Report,
+    replay: bool,
+    device: str,
+) -> float:
+    order_of = memory_order(split, device)
+    module.train().to(device, memory_format=order_of)  # type: ignore[call-overload]
     inputs = tuple(torch.from_numpy(array).to(device) for array in split.inputs)
     targets = torch.from_numpy(split.targets).to(device)
-    order_of = memory_order(split, device)
     steps_per_epoch = len(split) // settings.batch_size
     total = max(1, round(settings.epochs * steps_per_epoch))
-    objective: Loss = loss or (lambda _inputs, outputs, wanted: task.loss(outputs, wanted))
-    module.train().to(device, memory_format=order_of)  # type: ignore[call-overload]
     optimizer = make_optimizer(module, settings)
     done, spent = _resume(checkpoint, module, optimizer)
     step = make_step(module, optimizer, objective, settings.bf16, replay, task.scored)
@@ -102,7 +120,6 @@ def fit(
         if checkpoint is not None:
             _save(checkpoint, module, optimizer, done, spent + time.perf_counter() - started)
             _pause_if_asked(checkpoint, done, total, spent + time.perf_counter() - started)
-    module.eval().to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return spent + time.perf_counter() - started
 
 
@@ -176,7 +193,12 @@ def _resume(path: Path | None, module: nn.Module, optimizer: torch.optim.Optimiz
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
             parameter = parameters[int(index)]
-            optimizer.state[parameter][key] = tensor.to(parameter.device)
+            value = tensor.to(parameter.device)
+            if (
+                value.shape == parameter.shape
+            ):  # files hold the plain order in memory; fused updates want the parameter's
+                value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+            optimizer.state[parameter][key] = value
     return progress["done"], progress["seconds"]
 
 

@@ -15,8 +15,8 @@ from efflab.foundation.errors import Paused, RequestError
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.tasks.digits_clutter import DigitsClutter
 from efflab.training import train_card
-from efflab.training.fit import examples_seen, fit, pause_at
-from efflab.training.step import make_step
+from efflab.training.fit import _resume, _save, examples_seen, fit, pause_at
+from efflab.training.step import make_optimizer, make_step
 from efflab.training.train_card import score, train_seed
 
 TASK = DigitsClutter(train=512, validation=64, test=100)
@@ -88,6 +88,39 @@ def test_a_gpu_learns_what_the_processor_learns(optimizer, monkeypatch):
     fit(there, TASK, settings, 5)
     assert next(there.parameters()).device.type == "cpu"
     assert abs(score(here, TASK) - score(there, TASK)) < 0.1
+
+
+def test_what_an_optimizer_holds_is_laid_out_as_its_parameter_after_an_interruption(tmp_path):
+    path = tmp_path / "c.safetensors"
+    for resumed in (False, True):
+        module = fresh().to(memory_format=torch.channels_last)
+        optimizer = make_optimizer(module, SETTINGS)
+        if resumed:
+            assert _resume(path, module, optimizer) == (3, 1.5)
+            assert any(one.stride() != one.contiguous().stride() for one in module.parameters())
+            for parameter, state in optimizer.state.items():
+                assert state["momentum_buffer"].stride() == parameter.stride()
+        else:
+            module(torch.zeros(2, 1, 24, 24)).sum().backward()
+            optimizer.step()
+            _save(path, module, optimizer, 3, 1.5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_an_interrupted_training_goes_on_on_a_gpu(optimizer, tmp_path, monkeypatch):
+    monkeypatch.setenv("EFFLAB_TRAIN_ON", "cuda")
+    module, checkpoint = fresh(), tmp_path / "c.safetensors"
+    pause_at(checkpoint, 0.5)
+    settings = SETTINGS.model_copy(update={"optimizer": optimizer, "epochs": 8.0})
+    with pytest.raises(Paused):
+        fit(module, TASK, settings, 5, checkpoint=checkpoint)
+    assert next(module.parameters()).device.type == "cpu"
+    pause_at(checkpoint, None)
+    resumed, whole = fresh(), fresh()
+    fit(resumed, TASK, settings, 5, checkpoint=checkpoint)
+    fit(whole, TASK, settings, 5)
+    assert abs(score(resumed, TASK) - score(whole, TASK)) < 0.1
 
 
 def test_training_learns():
