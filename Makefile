@@ -21,7 +21,7 @@ check:
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	# threads that wait must sleep here: two test processes that spin on the same cores slow each other a hundredfold
-	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 -rs
+	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadgroup -rs
 
 setup: .venv/installed
 

@@ -17,7 +17,7 @@ from efflab.tasks.digits_clutter import DigitsClutter
 TASK = "{digits_clutter: {train: 64, validation: 32, test: 48}}"
 DATA = DigitsClutter(train=64, validation=32, test=48)
 MEASURE = (
-    "{backends: [onnxruntime], seeds: [0], batch_sizes: [1, 4], min_runs: 11, min_seconds: 0.001, max_seconds: 0.05, rounds: 5, "
+    "{backends: [onnxruntime], seeds: [0], batch_sizes: [1, 4], min_runs: 11, min_seconds: 0.001, max_seconds: 0.005, rounds: 5, "
     "controls: false, threads: 1}"
 )
 TURNED = """

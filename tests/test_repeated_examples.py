@@ -19,7 +19,7 @@ from efflab.reporting.footer import footer
 from efflab.run import plan_file, run_file
 
 MEASURE = (
-    "seeds: [0], batch_sizes: [4, 100], min_runs: 11, min_seconds: 0.001, max_seconds: 0.05, rounds: 5, "
+    "seeds: [0], batch_sizes: [4, 100], min_runs: 11, min_seconds: 0.001, max_seconds: 0.005, rounds: 5, "
     "controls: false, threads: 1"
 )
 NOTE = "a batch repeats the 64 examples of the validation split, which has no more"

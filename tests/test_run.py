@@ -51,7 +51,7 @@ class Bad(Technique):
 
 
 QUICK_ONE = (
-    "seeds: [0], batch_sizes: [1], min_runs: 11, min_seconds: 0.001, max_seconds: 0.05, rounds: 5, controls: false, "
+    "seeds: [0], batch_sizes: [1], min_runs: 11, min_seconds: 0.001, max_seconds: 0.005, rounds: 5, controls: false, "
     "threads: 1"
 )
 

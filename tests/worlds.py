@@ -13,7 +13,7 @@ from efflab.foundation.files import file_digest
 from efflab.models.resnet_cifar import resnet_cifar
 
 TINY_TASK = "{digits_clutter: {train: 512, validation: 64, test: 200}}"
-QUICK = "seeds: [0, 1], batch_sizes: [1, 4], min_runs: 11, min_seconds: 0.001, max_seconds: 0.05, rounds: 5"
+QUICK = "seeds: [0, 1], batch_sizes: [1, 4], min_runs: 11, min_seconds: 0.001, max_seconds: 0.005, rounds: 5"
 
 
 def make_card(folder: Path, name: str = "tiny", width: int = 4, family: str | None = None) -> Path:

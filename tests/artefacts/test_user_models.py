@@ -15,7 +15,7 @@ from efflab.foundation.errors import RequestError
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.techniques.export_onnx import export_onnx
 
-MEASURE = "seeds: [0, 1], batch_sizes: [1, 4], min_runs: 11, min_seconds: 0.001, max_seconds: 0.05, rounds: 5, controls: false"
+MEASURE = "seeds: [0, 1], batch_sizes: [1, 4], min_runs: 11, min_seconds: 0.001, max_seconds: 0.005, rounds: 5, controls: false"
 
 
 @pytest.fixture

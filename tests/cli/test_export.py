@@ -25,7 +25,7 @@ graph: {from: half, steps: [{export_onnx: {}}]}
 int8: [{export_onnx: {}}, {quantize_static: {calibration_examples: 32}}]
 """
 MEASURE = (
-    "seeds: [0, 1], batch_sizes: [1], min_runs: 11, min_seconds: 0.001, max_seconds: 0.05, rounds: 5, controls: false"
+    "seeds: [0, 1], batch_sizes: [1], min_runs: 11, min_seconds: 0.001, max_seconds: 0.005, rounds: 5, controls: false"
 )
 # refuses every import of efflab, as where it is not installed
 BLOCKER = """
@@ -41,6 +41,7 @@ sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 REPORT = Path(__file__).parents[2] / "reports" / "digits"
+pytestmark = pytest.mark.xdist_group("export")  # one process, so that the world is made once
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,11 @@ from efflab.run import plan_file
 from efflab.search import run as run_search
 from efflab.search.loop import known_trials, search_id
 
+pytestmark = pytest.mark.xdist_group("search")  # one process, so that the world is made once
+
 pytest.importorskip("optuna")
 MEASURE = (
-    "seeds: [0], batch_sizes: [1], min_runs: 11, min_seconds: 0.001, max_seconds: 0.05, rounds: 5, controls: false, "
+    "seeds: [0], batch_sizes: [1], min_runs: 11, min_seconds: 0.001, max_seconds: 0.005, rounds: 5, controls: false, "
     "threads: 1"
 )
 STEPS = """
