@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from efflab.contracts.backend import Arrays, Backend, Session
     from efflab.contracts.classification import Classification
     from efflab.contracts.module_session import ModuleSession
-    from efflab.contracts.task import Split, Task
+    from efflab.contracts.task import Batch, Split, Task
     from efflab.contracts.technique import Context, Result, Technique
     from efflab.foundation.config import Settings
     from efflab.foundation.errors import RequestError, Unavailable
@@ -32,6 +32,7 @@ PUBLIC = {  # name -> where it lives
     "Arrays": "contracts.backend",
     "Artefact": "artefacts.artefact",
     "Backend": "contracts.backend",
+    "Batch": "contracts.task",
     "Classification": "contracts.classification",
     "Context": "contracts.technique",
     "Form": "artefacts.artefact",
@@ -50,6 +51,7 @@ __all__ = [
     "Arrays",
     "Artefact",
     "Backend",
+    "Batch",
     "Classification",
     "Context",
     "Form",

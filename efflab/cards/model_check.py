@@ -22,7 +22,7 @@ from efflab.artefacts.interface import (
     named_output,
     output_ports,
 )
-from efflab.contracts.examples import calibration_split, like_parameters
+from efflab.contracts.examples import calibration_split, first_inputs, like_parameters
 from efflab.contracts.task import Task
 from efflab.foundation.errors import RequestError
 from efflab.foundation.wording import one_line
@@ -49,7 +49,7 @@ def check_graph_file(path: Path, task: Task, inputs: Sequence[str] = (), output:
     if missing:
         raise RequestError(f"{path.name} keeps its weights in {', '.join(missing)}, which is missing beside it")
     given, taken = graph_ports(path)
-    match_inputs(given, task.split(calibration_split(task)).inputs, inputs or task.input_names)
+    match_inputs(given, first_inputs(task.split(calibration_split(task)), 2), inputs or task.input_names)
     odd = [port for port in taken if port.dtype in ("sequence", "optional", "map", "sparse_tensor")]
     if odd:
         what = f"output {odd[0].name} is a {odd[0].dtype}, and a tensor is wanted"
@@ -76,12 +76,12 @@ def look_at(artefact: Artefact, task: Task, output: int | str | None = None) -> 
     task gives, or whose outputs the task cannot score.
     """
     split = task.split(calibration_split(task))
-    given, known = _declared(artefact, split.inputs)
+    given, known = _declared(artefact, first_inputs(split, 1))
     run = runner(artefact)
     failure: RequestError | None = None
     for size in [known] if known else SIZES:
         try:
-            ports = output_ports(run(tuple(cut_examples(array, 0, size) for array in split.inputs)), size)
+            ports = output_ports(run(first_inputs(split, size)), size)
             scored = scored_place(task, ports, output)
             # a task that reads all outputs needs a row an example of each
             if scored is None and size > 1 and any(port.shape and port.shape[0] is not None for port in ports):
@@ -99,8 +99,8 @@ def check_steady(artefact: Artefact, task: Task) -> None:
 
     The score of such a model would depend on the run, or on the size of the batch.
     """
-    inputs, size = task.split(calibration_split(task)).inputs, task.interface.batch or 4
-    arrays = tuple(cut_examples(array, 0, size) for array in inputs)
+    size = task.interface.batch or 4
+    arrays = first_inputs(task.split(calibration_split(task)), size)
     run = runner(artefact)
     first, again = (_compared(task, run(arrays)) for _ in range(2))
     if (parity(again, first)["sqnr_db"] or 0.0) < STEADY_DB:
@@ -198,15 +198,8 @@ def scored_outputs(task: Task, run: Run, arrays: Arrays) -> list[np.ndarray]:
     """Return the scored output for all examples, or all outputs, from calls of as many examples as the model takes."""
     total = len(arrays[0])
     size = task.interface.batch or total
-    calls = [_compared(task, run(tuple(cut_examples(one, at, size) for one in arrays))) for at in range(0, total, size)]
+    calls = [_compared(task, run(tuple(one[at : at + size] for one in arrays))) for at in range(0, total, size)]
     return [np.concatenate(parts) if len(calls) > 1 else parts[0] for parts in zip(*calls, strict=True)]
-
-
-def cut_examples(array: np.ndarray, start: int, count: int) -> np.ndarray:
-    """Return `count` examples; where there are fewer, the last one again."""
-    part = array[start : start + count]
-    missing = count - len(part)
-    return part if missing <= 0 else np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
 
 
 def kept_interface(interface: Interface, seen: Interface) -> Interface:

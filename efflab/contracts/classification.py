@@ -34,7 +34,7 @@ class Classification(Task):
         """Return the place of the output that holds a score for each class: the only one of that shape, or by its name."""
         fitting = [place for place, port in enumerate(ports) if _class_count(port) != 0]
         listed = ", ".join(map(str, ports)) or "nothing"
-        needed = self._classes()
+        needed = self.class_count()
         few = [place for place in fitting if (_class_count(ports[place]) or needed) < needed]
         if few and len(few) == len(fitting):
             what = f"the data has {needed} classes, and this model gives fewer scores: {listed}"
@@ -55,10 +55,20 @@ class Classification(Task):
         what = f"several outputs could hold the scores of {needed} classes: {listed}"
         raise RequestError(f"{what}; say in the card which one does, by its name or number, as `output: ...`")
 
-    def _classes(self) -> int:
+    def class_count(self) -> int:
+        """Return how many classes there are: as the task says, else as its validation data shows."""
         if self._counted is None:
-            self._counted = self.classes or int(self.split("validation").targets.max()) + 1
+            self._counted = self.classes or self._largest_target() + 1
         return self._counted
+
+    def _largest_target(self) -> int:
+        import numpy as np
+
+        split = self.split("validation")
+        parts = (
+            split.batch(range(start, min(start + 1000, len(split)))).targets for start in range(0, len(split), 1000)
+        )
+        return max(int(np.max(part)) for part in parts)
 
     def scored(self, outputs: Any) -> Any:
         """Return the scores of the classes, shape (examples, classes); raise RequestError where there are none."""

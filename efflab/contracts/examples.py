@@ -1,15 +1,18 @@
-"""What quantisers and importances start from: a float graph, training batches for ranges, gradients of the loss."""
+"""Examples of a task: the first ones, batches for ranges of activations, gradients of the loss, sizes of batches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from efflab.contracts.task import Split, SplitName, Task
+from efflab.contracts.task import Batch, Split, SplitName, Task
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
+
+QUALITY_BATCH = 250  # examples that are scored at a time, at most
+QUALITY_BYTES = 8 << 20  # of their inputs: what a layer makes of an image is many times the image
 
 
 def calibration_split(task: Task) -> SplitName:
@@ -28,8 +31,22 @@ def example_inputs(task: Task, count: int = 2) -> tuple[Tensor, ...]:
     """
     import torch
 
-    count = task.interface.batch or count
-    return tuple(torch.from_numpy(array[:count].copy()) for array in _examples(task).inputs)
+    inputs = first_inputs(_examples(task), task.interface.batch or count)
+    return tuple(torch.from_numpy(array.copy()) for array in inputs)
+
+
+def first_inputs(split: Split, count: int) -> tuple[np.ndarray, ...]:
+    """Return the inputs of the first `count` examples; where there are fewer, the last one again."""
+    last = len(split) - 1
+    return split.batch(range(count) if count <= last + 1 else [min(one, last) for one in range(count)]).inputs
+
+
+def quality_batch(task: Task, split: Split) -> int:
+    """Return how many examples are scored at a time: many small ones, few large ones."""
+    if task.interface.batch:
+        return task.interface.batch
+    one = sum(array.nbytes for array in split.batch(range(1)).inputs)
+    return max(1, min(QUALITY_BATCH, len(split), QUALITY_BYTES // max(1, one)))
 
 
 def calibration_batches(task: Task, examples: int, batch_size: int = 32) -> Iterator[tuple[np.ndarray, ...]]:
@@ -42,13 +59,18 @@ def calibration_batches(task: Task, examples: int, batch_size: int = 32) -> Iter
 
 def input_batches(task: Task, split: Split, examples: int, batch_size: int) -> Iterator[tuple[np.ndarray, ...]]:
     """Yield the inputs of the first `examples` of a split, in batches as `calibration_batches` gives them."""
+    return (batch.inputs for batch in example_batches(task, split, examples, batch_size))
+
+
+def example_batches(task: Task, split: Split, examples: int, batch_size: int) -> Iterator[Batch]:
+    """Yield the first `examples` of a split; whole batches where the task is for a model that takes a fixed number."""
     fixed = task.interface.batch
     examples = min(examples, len(split))
     if fixed:
         batch_size = fixed
         examples = max(fixed, examples // fixed * fixed)
     for start in range(0, examples, batch_size):
-        yield tuple(array[start : min(start + batch_size, examples)] for array in split.inputs)
+        yield split.batch(range(start, min(start + batch_size, examples)))
 
 
 def loss_gradients(task: Task, examples: int, batch_size: int = 128) -> Callable[[nn.Module], None]:
@@ -59,16 +81,28 @@ def loss_gradients(task: Task, examples: int, batch_size: int = 128) -> Callable
     examples = min(examples, len(split))
 
     def fill(module: nn.Module) -> None:
-        start = 0
         with torch.enable_grad():
-            for batch in calibration_batches(task, examples, batch_size):
-                targets = torch.from_numpy(split.targets[start : start + len(batch[0])])
-                inputs = tuple(like_parameters(torch.from_numpy(array), module) for array in batch)
-                loss = task.loss(task.scored(module(*inputs)), targets) * (len(targets) / examples)
+            for batch in example_batches(task, split, examples, batch_size):
+                inputs = tuple(like_parameters(torch.from_numpy(array), module) for array in batch.inputs)
+                share = len(inputs[0]) / examples
+                loss = task.loss(task.scored(module(*inputs)), as_tensors(batch.targets)) * share
                 loss.backward()  # type: ignore[no-untyped-call]
-                start += len(targets)
 
     return fill
+
+
+def as_tensors(targets: Any, device: str = "cpu") -> Any:
+    """Return targets with tensors in place of arrays; what is no array stays as it is."""
+    import numpy as np
+    import torch
+
+    if isinstance(targets, np.ndarray):
+        return torch.from_numpy(targets).to(device)
+    if isinstance(targets, Mapping):
+        return {key: as_tensors(value, device) for key, value in targets.items()}
+    if isinstance(targets, list | tuple):
+        return type(targets)(as_tensors(value, device) for value in targets)
+    return targets
 
 
 def like_parameters(tensor: Tensor, module: nn.Module) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -20,14 +20,46 @@ SplitName = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
-class Split:
-    """Examples of one split: `inputs` are arrays with a leading example axis, ready for the model."""
+class Batch:
+    """Some examples: `inputs` are arrays with a leading example axis, ready for the model.
+
+    `targets` have a row for each example, too: an array, a list with an entry an example, or a structure of these.
+    """
 
     inputs: tuple[np.ndarray, ...]
-    targets: np.ndarray
+    targets: Any
+
+
+class Split:
+    """Examples of one split, taken a batch at a time, so that none needs to fit in memory.
+
+    It is made of whole arrays; one that reads from a disk derives from it and overrides `__len__`, `batch` and `whole`.
+    """
+
+    def __init__(self, inputs: tuple[np.ndarray, ...], targets: Any):
+        self.inputs, self.targets = inputs, targets
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(self.inputs[0])
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Return these examples; a range of neighbours costs no copy."""
+        return Batch(tuple(rows_of(array, indices) for array in self.inputs), rows_of(self.targets, indices))
+
+    def whole(self) -> Batch | None:
+        """Return all examples where they lie in memory, else None."""
+        return Batch(self.inputs, self.targets)
+
+
+def rows_of(structure: Any, indices: Sequence[int]) -> Any:
+    """Return the rows of arrays and lists, in any nesting of tuples and mappings."""
+    if isinstance(structure, Mapping):
+        return {key: rows_of(value, indices) for key, value in structure.items()}
+    if isinstance(structure, tuple):
+        return tuple(rows_of(value, indices) for value in structure)
+    if isinstance(indices, range) and indices.step == 1:
+        return structure[indices.start : indices.stop]
+    return [structure[index] for index in indices] if isinstance(structure, list) else structure[list(indices)]
 
 
 class Task(Settings, ABC):
@@ -48,10 +80,10 @@ class Task(Settings, ABC):
 
     @abstractmethod
     def split(self, name: SplitName) -> Split:
-        """Return one split, the same at every call; `test` is for the final score only."""
+        """Return one split, the same at every call and in every order; `test` is for the final score only."""
 
     @abstractmethod
-    def scores(self, outputs: Any, targets: np.ndarray) -> np.ndarray:
+    def scores(self, outputs: Any, targets: Any) -> np.ndarray:
         """Return what one example contributes to the metric: shape (examples,) or (examples, statistics)."""
 
     @abstractmethod
@@ -59,7 +91,7 @@ class Task(Settings, ABC):
         """Return the metric of any (re)sample of `scores`; higher is better."""
 
     @abstractmethod
-    def loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
+    def loss(self, outputs: Any, targets: Any) -> torch.Tensor:
         """Return the training loss of a batch."""
 
     def splits(self) -> tuple[SplitName, ...]:

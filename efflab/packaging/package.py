@@ -93,10 +93,11 @@ def _write(chosen: Chosen, folder: Path) -> dict[str, Any]:
     import numpy as np
 
     from efflab.artefacts.interface import as_port, graph_ports
+    from efflab.contracts.examples import first_inputs
 
     split = task_of(chosen.spec).split(SPLIT)
     count = chosen.artefact.interface.batch or EXAMPLES
-    inputs = tuple(np.ascontiguousarray(array[:count]) for array in split.inputs)
+    inputs = tuple(np.ascontiguousarray(array) for array in first_inputs(split, count))
     if chosen.artefact.form == "onnx":  # in the types that the graph takes
         ports, _ = graph_ports(chosen.artefact.onnx)
         inputs = tuple(as_port(array, port) for array, port in zip(inputs, ports, strict=True))

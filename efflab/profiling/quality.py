@@ -24,10 +24,14 @@ def evaluate(session: Session, task: Task, split: Split | SplitName, batch_size:
     of scores than there are examples.
     """
     data = task.split(split) if isinstance(split, str) else split
+    if len(data) == 0 or batch_size < 1:
+        raise ValueError("needs at least one example and a batch size of at least 1")
     scores = []
-    for start, count, outputs in _batches(session, data.inputs, batch_size):
+    for start in range(0, len(data), batch_size):
+        batch = data.batch(range(start, min(start + batch_size, len(data))))
+        count, outputs = len(batch.inputs[0]), session(tuple(_filled(array, batch_size) for array in batch.inputs))
         rows = _map(partial(_first_rows, batch_size=batch_size, count=count), task.scored(outputs))
-        found = np.asarray(task.scores(rows, data.targets[start : start + count]))
+        found = np.asarray(task.scores(rows, batch.targets))
         if found.shape[:1] != (count,):
             what = f"the task gives scores of shape {found.shape} for {count} examples; one row an example is wanted"
             raise RequestError(what)
@@ -123,6 +127,3 @@ def _agreement(found: list[np.ndarray], wanted: list[np.ndarray]) -> float | Non
         if right.ndim >= 2 and right.shape[-1] >= 2 and right.dtype.kind == "f":
             return float(np.mean(leaf.argmax(axis=-1) == right.argmax(axis=-1)))
     return None
-
-
-QUALITY_BATCH = 250

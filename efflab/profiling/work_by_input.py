@@ -34,7 +34,7 @@ def count_by_input(module: nn.Module, task: Task, examples: int = EXAMPLES) -> W
     split = task.split("validation")
     works, outputs = [], []
     for index in range(min(examples, len(split))):
-        inputs = (torch.tensor(array[index : index + 1]) for array in split.inputs)
+        inputs = (torch.tensor(array) for array in split.batch(range(index, index + 1)).inputs)
         work, output = run_counted(module, tuple(like_parameters(one, module) for one in inputs))
         works.append(work)
         outputs.append(torch.utils._pytree.tree_map_only(torch.Tensor, _array, output))
@@ -53,7 +53,7 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
 
 def _scores(task: Task, split: Split, outputs: list[Any]) -> np.ndarray:
     whole = torch.utils._pytree.tree_map(lambda *parts: np.concatenate(parts), *outputs)
-    return task.scores(whole, split.targets[: len(outputs)])
+    return task.scores(whole, split.batch(range(len(outputs))).targets)
 
 
 def _groups(macs: np.ndarray, scores: np.ndarray, task: Task) -> list[CostGroup]:

@@ -120,15 +120,15 @@ def look(module: EarlyExits, task: Task, confidence: Confidence, examples: int) 
     module.eval()
     with torch.no_grad(), module.all_open():
         for start in range(0, examples, BATCH):
-            arrays = (array[start : min(start + BATCH, examples)] for array in split.inputs)
+            arrays = split.batch(range(start, min(start + BATCH, examples))).inputs
             inputs = [like_parameters(torch.tensor(array), module) for array in arrays]
             try:
                 last = module(*inputs)
             except RuntimeError as error:
                 raise RequestError(f"choose_exits: the heads do not fit their stages any more ({error})") from error
             parts.append([*module.logits, last])
-    one = tuple(like_parameters(torch.tensor(array[:1]), module) for array in split.inputs)
-    count = len(module.heads)
+    one = tuple(like_parameters(torch.tensor(array), module) for array in split.batch(range(1)).inputs)
+    count, targets = len(module.heads), split.batch(range(examples)).targets
 
     def macs(*thresholds: Threshold) -> int:
         module.thresholds = [*thresholds, *[None] * (count - len(thresholds))]
@@ -142,7 +142,7 @@ def look(module: EarlyExits, task: Task, confidence: Confidence, examples: int) 
         # no head is surer than 1: at 2 it is computed and nobody leaves
         head = macs(*shut, 2.0) - whole if index < count else 0
         body = macs(*shut, 0.0) - head if index < count else whole
-        scores = task.scores(logits.float().numpy(), split.targets[:examples])
+        scores = task.scores(logits.float().numpy(), targets)
         exits.append(Exit(sureness(logits, confidence).numpy(), np.asarray(scores), head, body))
     return exits
 

@@ -71,10 +71,11 @@ class QuantizeMixed(Technique):
         split = task.split("validation")
         batches = [*input_batches(task, split, self.validation_examples, 250)]
         count, output = sum(len(batch[0]) for batch in batches), task.interface.scored
+        targets = split.batch(range(count)).targets
 
         def quality(graph: Path) -> float:
             found = outputs(graph, feeds(graph, batches), output)
-            return task.quality(task.scores(found, split.targets[:count]))
+            return task.quality(task.scores(found, targets))
 
         calibration = calibration_batches(task, self.calibration_examples)
         budget = _Budget(self.bit_operations, self.loss, quality, example_shapes(model, task))

@@ -18,6 +18,7 @@ from efflab.contracts.task import Split, Task
 from efflab.contracts.training_section import TrainingSettings
 from efflab.foundation.errors import Paused, RequestError
 from efflab.training.cost import training_device
+from efflab.training.feed import taker
 from efflab.training.schedule import image_scale, learning_rate_share
 from efflab.training.step import Loss, make_optimizer, make_step, set_learning_rate
 
@@ -87,10 +88,9 @@ def _train(
     replay: bool,
     device: str,
 ) -> float:
-    order_of = memory_order(split, device)
+    rank, take = split.batch(range(1)).inputs[0].ndim, taker(split, device)
+    order_of = memory_order(rank, device)
     module.train().to(device, memory_format=order_of)  # type: ignore[call-overload]
-    inputs = tuple(torch.from_numpy(array).to(device) for array in split.inputs)
-    targets = torch.from_numpy(split.targets).to(device)
     steps_per_epoch = len(split) // settings.batch_size
     total = max(1, round(settings.epochs * steps_per_epoch))
     optimizer = make_optimizer(module, settings)
@@ -106,11 +106,12 @@ def _train(
         order = torch.randperm(len(split), generator=generator)
         for number in range(first, min(steps_per_epoch, total - epoch * steps_per_epoch)):
             set_learning_rate(optimizer, settings.learning_rate * learning_rate_share(done / total, settings.warmup))
-            index = order[number * settings.batch_size : (number + 1) * settings.batch_size].to(device)
-            first_input, *others = (array[index] for array in inputs)
+            (first_input, *others), targets = take(
+                order[number * settings.batch_size : (number + 1) * settings.batch_size]
+            )
             scale = image_scale(done / total, settings.start_scale)
             batch = (shrunk(task.augment(first_input, generator), scale), *others)
-            value = step(tuple(_laid_out(one, order_of) for one in batch), targets[index])
+            value = step(tuple(_laid_out(one, order_of) for one in batch), targets)
             done += 1
             if done % 20 == 0 or done == total:
                 mean_loss = float(value)
@@ -130,19 +131,19 @@ def _training_split(task: Task, settings: TrainingSettings) -> Split:
     if len(split) < settings.batch_size:
         what = f"batch_size is {settings.batch_size}, and there are {len(split)} training examples; take a smaller one"
         raise RequestError(what)
-    if settings.start_scale != 1 and split.inputs[0].ndim != 4:
+    if settings.start_scale != 1 and split.batch(range(1)).inputs[0].ndim != 4:
         raise RequestError("start_scale shrinks images, and these inputs are none; leave it out")
     return split
 
 
-def memory_order(split: Split, device: str) -> torch.memory_format:
+def memory_order(rank: int, device: str) -> torch.memory_format:
     """Return the order in memory in which a training works: channels last for images where that is quick and safe.
 
     oneDNN's AVX2 kernels write past their memory in the backward pass of thin convolutions in that order (seen with
     PyTorch 2.13: the process is killed), so processors without AVX-512 work in the plain one.
     """
     safe = device != "cpu" or "AVX512" in torch.backends.cpu.get_cpu_capability()
-    return torch.channels_last if safe and split.inputs[0].ndim == 4 else torch.contiguous_format
+    return torch.channels_last if safe and rank == 4 else torch.contiguous_format
 
 
 def _laid_out(tensor: torch.Tensor, order: torch.memory_format) -> torch.Tensor:
@@ -160,7 +161,7 @@ def examples_seen(task: Task, settings: TrainingSettings) -> float:
     total = max(1, round(settings.epochs * (len(split) // settings.batch_size)))
     if settings.start_scale == 1:
         return float(total * settings.batch_size)
-    height, width = (int(side) for side in split.inputs[0].shape[2:])
+    height, width = (int(side) for side in split.batch(range(1)).inputs[0].shape[2:])
     sides = (shrunk_sides(height, width, image_scale(done / total, settings.start_scale)) for done in range(total))
     return settings.batch_size * sum(rows * columns for rows, columns in sides) / (height * width)
 

@@ -12,8 +12,8 @@ from efflab.contracts.training_section import TrainingSettings
 from efflab.model_surgery.pruning.weight_masks import pruned_weights
 
 Inputs = tuple[Tensor, ...]  # of a batch, examples first
-Loss = Callable[[Inputs, Any, Tensor], Tensor]  # (inputs, the scored output, targets) -> scalar
-Step = Callable[[Inputs, Tensor], Tensor]  # (inputs, targets) -> the loss before the update, detached
+Loss = Callable[[Inputs, Any, Any], Tensor]  # (inputs, the scored output, targets) -> scalar
+Step = Callable[[Inputs, Any], Tensor]  # (inputs, targets) -> the loss before the update, detached
 
 
 def make_optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
@@ -56,7 +56,7 @@ def make_step(
     device = next(module.parameters()).device
     pruned = [(weight, weight != 0) for weight in pruned_weights(module)]
 
-    def step(inputs: Inputs, targets: Tensor) -> Tensor:
+    def step(inputs: Inputs, targets: Any) -> Tensor:
         # cached casts would outlive the capture that they were made in
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=device.type == "cpu"):
             value = objective(inputs, scored(module(*inputs)), targets)
@@ -87,7 +87,9 @@ def _captured(step: Step) -> Step:
         torch.cuda.current_stream().wait_stream(side)
         return value
 
-    def run(inputs: Inputs, targets: Tensor) -> Tensor:
+    def run(inputs: Inputs, targets: Any) -> Tensor:
+        if not isinstance(targets, Tensor):  # structures may differ from batch to batch
+            return step(inputs, targets)
         shape = tuple(one.shape for one in inputs)
         if shape not in warm:
             warm.add(shape)

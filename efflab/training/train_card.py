@@ -132,10 +132,13 @@ def score(module: Any, task: Any) -> float:
     """Return the metric of a torch module on the test split."""
     import torch
 
+    from efflab.contracts.examples import quality_batch
     from efflab.contracts.module_session import ModuleSession
     from efflab.profiling.quality import evaluate
 
-    return float(task.quality(evaluate(ModuleSession(module.eval(), torch.float32), task, "test", 250)))
+    split = task.split("test")
+    session = ModuleSession(module.eval(), torch.float32)
+    return float(task.quality(evaluate(session, task, split, quality_batch(task, split))))
 
 
 def record(path: Path, weights: Weights) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from efflab.cards.hugging_face.checkpoint import Checkpoint, lacking
 from efflab.cards.hugging_face.fit import Conversion, conversion
+from efflab.contracts.classification import Classification
 from efflab.foundation.errors import RequestError, Unavailable
 from efflab.foundation.wording import one_line
 
@@ -118,7 +119,7 @@ def _check_fit(module: torch.nn.Module, inputs: tuple[Tensor, ...], task: Task, 
         raise RequestError(
             f"{checkpoint.name} does not take what the task gives ({shapes}): {one_line(error)}"
         ) from error
-    classes = getattr(task, "classes", None) or int(task.split("train").targets.max()) + 1
+    classes = task.class_count() if isinstance(task, Classification) else logits.shape[-1]
     if logits.ndim != 2 or logits.shape[1] != classes:
         gives = "x".join(map(str, logits.shape[1:]))
         raise RequestError(f"{checkpoint.name} gives {gives} logits for an image, the task has {classes} classes")

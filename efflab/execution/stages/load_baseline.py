@@ -11,7 +11,7 @@ from efflab.artefacts.interface import graph_ports, match_inputs
 from efflab.artefacts.made import store_onnx
 from efflab.cards.baseline import Baseline
 from efflab.cards.model_check import check_steady, look_at
-from efflab.contracts.examples import calibration_split
+from efflab.contracts.examples import calibration_split, first_inputs
 from efflab.contracts.executor import Report
 from efflab.contracts.task import Task
 from efflab.foundation.errors import RequestError
@@ -47,7 +47,7 @@ def _take_graph(baseline: Baseline, task: Task, folder: Path) -> None:
     """Store a card's ONNX file, its inputs in the order of the task's arrays, and weights that lie beside it within it."""
     path, card = baseline.onnx_file(), baseline.card
     given, _ = graph_ports(path)
-    order = match_inputs(given, task.split(calibration_split(task)).inputs, card.inputs or task.input_names)
+    order = match_inputs(given, first_inputs(task.split(calibration_split(task)), 2), card.inputs or task.input_names)
     if order == sorted(order) and not external_files(path):
         store_onnx(path, folder)
         return

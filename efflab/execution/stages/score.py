@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from efflab.artefacts.artefact import Artefact
+from efflab.contracts.examples import first_inputs, quality_batch
 from efflab.contracts.executor import Report
 from efflab.contracts.task import SplitName, Task
 from efflab.foundation import registry
 from efflab.foundation.errors import RequestError
 from efflab.foundation.step_errors import in_words
 from efflab.plan.stage_specs import task_of
-from efflab.profiling.quality import QUALITY_BATCH
 
 
 def validation_quality(module: Any, task: Task) -> float:
@@ -22,8 +22,8 @@ def validation_quality(module: Any, task: Task) -> float:
     from efflab.contracts.module_session import ModuleSession
     from efflab.profiling.quality import evaluate
 
-    size = task.interface.batch or QUALITY_BATCH
-    scores = evaluate(ModuleSession(module.eval(), torch.float32), task, "validation", size)
+    split = task.split("validation")
+    scores = evaluate(ModuleSession(module.eval(), torch.float32), task, split, quality_batch(task, split))
     return float(task.quality(scores))
 
 
@@ -39,9 +39,9 @@ def run_quality(
     task = task_of(spec).for_model(artefact.interface)
     backend = registry.load("backends", spec["backend"])(**spec["settings"])
     split = task.split(split_name)
-    size = artefact.interface.batch or min(QUALITY_BATCH, len(split))
+    size = quality_batch(task, split)
     with in_words(spec["backend"], None, type(backend), "run"):
-        session = backend.prepare(artefact, tuple(array[:size] for array in split.inputs), 1)
+        session = backend.prepare(artefact, first_inputs(split, size), 1)
         scores = evaluate(session, task, split, size)
     value = float(task.quality(scores))
     if not 0 <= value <= 1:

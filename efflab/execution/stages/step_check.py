@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from efflab.artefacts.artefact import Artefact
-from efflab.cards.model_check import Arrays, cut_examples, runner, scored_outputs
-from efflab.contracts.task import Task
+from efflab.cards.model_check import Arrays, runner, scored_outputs
+from efflab.contracts.examples import first_inputs
+from efflab.contracts.task import Split, Task
 from efflab.foundation.errors import RequestError
 from efflab.profiling.quality import parity
 from efflab.records.record import Fidelity
@@ -38,8 +39,8 @@ def check_step(name: str, least_db: float | None, parent: Artefact, child: Artef
     numbers, and below `least_db`, the signal over error that the technique promises.
     """
     split = task.split("validation")
-    size = _example_count(split.inputs, task.interface.batch)
-    arrays = tuple(cut_examples(array, 0, size) for array in split.inputs)
+    size = _example_count(split, task.interface.batch)
+    arrays = first_inputs(split, size)
     theirs = scored_outputs(task, runner(parent), arrays)
     try:
         ours = scored_outputs(task, runner(child), arrays)
@@ -86,8 +87,8 @@ def _on_this_processor(name: str, child: Artefact, task: Task, arrays: Arrays, r
     ]
 
 
-def _example_count(inputs: Arrays, batch: int | None) -> int:
+def _example_count(split: Split, batch: int | None) -> int:
     """Return on how many examples a step is checked: whole batches where the model takes a fixed one."""
-    one = sum(array[:1].nbytes for array in inputs)
-    count = max(2, min(MOST_EXAMPLES, len(inputs[0]), MOST_INPUT_BYTES // max(1, one)))
+    one = sum(array.nbytes for array in split.batch(range(1)).inputs)
+    count = max(2, min(MOST_EXAMPLES, len(split), MOST_INPUT_BYTES // max(1, one)))
     return max(batch, count // batch * batch) if batch else count

@@ -33,7 +33,7 @@ def time_in_turn(
     batches = max(1, min(spec.get("inputs", 1), len(split) // batch))
     if batch > len(split):
         watcher.say(f"note: {stage.title}: {repeats(len(split))}")
-    np.savez(inputs, *(array[np.arange(batches * batch) % len(split)] for array in split.inputs))
+    np.savez(inputs, *split.batch([one % len(split) for one in range(batches * batch)]).inputs)
     misfits = {
         label: ("unavailable", f"the model takes batches of {takes}; export it with a free first axis to time others")
         for label, made in spec["members"].items()
