@@ -19,13 +19,16 @@ from efflab.plan.stage_graph import Stage, data_digest
 from efflab.recipe.recipe import Recipe, load_recipe
 from efflab.records.store import Store
 from efflab.records.study import Study, save_study
-from efflab.search.run import forget, searched, with_known
 
 
 def plan_file(path: Path, only: list[str] | None = None, store: Store | None = None) -> Plan:
     """Load and plan a recipe for this machine; a search that is not finished is a note of the plan."""
     recipe, store = _loaded(path), store or Store.open()
-    return _planned(with_known(recipe, store, _where(recipe), processors()), only, store)
+    if recipe.search:
+        from efflab.search.run import with_known
+
+        recipe = with_known(recipe, store, _where(recipe), processors())
+    return _planned(recipe, only, store)
 
 
 def _loaded(path: Path) -> Recipe:
@@ -73,9 +76,13 @@ def run_file(
     try:
         store.prepare()
         with store.lock():
-            if force == []:
+            if recipe.search and force == []:
+                from efflab.search.run import forget
+
                 forget(recipe, store, _where(recipe))
             if plan is None:
+                from efflab.search.run import searched
+
                 found = searched(recipe, store, _where(recipe), workers or processors(), watcher)
                 plan = _planned(found, only, store)
             if force is not None:

@@ -41,7 +41,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         description="Tells which compression or acceleration technique is worth it, and proves it.",
         epilog="Start with: efflab ls; efflab run recipes/digits.yaml; efflab compare digits",
     )
-    parser.add_argument("--version", action="version", version=f"efflab {_version()}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show program's version number and exit")
     commands = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb in [only] if only else verbs():
         module = importlib.import_module(f"efflab.cli.{verb}")
@@ -53,10 +53,14 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
-def _version() -> str:
-    from importlib.metadata import version
+class _Version(argparse.Action):
+    """Prints the version, which takes a while to find, only when it is asked for."""
 
-    return version("efflab")
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"efflab {version('efflab')}")
+        parser.exit()
 
 
 def main(arguments: list[str] | None = None) -> int:

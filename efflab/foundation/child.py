@@ -1,4 +1,8 @@
-"""A process that answers JSON lines: starts it, asks, and turns every way to die into a reason. See `child_server`."""
+"""A process that answers JSON lines: starts it, asks, and turns every way to die into a reason. See `child_server`.
+
+A request is one line. Its replies are {"progress": [done, total, note]}, any number of them, and then {"answer": {...}} or
+{"failed": {"status", "reason", "refused"}}.
+"""
 
 from __future__ import annotations
 
@@ -79,53 +83,72 @@ class Child:
         self._errors.close()
         self._scratch.cleanup()
 
+    def send(self, request: dict[str, Any]) -> None:
+        """Send a request; that the process has died is seen when its reply is read."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def replies(self, wait_s: float = 0.0) -> list[dict[str, Any]] | None:
+        """Return the replies that are there within `wait_s`, none if there are none; None once the process has ended."""
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, wait_s))
+        if not ready:
+            return []
+        chunk = os.read(self._process.stdout.fileno(), 1 << 16)
+        if not chunk:
+            return None
+        *lines, self._unread = (self._unread + chunk).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def fileno(self) -> int:
+        """Return what a selector waits on for replies."""
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
+    def memory_gb(self) -> float:
+        """Return the memory that the process holds."""
+        import psutil
+
+        try:
+            return float(psutil.Process(self._process.pid).memory_info().rss) / 1e9
+        except psutil.Error:
+            return 0.0
+
     def ask(
         self, request: dict[str, Any], limit_s: float, doing: str, meanwhile: Callable[[], None] | None = None
     ) -> dict[str, Any]:
-        """Send a command and return the answer; an empty one after a failure, which is noted.
+        """Send a request and return the answer; an empty one after a failure, which is noted.
 
         `doing` completes a reason such as "killed by SIGSEGV while ..."; `meanwhile` is called before reading.
         """
         if self.failure:
             return {}
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            self.failure = Failure(self._death(doing), kind="crash")
-            return {}
+        self.send(request)
         if meanwhile:
             meanwhile()
-        line = self._line(time.monotonic() + limit_s)
-        if line is None:
-            self._process.kill()
-            self.failure = Failure(f"gave no answer within {limit_s:g} s while {doing}; ended", kind="hang")
-            return {}
-        if not line:
-            self.failure = Failure(self._death(doing), kind="crash")
-            return {}
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            self.failure = Failure(answer["error"], answer["status"])
-            return {}
-        return answer
+        deadline = time.monotonic() + limit_s
+        while True:
+            replies = self.replies(deadline - time.monotonic())
+            if replies is None:
+                self.failure = Failure(self.death(doing), kind="crash")
+                return {}
+            for reply in replies:
+                if "answer" in reply:
+                    answer: dict[str, Any] = reply["answer"]
+                    return answer
+                if "failed" in reply:
+                    failed = reply["failed"]
+                    status: Status = "unavailable" if failed["status"] == "unavailable" else "failed"
+                    self.failure = Failure(" ".join(failed["reason"].split()), status)
+                    return {}
+            if time.monotonic() > deadline:
+                self._process.kill()
+                self.failure = Failure(f"gave no answer within {limit_s:g} s while {doing}; ended", kind="hang")
+                return {}
 
-    def _line(self, deadline: float) -> bytes | None:
-        """Return the next line; empty if the process ended, None if time is up."""
-        assert self._process.stdout is not None
-        while b"\n" not in self._unread:
-            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                return None
-            chunk = os.read(self._process.stdout.fileno(), 1 << 16)
-            if not chunk:
-                return b""
-            self._unread += chunk
-        line, _, self._unread = self._unread.partition(b"\n")
-        return line
-
-    def _death(self, doing: str) -> str:
+    def death(self, doing: str) -> str:
         """Say how the process ended, with the last lines that it printed as errors."""
         try:
             code = self._process.wait(timeout=10)

@@ -14,7 +14,7 @@ from efflab.foundation import registry
 
 @cache
 def baseline_of(path: str) -> Baseline:
-    """Return the baseline of a card\'s file; one worker reads it once."""
+    """Return the baseline of a card's file; one worker reads it once."""
     return load_baseline(Path(path))
 
 

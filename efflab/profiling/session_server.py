@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
-from efflab.foundation.child_server import serve
+from efflab.foundation.child_server import Report, serve
 from efflab.profiling import energy, memory
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def main() -> None:
     """Serve one session: the first request is the job, every further one a command of its server."""
     server: _Server | None = None
 
-    def answer(request: dict[str, Any]) -> dict[str, Any]:
+    def answer(request: dict[str, Any], report: Report) -> dict[str, Any]:
         nonlocal server
         if server is None:
             server = _Server(request)

@@ -21,7 +21,6 @@ from efflab.recipe.variants import Variant
 from efflab.records.cost import CostRecord, less, summed
 from efflab.records.store import Store
 from efflab.records.trial import Point, State
-from efflab.statistics import time_over_inputs
 
 Charged = dict[str, Mapping[str, float] | None]  # stage -> how much of its cost a trial bears; None: all of it
 REFERENCE = "reference_ms"  # among the values of a timed trial: the scale of its latency
@@ -127,6 +126,8 @@ class TrialMaker:
         The ratio to the baseline counts, times of different minutes would compare the minutes: the value is that ratio
         times the baseline's median when it was first timed.
         """
+        from efflab.statistics import time_over_inputs
+
         spec, search = self.search.spec, self.search
         seed = search.reference.seed_for(spec.seed)
         plain = Variant(search.reference.name, None, ())

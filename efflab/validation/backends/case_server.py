@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from efflab.foundation.child_server import serve
+from efflab.foundation.child_server import Report, serve
 from efflab.foundation.errors import Died
 from efflab.validation.backends.bench import Bench
 from efflab.validation.verdict import Verdict, is_refusal
@@ -54,7 +54,7 @@ def main() -> None:
     bench: Bench | None = None
     suites = _suites()
 
-    def reply(request: dict[str, Any]) -> dict[str, Any]:
+    def reply(request: dict[str, Any], report: Report) -> dict[str, Any]:
         nonlocal bench
         if bench is None:
             bench = _open(request)
