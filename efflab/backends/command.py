@@ -56,7 +56,7 @@ class Command(Backend):
     takes: ClassVar[Form] = "onnx"
     device: ClassVar[str] = "command"
 
-    command: Annotated[list[str], Field(min_length=1)]  # the program and its arguments
+    command: Annotated[list[str], Field(min_length=1, description="Program to start, followed by its arguments.")]
 
     @classmethod
     def available(cls) -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.backend import Arrays, Backend, Session
@@ -22,7 +24,12 @@ class Executorch(Backend):
     takes: ClassVar[Form] = "module"
     extra: ClassVar[str | None] = "executorch"
 
-    delegate: Literal["xnnpack", "portable"] = "xnnpack"
+    delegate: Annotated[
+        Literal["xnnpack", "portable"],
+        Field(
+            description="Kernels that run the model: the fast ones of XNNPACK, or the slow portable ones of ExecuTorch."
+        ),
+    ] = "xnnpack"
 
     @classmethod
     def available(cls) -> str | None:

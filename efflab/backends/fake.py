@@ -28,10 +28,31 @@ class Fake(Backend):
     takes: ClassVar[Form] = "module"
     device: ClassVar[str] = "fake"
 
-    base_ms: Annotated[float, Field(gt=0, le=1e6)] = 0.1
-    ns_per_byte: Annotated[float, Field(ge=0, le=1e6)] = 1.0
-    exponent: Annotated[float, Field(ge=0, le=2)] = 0.9
-    jitter: Annotated[float, Field(ge=0, lt=1)] = 0.01  # share of the time, half of it on either side
+    base_ms: Annotated[
+        float, Field(gt=0, le=1e6, description="Fixed part of the time of a call with one example, in milliseconds.")
+    ] = 0.1
+    ns_per_byte: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1e6,
+            description="Time that each byte of the weights adds to a call with one example, in nanoseconds.",
+        ),
+    ] = 1.0
+    exponent: Annotated[
+        float,
+        Field(
+            ge=0, le=2, description="Exponent with which the time grows with the batch size; 1 makes it proportional."
+        ),
+    ] = 0.9
+    jitter: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="Width of the variation between calls, as a share of the time (half on either side).",
+        ),
+    ] = 0.01
 
     @classmethod
     def available(cls) -> str | None:

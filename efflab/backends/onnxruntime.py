@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,9 +23,16 @@ class Onnxruntime(Backend):
 
     takes: ClassVar[Form] = "onnx"
 
-    provider: str = "CPUExecutionProvider"
-    provider_options: dict[str, str] = Field(default={})
-    optimisation: Literal["none", "basic", "extended", "all"] = "all"  # of the graph, on loading
+    provider: Annotated[
+        str, Field(description="Execution provider of ONNX Runtime, which decides on what hardware the model runs.")
+    ] = "CPUExecutionProvider"
+    provider_options: dict[str, str] = Field(
+        default={}, description="Options that ONNX Runtime passes on to the execution provider, by their names."
+    )
+    optimisation: Annotated[
+        Literal["none", "basic", "extended", "all"],
+        Field(description="Level of graph optimisation that ONNX Runtime applies when it loads the model."),
+    ] = "all"
 
     @classmethod
     def available(cls) -> str | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.backend import Arrays, Backend, Session
@@ -22,8 +24,11 @@ class Openvino(Backend):
     takes: ClassVar[Form] = "onnx"
     extra: ClassVar[str | None] = "openvino"
 
-    precision: Literal["f32", "f16", "bf16"] = "f32"  # of arithmetic that is not int8
-    target: str = "CPU"  # OpenVINO's name of the device
+    precision: Annotated[
+        Literal["f32", "f16", "bf16"],
+        Field(description="Floating-point type in which operators that are not int8 compute."),
+    ] = "f32"
+    target: Annotated[str, Field(description="OpenVINO's name of the device that runs the model, such as CPU.")] = "CPU"
 
     @classmethod
     def available(cls) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.backend import Arrays, Backend, Session
@@ -17,8 +19,13 @@ class Torch(Backend):
 
     takes: ClassVar[Form] = "module"
 
-    channels_last: bool = False  # memory order of images: N, H, W, C
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of a float32 model; 16-bit ones stay as they are
+    channels_last: Annotated[bool, Field(description="Store images in memory with the channels last (N, H, W, C).")] = (
+        False
+    )
+    dtype: Annotated[
+        Literal["float32", "bfloat16"],
+        Field(description="Floating-point type in which a float32 model computes; a 16-bit model keeps its own type."),
+    ] = "float32"
 
     @classmethod
     def available(cls) -> str | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.backend import Arrays, Backend, Session
@@ -25,10 +27,27 @@ class TorchCuda(Backend):
     takes: ClassVar[Form] = "module"
     device: ClassVar[str] = "cuda"
 
-    mode: Literal["eager", "compile", "graph"] = "eager"
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"  # of a float32 model; 16-bit ones stay as they are
-    channels_last: bool = False  # memory order of images: N, H, W, C
-    tf32: bool = False  # round float32 products to 10 bits: PyTorch's default for convolutions, and no float32
+    mode: Annotated[
+        Literal["eager", "compile", "graph"],
+        Field(
+            description="How the model runs: one operator after the other (`eager`), compiled by torch.compile "
+            "(`compile`), or as a replayed CUDA graph (`graph`)."
+        ),
+    ] = "eager"
+    dtype: Annotated[
+        Literal["float32", "float16", "bfloat16"],
+        Field(description="Floating-point type in which a float32 model computes; a 16-bit model keeps its own type."),
+    ] = "float32"
+    channels_last: Annotated[bool, Field(description="Store images in memory with the channels last (N, H, W, C).")] = (
+        False
+    )
+    tf32: Annotated[
+        bool,
+        Field(
+            description="Let float32 products round their factors to 10 bits (TF32), as PyTorch's convolutions do by "
+            "default: faster, but less exact."
+        ),
+    ] = False
 
     @classmethod
     def available(cls) -> str | None:

@@ -18,22 +18,44 @@ MOST_SEED = 2**32 - 1
 class PythonModel(Settings):
     """A user's own model: a Python file beside the card, and the function in it that builds the module."""
 
-    file: str
-    function: str
-    settings: dict[str, Any] = {}
+    file: Annotated[str, Field(description="Python file that builds the model, relative to the card.")]
+    function: Annotated[str, Field(description="Name of the function in this file that returns the torch module.")]
+    settings: Annotated[dict[str, Any], Field(description="Keyword arguments with which the function is called.")] = {}
 
 
 class Weights(Settings):
     """One trained set of weights: a safetensors state dict beside the card, or at a URL, and what it cost."""
 
-    seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = 0
-    file: str | None = None
-    url: str | None = None
-    sha256: Annotated[str, Field(pattern=SHA256)]
-    quality: Annotated[float, Field(ge=0, le=1)] | None = None
-    training_macs: Annotated[float, Field(ge=0)] = 0.0
-    seconds: Annotated[float, Field(ge=0)] = 0.0
-    hardware_burden_flop: Annotated[float, Field(ge=0)] = 0.0
+    seed: Annotated[int, Field(ge=0, le=MOST_SEED, description="Seed with which these weights were trained.")] = 0
+    file: Annotated[
+        str | None, Field(description="Safetensors file with the state dict, relative to the card. Give this or `url`.")
+    ] = None
+    url: Annotated[
+        str | None,
+        Field(description="Address (http or https) of the safetensors file with the state dict. Give this or `file`."),
+    ] = None
+    sha256: Annotated[
+        str,
+        Field(
+            pattern=SHA256,
+            description="SHA-256 checksum of the file: the 64 hexadecimal digits that `sha256sum` prints.",
+        ),
+    ]
+    quality: Annotated[
+        Annotated[float, Field(ge=0, le=1)] | None,
+        Field(description="Metric of these weights on the test split, from 0 to 1."),
+    ] = None
+    training_macs: Annotated[
+        float, Field(ge=0, description="MACs that the training took, forward and backward passes together.")
+    ] = 0.0
+    seconds: Annotated[float, Field(ge=0, description="Time that the training took, in seconds.")] = 0.0
+    hardware_burden_flop: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="Hardware burden of the training in FLOP: peak rate of the hardware multiplied by the time.",
+        ),
+    ] = 0.0
 
     @field_validator("url")
     @classmethod
@@ -52,26 +74,65 @@ class Weights(Settings):
 class Promise(Settings):
     """The quality that a card promises on the test split, mean over its seeds, and how far a re-run may lie from it."""
 
-    value: Annotated[float, Field(ge=0, le=1)]
-    tolerance: Annotated[float, Field(gt=0, le=1)]
+    value: Annotated[
+        float, Field(ge=0, le=1, description="Promised metric on the test split, mean over the seeds, from 0 to 1.")
+    ]
+    tolerance: Annotated[
+        float, Field(gt=0, le=1, description="Largest difference from `value` at which the promise counts as kept.")
+    ]
 
 
 class Card(Settings):
     """A baseline, as its YAML says."""
 
-    name: Name
-    description: str = ""
-    family: str | None = None
-    task: dict[str, dict[str, Any] | None]
-    model: dict[str, dict[str, Any] | None] | None = None
-    python: PythonModel | None = None
-    onnx: str | None = None
-    inputs: list[str] = []  # names of an ONNX file's inputs in the order of the task's arrays, where that is not plain
-    output: Annotated[int, Field(ge=0)] | str | None = None  # the output that is scored, where that is not plain
-    torch_export: str | None = None
-    training: TrainingSettings | None = None
-    promise: Promise | None = None
-    weights: list[Weights] = []
+    name: Annotated[Name, Field(description="Name of the card, which must be its file's name without `.yaml`.")]
+    description: Annotated[str, Field(description="Text that tells readers what the model is.")] = ""
+    family: Annotated[
+        str | None,
+        Field(
+            description="Name of the dense family: cards of one architecture in several sizes, with which variants "
+            "are compared."
+        ),
+    ] = None
+    task: Annotated[
+        dict[str, dict[str, Any] | None],
+        Field(description="Name of the task, which gives the data and the metric, with its settings."),
+    ]
+    model: Annotated[
+        dict[str, dict[str, Any] | None] | None,
+        Field(
+            description="Name of a model that efflab or a plug-in builds, with its settings, or `hf` for a model of "
+            "Hugging Face."
+        ),
+    ] = None
+    python: Annotated[
+        PythonModel | None, Field(description="Model of the user's own that a function in a Python file builds.")
+    ] = None
+    onnx: Annotated[str | None, Field(description="ONNX file that holds the model, relative to the card.")] = None
+    inputs: Annotated[
+        list[str],
+        Field(
+            description="Names of the ONNX file's inputs in the order of the task's arrays; needed only if efflab "
+            "cannot match them itself."
+        ),
+    ] = []
+    output: Annotated[
+        Annotated[int, Field(ge=0)] | str | None,
+        Field(
+            description="Name, or number from 0, of the output that is scored; needed only if the task cannot choose "
+            "it itself."
+        ),
+    ] = None
+    torch_export: Annotated[
+        str | None, Field(description="File of torch.export (.pt2) that holds the model, relative to the card.")
+    ] = None
+    training: Annotated[
+        TrainingSettings | None, Field(description="Settings with which `efflab train` trains the model.")
+    ] = None
+    promise: Annotated[Promise | None, Field(description="Quality that the card promises on the test split.")] = None
+    weights: Annotated[
+        list[Weights], Field(description="Trained weights, one entry for each seed; `efflab train` adds its own.")
+    ] = []
 
     @field_validator("task", "model")
     @classmethod

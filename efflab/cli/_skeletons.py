@@ -6,7 +6,9 @@ BACKEND = '''"""Runs an ONNX graph on {name}."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from efflab import Backend, Session
 
@@ -20,7 +22,8 @@ class {title}(Backend):
     takes: ClassVar[str] = "onnx"  # or "module", for a torch.nn.Module from artefact.module()
     device: ClassVar[str] = "{name}"  # "cpu" if it is the processor: then threads are checked, too
 
-    fast_math: bool = False  # an example of a setting: replace it
+    # an example of a setting: replace it
+    fast_math: Annotated[bool, Field(description="Trade exactness for speed.")] = False
 
     @classmethod
     def available(cls) -> str | None:
@@ -90,7 +93,8 @@ class {title}(Technique):
     # rather_after: ClassVar[dict[str, str]] = {{"low_rank": "why it had better stand after that one"}}
     tiny: ClassVar[dict[str, Any]] = {{"share": 0.25}}  # settings under which the contract is checked, in seconds
 
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.1  # an example of a setting, with its limits: replace it
+    # an example of a setting, with its limits: replace it
+    share: Annotated[float, Field(gt=0, lt=1, description="Weights below this share of the largest go to zero.")] = 0.1
 
     def apply(self, model: Any, context: Context) -> Result:
         """Change the model, which is a private copy; raise RequestError if there is nothing to change."""

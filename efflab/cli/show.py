@@ -100,14 +100,13 @@ def _show_technique(name: str, style: str) -> int:
 
 
 def _settings(technique: Any) -> list[dict[str, str]]:
-    meanings = _meanings(technique)
     rows = []
     for name, field in technique.model_fields.items():
         kind = _kind(field.annotation)
         limits = ", ".join(_limit(one) for one in field.metadata if _limit(one))
         default = "(none: must be given)" if field.is_required() else str(field.default)
         kind = f"{kind}{f' ({limits})' if limits else ''}"
-        rows.append({"setting": name, "kind": kind, "default": default, "meaning": meanings.get(name, "")})
+        rows.append({"setting": name, "kind": kind, "default": default, "meaning": field.description or ""})
     return rows
 
 
@@ -129,25 +128,6 @@ def _kind(annotation: Any) -> str:
     if origin is list:
         return f"list of {_kind(parts[0])}"
     return getattr(annotation, "__name__", str(annotation))
-
-
-def _meanings(technique: Any) -> dict[str, str]:
-    """Return what the comment beside each setting in the technique's file says of it."""
-    import inspect
-    import re
-
-    try:
-        lines = inspect.getsource(technique).splitlines()
-    except OSError:
-        return {}
-    found: dict[str, str] = {}
-    for before, line in zip(["", *lines], lines, strict=False):
-        field = re.match(r"    (\w+): ", line)
-        beside = re.search(r"  # (.*)$", line)
-        above = re.match(r"    # (.*)$", before)
-        if field and (beside or above):
-            found.setdefault(field[1], (beside or above)[1])  # type: ignore[index]
-    return found
 
 
 def _limit(one: Any) -> str:

@@ -14,16 +14,48 @@ Optimizer = Literal["sgd", "adamw"]
 class TrainingSettings(Settings):
     """Budget and schedule: SGD with Nesterov momentum or AdamW, linear warm-up, then a cosine to zero.
 
-    optimizer: transformers hardly learn under SGD (Zhang et al. 2019, arXiv 1912.03194).
-    start_scale: images begin at this fraction of their size and grow, which costs less (progressive resizing); below 1
-    the model must take images of any size.
+    Transformers hardly learn under SGD (Zhang et al. 2019, arXiv 1912.03194). Images that begin small cost less (progressive
+    resizing).
     """
 
-    epochs: Annotated[float, Field(gt=0, le=1000)] = 10.0
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.1
-    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    start_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
-    bf16: bool = False
-    optimizer: Optimizer = "sgd"
+    epochs: Annotated[float, Field(gt=0, le=1000, description="Number of passes over the training split.")] = 10.0
+    learning_rate: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=10,
+            description="Highest learning rate, after a linear warm-up; it then falls to zero along a cosine.",
+        ),
+    ] = 0.1
+    batch_size: Annotated[int, Field(ge=2, le=8192, description="Number of examples in one training step.")] = 128
+    weight_decay: Annotated[
+        float,
+        Field(
+            ge=0, le=1, description="Weight decay of the optimizer; biases and normalisation scales are not decayed."
+        ),
+    ] = 5e-4
+    warmup: Annotated[
+        float,
+        Field(
+            ge=0, lt=1, description="Share of the training steps in which the learning rate rises to its highest value."
+        ),
+    ] = 0.1
+    start_scale: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="Side length of the images at the start, as a share of their full size; below 1, the model "
+            "must take images of any size.",
+        ),
+    ] = 1.0
+    bf16: Annotated[
+        bool, Field(description="Train with bfloat16 arithmetic (PyTorch's autocast); the weights stay in float32.")
+    ] = False
+    optimizer: Annotated[
+        Optimizer,
+        Field(
+            description="Optimizer: SGD with Nesterov momentum (`sgd`), or AdamW (`adamw`), under which transformers "
+            "learn better."
+        ),
+    ] = "sgd"

@@ -28,21 +28,30 @@ from efflab.recipe.variants import Variant, VariantEntry, VariantSpec, controls,
 class Limits(Settings):
     """What one stage may use before it is stopped and becomes a failed row."""
 
-    stage_s: Annotated[float, Field(gt=0, le=1e7)] = 7200.0
-    memory_gb: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    stage_s: Annotated[float, Field(gt=0, le=1e7, description="Seconds after which a stage is stopped.")] = 7200.0
+    memory_gb: Annotated[
+        Annotated[float, Field(gt=0, le=1e6)] | None, Field(description="Memory in GB above which a stage is stopped.")
+    ] = None
 
 
 class RecipeSpec(Settings):
     """A recipe, as its YAML says."""
 
-    name: Name
-    description: str = ""
-    baseline: str | Annotated[list[str], Field(min_length=1)] | None = None
-    family: str | None = None
-    variants: dict[Name, VariantEntry] = {}
-    search: SearchSpec | None = None
-    measure: Measure = Measure()
-    limits: Limits = Limits()
+    name: Annotated[Name, Field(description="Name of the study.")]
+    description: Annotated[str, Field(description="What the recipe is for.")] = ""
+    baseline: Annotated[
+        str | Annotated[list[str], Field(min_length=1)] | None,
+        Field(description="Card that every variant starts from, or a list of cards; give this or `family`."),
+    ] = None
+    family: Annotated[
+        str | None, Field(description="Family whose members are all baselines; give this or `baseline`.")
+    ] = None
+    variants: Annotated[dict[Name, VariantEntry], Field(description="Variants by name: the steps that make each.")] = {}
+    search: Annotated[SearchSpec | None, Field(description="What efflab searches for by itself.")] = None
+    measure: Annotated[Measure, Field(description="On what, how long, and with which seeds models are measured.")] = (
+        Measure()
+    )
+    limits: Annotated[Limits, Field(description="What one stage may use before it is stopped.")] = Limits()
 
     @model_validator(mode="after")
     def _one_source(self) -> RecipeSpec:

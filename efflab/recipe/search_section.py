@@ -35,17 +35,33 @@ def _bound(text: str) -> str:
 class SearchSpec(Settings):
     """What is searched, for what, and how long."""
 
-    start: Literal["family"] | Annotated[list[str], Field(min_length=1)] | None = None  # cards; None: the baseline
-    steps: list[dict[str, Any]]
-    minimize: str | Annotated[list[str], Field(min_length=1)]
-    where: list[Annotated[str, AfterValidator(_bound)]] = []
-    backend: BackendEntry | None = None  # None: the first that is measured; quality and latency are those on it
-    batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
-    trials: Annotated[int, Field(ge=1, le=100_000)] = 20
-    at_once: Annotated[int, Field(ge=1, le=256)] = 2  # trials that are proposed together, and so made side by side
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
-    budget_s: Annotated[float, Field(gt=0, le=1e8)] | None = None  # no trial is begun after this time of trials
-    keep: Annotated[int, Field(ge=1, le=20)] = 3  # recipes of the front that the study measures
+    start: Annotated[
+        Literal["family"] | Annotated[list[str], Field(min_length=1)] | None,
+        Field(description="Cards that trials may start from, or `family`; without it, the baseline."),
+    ] = None
+    steps: Annotated[list[dict[str, Any]], Field(description="Steps in which `choose` leaves settings or steps open.")]
+    minimize: Annotated[
+        str | Annotated[list[str], Field(min_length=1)], Field(description="Metric to minimise, or a list of metrics.")
+    ]
+    where: Annotated[
+        list[Annotated[str, AfterValidator(_bound)]], Field(description="Bounds to keep, such as `error <= 0.12`.")
+    ] = []
+    backend: Annotated[
+        BackendEntry | None,
+        Field(description="Backend of quality and latency; without it, the first that the recipe measures."),
+    ] = None
+    batch_size: Annotated[
+        Annotated[int, Field(ge=1, le=4096)] | None,
+        Field(description="Batch size of latency; without it, the first that the recipe measures."),
+    ] = None
+    trials: Annotated[int, Field(ge=1, le=100_000, description="Number of recipes that are tried.")] = 20
+    at_once: Annotated[int, Field(ge=1, le=256, description="Trials that are proposed and made at the same time.")] = 2
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1, description="Seed of the proposals and of the trials.")] = 0
+    budget_s: Annotated[
+        Annotated[float, Field(gt=0, le=1e8)] | None,
+        Field(description="Seconds of trials after which no further trial begins."),
+    ] = None
+    keep: Annotated[int, Field(ge=1, le=20, description="Recipes of the front that the study then measures.")] = 3
 
     @field_validator("where")
     @classmethod

@@ -25,10 +25,14 @@ class VariantSpec(Settings):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
     misplaced: ClassVar[Mapping[str, str]] = {"sweep": SWEEP}
-    parent: Annotated[str | None, Field(alias="from")] = None
-    start: str | None = None
-    controls: bool = True  # whether the same steps are also tried with their choices left to chance
-    steps: Annotated[list[Step], Field(min_length=1)]
+    parent: Annotated[str | None, Field(alias="from", description="Variant that this one continues.")] = None
+    start: Annotated[str | None, Field(description="Card that the variant starts from, in place of the baseline.")] = (
+        None
+    )
+    controls: Annotated[
+        bool, Field(description="Try the same steps also with their choices left to chance, as a control.")
+    ] = True
+    steps: Annotated[list[Step], Field(min_length=1, description="Techniques in their order, each with its settings.")]
 
     @model_validator(mode="after")
     def _one_start(self) -> VariantSpec:

@@ -44,10 +44,14 @@ class DigitsClutter(Classification):
     mean: ClassVar[tuple[float, ...] | None] = (MEAN,)
     deviation: ClassVar[tuple[float, ...] | None] = (DEVIATION,)
 
-    train: Annotated[int, Field(ge=16, le=1_000_000)] = 20_000
-    validation: Annotated[int, Field(ge=16, le=1_000_000)] = 2_000
-    test: Annotated[int, Field(ge=16, le=1_000_000)] = 10_000
-    data_seed: Annotated[int, Field(ge=0)] = 0
+    train: Annotated[int, Field(ge=16, le=1_000_000, description="Number of training examples to generate.")] = 20_000
+    validation: Annotated[int, Field(ge=16, le=1_000_000, description="Number of validation examples to generate.")] = (
+        2_000
+    )
+    test: Annotated[int, Field(ge=16, le=1_000_000, description="Number of test examples to generate.")] = 10_000
+    data_seed: Annotated[
+        int, Field(ge=0, description="Seed of the random choices by which the examples are generated.")
+    ] = 0
 
     def digest(self) -> str:
         """Return a digest of the settings and of the meaning of the data (`version`)."""

@@ -26,8 +26,8 @@ class AddExits(Technique):
     """Add a head after every stage but the last and train them, with the body (BranchyNet 2016) or on it (Kaya et al. 2019).
 
     It takes models that name their `stages`, as efflab's ResNets do. Nobody leaves early, and nothing gets cheaper, until
-    `choose_exits` opens the exits. Training the body too gives better exits, and may move what the last one answers; with
-    `train_body: false` the last one answers as before. It helps where many examples are easy.
+    `choose_exits` opens the exits. Training the body too gives better exits, and may move what the last one answers. It helps
+    where many examples are easy.
     """
 
     takes: ClassVar[Form] = "module"
@@ -42,15 +42,42 @@ class AddExits(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
 
-    train_body: bool = True
-    hidden: Annotated[int, Field(ge=0, le=4096)] = (
-        16  # channels of a 3x3 convolution in each head; 0: a linear layer only
-    )
-    weight: Annotated[float, Field(gt=0, le=100)] = 0.5  # of each head's loss, beside the last one's
-    epochs: Annotated[float, Field(gt=0, le=1000)] = 5.0
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.02
-    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
-    bf16: bool = False  # compute in bfloat16, weights stay float32
+    train_body: Annotated[
+        bool,
+        Field(
+            description="Train the model's own layers together with the heads; `false` trains the heads only, so the "
+            "last exit answers as before."
+        ),
+    ] = True
+    hidden: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=4096,
+            description="Channels of a 3x3 convolution in each head; with 0 a head is a linear layer only.",
+        ),
+    ] = 16
+    weight: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=100,
+            description="Weight of each head's loss; the last exit's loss has weight 1, or 0 without `train_body`.",
+        ),
+    ] = 0.5
+    epochs: Annotated[float, Field(gt=0, le=1000, description="Number of passes over the training split.")] = 5.0
+    learning_rate: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=10,
+            description="Highest learning rate, after a linear warm-up; it then falls to zero along a cosine.",
+        ),
+    ] = 0.02
+    batch_size: Annotated[int, Field(ge=2, le=8192, description="Number of examples in one training step.")] = 128
+    bf16: Annotated[
+        bool, Field(description="Train with bfloat16 arithmetic (PyTorch's autocast); the weights stay in float32.")
+    ] = False
 
     def apply(self, model: Any, context: Context) -> Result:
         """Add and train, going on from the checkpoint of an interrupted call if there is one."""

@@ -34,7 +34,9 @@ class AlignChannels(Technique):
     least_sqnr_db: ClassVar[float | None] = 20.0  # outputs stay what they were, in 16 bits up to rounding
     tiny: ClassVar[dict[str, Any]] = {"to": 16}
 
-    to: Annotated[int, Field(ge=2, le=256)] = 8
+    to: Annotated[
+        int, Field(ge=2, le=256, description="Multiple to which the number of channels of each layer is filled up.")
+    ] = 8
 
     def apply(self, model: Any, context: Context) -> Result:
         """Add channels; raise RequestError if all are aligned, or none can be filled up."""

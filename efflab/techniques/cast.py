@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Context, Result, Technique
@@ -29,7 +31,10 @@ class Cast(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {"dtype": "bfloat16"}
 
-    dtype: Literal["bfloat16", "float16"] = "bfloat16"
+    dtype: Annotated[
+        Literal["bfloat16", "float16"],
+        Field(description="Floating-point type of 16 bits in which the model stores its weights and computes."),
+    ] = "bfloat16"
 
     def no_onnx(self) -> str:
         """Return why bfloat16 modules are not exported."""

@@ -45,9 +45,25 @@ class ChooseExits(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {"loss": 0.5, "calibration_examples": 128}
 
-    loss: Annotated[float, Field(ge=0, lt=1)] = 0.01  # validation quality that may be lost, a fraction: 0.01 is a point
-    confidence: Confidence = "maximum"  # a head is as sure as its largest probability, or as its entropy is low
-    calibration_examples: Annotated[int, Field(ge=16, le=1_000_000)] = 10_000  # of the validation split, at most
+    loss: Annotated[
+        float,
+        Field(
+            ge=0, lt=1, description="Validation quality that may be lost, as a fraction: 0.01 is one percentage point."
+        ),
+    ] = 0.01
+    confidence: Annotated[
+        Confidence,
+        Field(
+            description="How sure a head is of an example: by its largest probability (`maximum`), or by the low "
+            "entropy of its probabilities (`entropy`)."
+        ),
+    ] = "maximum"
+    calibration_examples: Annotated[
+        int,
+        Field(
+            ge=16, le=1_000_000, description="Largest number of validation examples on which the thresholds are chosen."
+        ),
+    ] = 10_000
 
     def apply(self, model: Any, context: Context) -> Result:
         """Choose; raise RequestError if the model has no exits, or none saves work at this loss."""

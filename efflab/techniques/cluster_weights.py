@@ -39,9 +39,23 @@ class ClusterWeights(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {"bits": 4}
 
-    bits: Annotated[int, Field(ge=1, le=8)] = 4  # 2^bits values a layer, zero among them if the layer has zeros
-    start: Literal["linear", "density"] = "linear"  # of k-means: evenly over the range, or where weights lie
-    least: Annotated[int, Field(ge=1)] = 512  # layers of fewer weights stay as they are
+    bits: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=8,
+            description="Bits for each weight: a layer keeps at most 2^bits different values, zero among them if it "
+            "has zeros.",
+        ),
+    ] = 4
+    start: Annotated[
+        Literal["linear", "density"],
+        Field(
+            description="Where k-means starts: at values spread evenly over the range of the weights (`linear`), or "
+            "at their quantiles (`density`)."
+        ),
+    ] = "linear"
+    least: Annotated[int, Field(ge=1, description="Layers with fewer weights than this stay unchanged.")] = 512
 
     def apply(self, model: Any, context: Context) -> Result:
         """Cluster; raise RequestError if no layer is large enough."""

@@ -22,7 +22,7 @@ class CutSubnet(Technique):
 
     It takes seconds and no training: that is done once, by `train_supernet`, for sub-nets of all sizes. Statistics of batch
     norms belong to one size only, so they are measured on training examples, without labels (Yu & Huang 2019, arXiv
-    1903.05134, section 3.4). `blocks` takes a model that names its `stages`, as ResNets do; every other one is cut by width.
+    1903.05134, section 3.4).
     """
 
     takes: ClassVar[Form] = "module"
@@ -33,9 +33,22 @@ class CutSubnet(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {"width": 0.5, "calibration_examples": 128}
 
-    width: Annotated[float, Field(gt=0, le=1)] = 0.5  # share of the channels of every layer that stay
-    blocks: Annotated[int, Field(ge=1, le=1000)] | None = None  # of each stage that stay, in a model with `stages`
-    calibration_examples: Annotated[int, Field(ge=8, le=1_000_000)] = 2048  # of the training split, for batch norms
+    width: Annotated[float, Field(gt=0, le=1, description="Share of the channels of every layer that stay.")] = 0.5
+    blocks: Annotated[
+        Annotated[int, Field(ge=1, le=1000)] | None,
+        Field(
+            description="Number of blocks of each stage that stay, all by default; the model must name its `stages`, "
+            "as ResNets do."
+        ),
+    ] = None
+    calibration_examples: Annotated[
+        int,
+        Field(
+            ge=8,
+            le=1_000_000,
+            description="Number of training examples on which the statistics of the batch norms are measured.",
+        ),
+    ] = 2048
 
     @model_validator(mode="after")
     def _cuts(self) -> Self:

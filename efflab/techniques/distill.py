@@ -25,8 +25,7 @@ class Distill(Technique):
     """Train the model on a teacher's softened probabilities beside the targets (Hinton et al. 2015).
 
     It moves quality only and saves no work by itself: it claims nothing, and pays after pruning or for a small dense
-    model, more so with a strong teacher; several teachers are an ensemble, whose logits are averaged. The teachers'
-    forward passes are on the ledger. The last epoch is kept.
+    model, more so with a strong teacher. The teachers' forward passes are on the ledger. The last epoch is kept.
     """
 
     takes: ClassVar[Form] = "module"
@@ -41,13 +40,38 @@ class Distill(Technique):
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
 
     # `baseline` is the dense model that this variant started from; else a card's name; a list is an ensemble
-    teacher: str | Annotated[list[str], Field(min_length=1)] = "baseline"
-    temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
-    weight: Annotated[float, Field(ge=0, le=1)] = 0.9  # of the teacher's part of the loss; the targets' has the rest
-    epochs: Annotated[float, Field(gt=0, le=1000)] = 5.0
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.02
-    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
-    bf16: bool = False  # compute in bfloat16, weights stay float32
+    teacher: Annotated[
+        str | Annotated[list[str], Field(min_length=1)],
+        Field(
+            description="Name of the teacher's card, or `baseline` for the dense model this variant started from; the "
+            "logits of several teachers are averaged."
+        ),
+    ] = "baseline"
+    temperature: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=100,
+            description="Number that divides the logits of model and teacher; larger means softer probabilities.",
+        ),
+    ] = 4.0
+    weight: Annotated[
+        float,
+        Field(ge=0, le=1, description="Share of the loss that follows the teacher; the rest follows the targets."),
+    ] = 0.9
+    epochs: Annotated[float, Field(gt=0, le=1000, description="Number of passes over the training split.")] = 5.0
+    learning_rate: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=10,
+            description="Highest learning rate, after a linear warm-up; it then falls to zero along a cosine.",
+        ),
+    ] = 0.02
+    batch_size: Annotated[int, Field(ge=2, le=8192, description="Number of examples in one training step.")] = 128
+    bf16: Annotated[
+        bool, Field(description="Train with bfloat16 arithmetic (PyTorch's autocast); the weights stay in float32.")
+    ] = False
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""

@@ -39,13 +39,43 @@ class DistillDecoupled(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
 
-    teacher: str | Annotated[list[str], Field(min_length=1)] = "baseline"  # a list is an ensemble
-    alpha: Annotated[float, Field(ge=0, le=1000)] = 1.0  # of the target's part, beside 1 for the task's loss
-    beta: Annotated[float, Field(ge=0, le=1000)] = 8.0  # of the other classes' part
-    epochs: Annotated[float, Field(gt=0, le=1000)] = 5.0
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.02
-    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
-    bf16: bool = False  # compute in bfloat16, weights stay float32
+    teacher: Annotated[
+        str | Annotated[list[str], Field(min_length=1)],
+        Field(
+            description="Name of the teacher's card, or `baseline` for the dense model this variant started from; the "
+            "logits of several teachers are averaged."
+        ),
+    ] = "baseline"
+    alpha: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1000,
+            description="Weight of the loss for the target class against all others; the task's own loss has weight 1.",
+        ),
+    ] = 1.0
+    beta: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1000,
+            description="Weight of the loss for the probabilities among the other classes; the task's own loss has "
+            "weight 1.",
+        ),
+    ] = 8.0
+    epochs: Annotated[float, Field(gt=0, le=1000, description="Number of passes over the training split.")] = 5.0
+    learning_rate: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=10,
+            description="Highest learning rate, after a linear warm-up; it then falls to zero along a cosine.",
+        ),
+    ] = 0.02
+    batch_size: Annotated[int, Field(ge=2, le=8192, description="Number of examples in one training step.")] = 128
+    bf16: Annotated[
+        bool, Field(description="Train with bfloat16 arithmetic (PyTorch's autocast); the weights stay in float32.")
+    ] = False
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""

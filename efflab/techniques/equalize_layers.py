@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from efflab.artefacts.artefact import Form
 from efflab.artefacts.graph_files import save_graph
@@ -26,7 +27,7 @@ class EqualizeLayers(Technique):
     """Scale the channels between two layers so that no channel's weights are much smaller than another's (Nagel 2019).
 
     It prepares `quantize_static` with one scale a tensor, above all for depthwise nets. Outputs stay what they were where
-    activations are ReLU; with `replace_clips`, ReLU6 becomes ReLU, as the paper does, which can change outputs.
+    activations are ReLU.
     """
 
     takes: ClassVar[Form] = "onnx"
@@ -35,7 +36,13 @@ class EqualizeLayers(Technique):
     before: ClassVar[tuple[str, ...]] = ("quantize_static", "quantize_dynamic", "quantize_weights", "quantize_mixed")
     tiny: ClassVar[dict[str, Any]] = {}
 
-    replace_clips: bool = False  # treat ReLU6 as ReLU: only so can depthwise nets with ReLU6 be equalised
+    replace_clips: Annotated[
+        bool,
+        Field(
+            description="Replace ReLU6 between two layers by ReLU, as the paper does, so that they can be equalised; "
+            "outputs can change."
+        ),
+    ] = False
 
     def apply(self, model: Any, context: Context) -> Result:
         """Equalise; raise RequestError if no two layers can be."""

@@ -30,7 +30,9 @@ class ExportOnnx(Technique):
     least_sqnr_db: ClassVar[float | None] = 20.0  # outputs stay what they were, in 16 bits up to rounding
     tiny: ClassVar[dict[str, Any]] = {}
 
-    opset: Annotated[int, Field(ge=18, le=23)] = 20
+    opset: Annotated[
+        int, Field(ge=18, le=23, description="Version of the ONNX operator set in which the graph is written.")
+    ] = 20
 
     def apply(self, model: Any, context: Context) -> Result:
         """Export and check the graph against the module; raise RuntimeError if their outputs differ."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Context, Result, Technique
@@ -21,7 +23,6 @@ class FuseGraph(Technique):
     """Let ONNX Runtime fold constants and fuse operators now rather than at every load; outputs stay what they were.
 
     ONNX Runtime does the same on loading, so times move little: it saves preparation, and shows what a graph becomes.
-    `extended` makes operators of ONNX Runtime's own (a convolution with its activation), which other runtimes refuse.
     """
 
     takes: ClassVar[Form] = "onnx"
@@ -37,7 +38,13 @@ class FuseGraph(Technique):
     least_sqnr_db: ClassVar[float | None] = 20.0  # outputs stay what they were, in 16 bits up to rounding
     tiny: ClassVar[dict[str, Any]] = {"level": "extended"}
 
-    level: Level = "extended"
+    level: Annotated[
+        Level,
+        Field(
+            description="ONNX Runtime's optimisation level; `extended` also makes operators of ONNX Runtime's own, "
+            "which other runtimes refuse."
+        ),
+    ] = "extended"
 
     def apply(self, model: Any, context: Context) -> Result:
         """Fuse; raise RequestError if nothing changes, RuntimeError if the outputs do."""

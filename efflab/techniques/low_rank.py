@@ -31,8 +31,7 @@ class LowRank(Technique):
     """Split a layer into thinner ones in a row: by SVD (Zhang et al. 2016), or kernels by Tucker-2 (Kim et al. 2016).
 
     `svd` makes `rank` features and mixes them by 1x1; `tucker` narrows the channels by 1x1 before a kernel and widens them
-    after it. Ranks keep a share of each layer's energy (sum of squared singular values), or what a budget of MACs allows; a
-    layer stays as it is where splitting would not save MACs. It helps wide layers; follow it with `finetune`.
+    after it. A layer stays as it is where splitting would not save MACs. It helps wide layers; follow it with `finetune`.
     """
 
     takes: ClassVar[Form] = "module"
@@ -41,10 +40,26 @@ class LowRank(Technique):
     version: ClassVar[int] = 3  # layers with a forward of their own are left alone
     tiny: ClassVar[dict[str, Any]] = {"energy": 0.6}
 
-    energy: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    budget: Annotated[float, Field(gt=0, lt=1)] | None = None  # share of the MACs that may stay; chooses the energy
-    method: Method = "svd"  # tucker: of kernels larger than 1x1, other layers by SVD
-    round_to: Annotated[int, Field(ge=1, le=256)] = 1  # ranks are multiples of it, as far as they still save
+    energy: Annotated[
+        float,
+        Field(
+            gt=0, lt=1, description="Least share of each layer's energy (sum of squared singular values) that is kept."
+        ),
+    ] = 0.9
+    budget: Annotated[
+        Annotated[float, Field(gt=0, lt=1)] | None,
+        Field(description="Largest share of the model's MACs that may remain; efflab then chooses `energy` to fit."),
+    ] = None
+    method: Annotated[
+        Method,
+        Field(
+            description="How a layer is split: `svd` makes two layers; `tucker` makes three of kernels larger than "
+            "1x1 and splits other layers by SVD."
+        ),
+    ] = "svd"
+    round_to: Annotated[
+        int, Field(ge=1, le=256, description="Multiple to which ranks are rounded up, at most to the full rank.")
+    ] = 1
 
     @model_validator(mode="after")
     def _one_measure(self) -> Self:

@@ -34,8 +34,18 @@ class MergeTokens(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {"ratio": 0.25}
 
-    ratio: Annotated[float, Field(gt=0, le=0.5)] = 0.15  # share of its tokens that a block merges at most
-    similarity: Annotated[float, Field(ge=ALL, lt=1)] = ALL  # least cosine of a pair's keys; -1: all, the work is fixed
+    ratio: Annotated[
+        float, Field(gt=0, le=0.5, description="Largest share of its tokens that each block merges into other tokens.")
+    ] = 0.15
+    similarity: Annotated[
+        float,
+        Field(
+            ge=ALL,
+            lt=1,
+            description="Least cosine of two tokens' keys at which they merge; at -1 the number of merged tokens is "
+            "the same for every input.",
+        ),
+    ] = ALL
 
     def apply(self, model: Any, context: Context) -> Result:
         """Merge; raise RequestError if the model has no such blocks, or too few tokens to merge any."""

@@ -29,8 +29,8 @@ class PruneChannels(Technique):
     """Remove whole channels, least important first; the network really becomes smaller (Fang et al. 2023, DepGraph).
 
     It helps where the runtime is bound by compute and channel counts stay multiples of its vector width; follow it
-    with `finetune` or `distill`. `lamp` differs from `l2` only under ranking over layers;
-    `isomorphic` ranks together what has the same structure around it (Fang et al. 2024, arXiv 2407.04616).
+    with `finetune` or `distill`. `lamp` differs from `l2` only under ranking over layers; the scope `isomorphic` is that of
+    Fang et al. 2024 (arXiv 2407.04616).
     """
 
     takes: ClassVar[Form] = "module"
@@ -41,14 +41,47 @@ class PruneChannels(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {"ratio": 0.5}
 
-    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of channels removed: of each layer, or of all together
-    importance: Importance = "l2"
-    scope: Scope = "local"  # rank within each layer, over layers of one kind (Fang et al. 2024), or over all
-    steps: Annotated[int, Field(ge=1, le=100)] = 1  # remove in so many rounds, ranking anew before each
-    round_to: Annotated[int, Field(ge=1, le=256)] = 4  # channels that stay are a multiple of it
-    calibration_examples: Annotated[int, Field(ge=1, le=1_000_000)] = (
-        512  # training examples for the gradients of `taylor`
-    )
+    ratio: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            description="Share of the channels to remove: from each layer if `scope` is `local`, else from all layers "
+            "that are ranked together.",
+        ),
+    ] = 0.5
+    importance: Annotated[
+        Importance,
+        Field(
+            description="How channels are ranked: by weight norm (`l1`, `l2`, `lamp`), change of the loss (`taylor`), "
+            "batch-norm scale (`bn_scale`), or chance (`random`)."
+        ),
+    ] = "l2"
+    scope: Annotated[
+        Scope,
+        Field(
+            description="Where channels are ranked: within each layer (`local`), over layers of the same structure "
+            "(`isomorphic`), or over all layers (`global`)."
+        ),
+    ] = "local"
+    steps: Annotated[
+        int,
+        Field(
+            ge=1, le=100, description="Number of rounds in which the channels are removed; each round ranks them anew."
+        ),
+    ] = 1
+    round_to: Annotated[
+        int,
+        Field(ge=1, le=256, description="Multiple to which the number of channels that stay in each layer is rounded."),
+    ] = 4
+    calibration_examples: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="Number of training examples for the gradients of importance `taylor`; unused otherwise.",
+        ),
+    ] = 512
 
     def apply(self, model: Any, context: Context) -> Result:
         """Prune; raise RequestError if no channel can be removed under these settings."""

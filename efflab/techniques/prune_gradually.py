@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 class PruneGradually(Technique):
     """Prune single weights in rounds, each followed by training: fast at first, then ever slower (Zhu and Gupta 2017).
 
-    The share of zeros grows as 1 - (1 - t)^3. It keeps more quality than pruning at once from about 80 % zeros on, for
-    the price of the training. Like `prune_weights` it lowers effective MACs only: most runtimes multiply by zeros.
+    The share of zeros grows as 1 - (1 - t)^3; each round trains at the full learning rate again (Renda et al. 2020). It keeps
+    more quality than pruning at once from about 80 % zeros on, for the price of the training. Like `prune_weights` it lowers
+    effective MACs only: most runtimes multiply by zeros.
     """
 
     version: ClassVar[int] = (
@@ -42,15 +43,42 @@ class PruneGradually(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {"sparsity": 0.5, "rounds": 2, "epochs": 1.0, "batch_size": 64}
 
-    sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.8  # share of the weights that are zero in the end
-    rounds: Annotated[int, Field(ge=1, le=100)] = 4
-    epochs: Annotated[float, Field(gt=0, le=1000)] = 4.0  # of all rounds together
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = (
-        0.02  # at the start of each round (rewound: Renda et al. 2020)
-    )
-    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
-    scope: Literal["layer", "global"] = "global"  # rank within each layer, or over all of them
-    importance: Literal["magnitude", "random"] = "magnitude"
+    sparsity: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            description="Share of the weights that are zero at the end, not counting the first and the last layer.",
+        ),
+    ] = 0.8
+    rounds: Annotated[
+        int, Field(ge=1, le=100, description="Number of rounds; each one sets more weights to zero and then trains.")
+    ] = 4
+    epochs: Annotated[
+        float, Field(gt=0, le=1000, description="Number of passes over the training split, all rounds together.")
+    ] = 4.0
+    learning_rate: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=10,
+            description="Highest learning rate of each round, after a linear warm-up; it then falls along a cosine.",
+        ),
+    ] = 0.02
+    batch_size: Annotated[int, Field(ge=2, le=8192, description="Number of examples in one training step.")] = 128
+    scope: Annotated[
+        Literal["layer", "global"],
+        Field(
+            description="Where weights are ranked: within each layer (`layer`), or over all layers together (`global`)."
+        ),
+    ] = "global"
+    importance: Annotated[
+        Literal["magnitude", "random"],
+        Field(
+            description="Which weights become zero first: those of least magnitude (`magnitude`), or randomly chosen "
+            "ones (`random`)."
+        ),
+    ] = "magnitude"
 
     def apply(self, model: Any, context: Context) -> Result:
         """Prune and train; raise RequestError if no weight can be set to zero."""

@@ -31,12 +31,37 @@ class PruneHeads(Technique):
     claims: ClassVar[tuple[str, ...]] = ("macs", "params", "artefact_bytes")
     tiny: ClassVar[dict[str, Any]] = {"ratio": 0.5, "calibration_examples": 64}
 
-    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.25  # share of heads removed: of each layer, or of all together
-    importance: Importance = "taylor"  # change of the loss when the head is silenced, to first order
-    scope: Literal["local", "global"] = "local"  # at least one head of a layer stays
-    calibration_examples: Annotated[int, Field(ge=1, le=1_000_000)] = (
-        512  # training examples for the gradients of `taylor`
-    )
+    ratio: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            description="Share of the attention heads to remove: from each layer if `scope` is `local`, else from all "
+            "layers together.",
+        ),
+    ] = 0.25
+    importance: Annotated[
+        Importance,
+        Field(
+            description="How heads are ranked: by change of the loss without them (`taylor`), weight norm (`l2`), or "
+            "chance (`random`)."
+        ),
+    ] = "taylor"
+    scope: Annotated[
+        Literal["local", "global"],
+        Field(
+            description="Where heads are ranked: within each layer (`local`), or over all layers (`global`); every "
+            "layer keeps at least one head."
+        ),
+    ] = "local"
+    calibration_examples: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="Number of training examples for the gradients of importance `taylor`; unused otherwise.",
+        ),
+    ] = 512
 
     def apply(self, model: Any, context: Context) -> Result:
         """Prune; raise RequestError if the model has no such layer, or no head can go."""

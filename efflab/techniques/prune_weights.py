@@ -34,11 +34,32 @@ class PruneWeights(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {"sparsity": 0.5}
 
-    sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of the weights of layers; 2:4 is one half by itself
-    pattern: Literal["free", "2:4"] = "free"
-    scope: Literal["layer", "global"] = "global"  # rank within each layer, or over all of them
-    importance: Literal["magnitude", "random"] = "magnitude"
-    spare_ends: bool = True  # leave the first and the last layer alone, which hold little and matter most
+    sparsity: Annotated[
+        float,
+        Field(gt=0, lt=1, description="Share of the weights to set to zero; with pattern `2:4` it is always 0.5."),
+    ] = 0.5
+    pattern: Annotated[
+        Literal["free", "2:4"],
+        Field(
+            description="Where zeros may be: anywhere (`free`), or at two of every four neighbouring inputs (`2:4`)."
+        ),
+    ] = "free"
+    scope: Annotated[
+        Literal["layer", "global"],
+        Field(
+            description="Where weights are ranked: within each layer (`layer`), or over all layers together (`global`)."
+        ),
+    ] = "global"
+    importance: Annotated[
+        Literal["magnitude", "random"],
+        Field(
+            description="Which weights become zero first: those of least magnitude (`magnitude`), or randomly chosen "
+            "ones (`random`)."
+        ),
+    ] = "magnitude"
+    spare_ends: Annotated[
+        bool, Field(description="Leave the first and the last layer unchanged; they have few weights and matter most.")
+    ] = True
 
     @model_validator(mode="after")
     def _half_is_half(self) -> Self:

@@ -44,12 +44,37 @@ class QuantizeAware(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64, "calibration_examples": 64}
 
-    weight_bits: Literal[8, 4] = 8  # a symmetric scale for each output channel; layer inputs have 8 bits
-    calibration_examples: Annotated[int, Field(ge=1, le=100_000)] = 512  # from which ranges of inputs start
-    epochs: Annotated[float, Field(gt=0, le=1000)] = 3.0
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.005
-    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-4
+    weight_bits: Annotated[
+        Literal[8, 4],
+        Field(
+            description="Bits of the weights, with one symmetric scale for each output channel; layer inputs always "
+            "have 8 bits."
+        ),
+    ] = 8
+    calibration_examples: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100_000,
+            description="Number of training examples from which the first ranges of the layer inputs are taken.",
+        ),
+    ] = 512
+    epochs: Annotated[float, Field(gt=0, le=1000, description="Number of passes over the training split.")] = 3.0
+    learning_rate: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=10,
+            description="Highest learning rate, after a linear warm-up; it then falls to zero along a cosine.",
+        ),
+    ] = 0.005
+    batch_size: Annotated[int, Field(ge=2, le=8192, description="Number of examples in one training step.")] = 128
+    weight_decay: Annotated[
+        float,
+        Field(
+            ge=0, le=1, description="Weight decay of the optimizer; biases and normalisation scales are not decayed."
+        ),
+    ] = 1e-4
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Context, Result, Technique
@@ -33,7 +35,13 @@ class QuantizeDynamic(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {}
 
-    per_channel: bool = True  # a scale for each output channel of a linear layer's weight (convolutions: one)
+    per_channel: Annotated[
+        bool,
+        Field(
+            description="Give each output channel of a linear layer's weight its own scale; convolutions always have "
+            "one scale for each weight."
+        ),
+    ] = True
 
     def apply(self, model: Any, context: Context) -> Result:
         """Quantise."""

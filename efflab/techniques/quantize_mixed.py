@@ -29,10 +29,9 @@ Choice = dict[str, int]  # node -> bits
 class QuantizeMixed(Technique):
     """Give each layer 4-bit, 8-bit or float weights so that a budget is met at the least error (after HAQ, Wang 2019).
 
-    Layers are changed one by one, first where the outputs change least for the bit operations saved. The budget is one of
-    two: `bit_operations`, a share of the float graph's (int8 is 1/16, 4-bit weights 1/32), or `loss`, so much of the
-    metric on validation examples. It helps where plain int8 loses too much, or 4 bits are worth memory; runtimes without
-    4-bit products unpack them, which saves bytes and no time.
+    Layers are changed one by one, first where the outputs change least for the bit operations saved. It helps where plain
+    int8 loses too much, or 4 bits are worth memory; runtimes without 4-bit products unpack them, which saves bytes and no
+    time.
     """
 
     version: ClassVar[int] = 2  # biases beside tiny weights fit into 32 bits
@@ -48,12 +47,38 @@ class QuantizeMixed(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {"bit_operations": 0.2, "calibration_examples": 64}
 
-    bit_operations: Annotated[float, Field(gt=0, lt=1)] | None = None  # at most this share of the float graph's
-    loss: Annotated[float, Field(ge=0, lt=1)] | None = None  # at most so much of the metric, 0.01 = one point
-    calibration_examples: Annotated[int, Field(ge=1, le=100_000)] = 512  # of the training split
-    validation_examples: Annotated[int, Field(ge=1, le=100_000)] = 1000  # on which `loss` is judged
-    calibrator: Calibrator = "minmax"
-    per_channel: bool = True  # a scale for each output channel of a weight, else one for the tensor
+    bit_operations: Annotated[
+        Annotated[float, Field(gt=0, lt=1)] | None,
+        Field(
+            description="Budget: largest share of the float graph's bit operations that remains; int8 is 1/16, 4-bit "
+            "weights 1/32. Give this or `loss`."
+        ),
+    ] = None
+    loss: Annotated[
+        Annotated[float, Field(ge=0, lt=1)] | None,
+        Field(
+            description="Budget: validation quality that may be lost, as a fraction: 0.01 is one percentage point. "
+            "Give this or `bit_operations`."
+        ),
+    ] = None
+    calibration_examples: Annotated[
+        int,
+        Field(ge=1, le=100_000, description="Number of training examples from which the activation ranges are taken."),
+    ] = 512
+    validation_examples: Annotated[
+        int, Field(ge=1, le=100_000, description="Number of validation examples on which the budget `loss` is checked.")
+    ] = 1000
+    calibrator: Annotated[
+        Calibrator,
+        Field(
+            description="How activation ranges are chosen: all values seen (`minmax`), all but outliers "
+            "(`percentile`), least KL divergence (`entropy`), or least squared error (`mse`)."
+        ),
+    ] = "minmax"
+    per_channel: Annotated[
+        bool,
+        Field(description="Give each output channel of a weight its own scale; otherwise each weight has one scale."),
+    ] = True
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:

@@ -29,8 +29,8 @@ class QuantizeStatic(Technique):
     """Quantise weights and activations to int8, their ranges fixed from training examples (Jacob et al. 2018).
 
     It helps most on processors with int8 dot products (AVX512-VNNI, AMX, Arm i8mm): 2 to 4 times faster at a loss of
-    0 to 1 points. The engine matters for speed as much as for quality: NNCF leaves out what costs more than it gains
-    and corrects biases. Where int8 loses too much, try `mse`, `correct_bias`, then `keep_float`, then `quantize_aware`.
+    0 to 1 points. The engine matters for speed as much as for quality: NNCF leaves out what costs more than it gains. Where
+    int8 loses too much, try `mse`, `correct_bias` (Nagel et al. 2019, section 4.2), then `keep_float`, then `quantize_aware`.
     """
 
     version: ClassVar[int] = 2  # bounds of Clip that a range cannot stand for are kept
@@ -47,13 +47,46 @@ class QuantizeStatic(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {"calibration_examples": 64}
 
-    calibration_examples: Annotated[int, Field(ge=1, le=100_000)] = 512  # of the training split
-    calibrator: Calibrator = "minmax"  # how a range is chosen from what was seen
-    per_channel: bool = True  # a scale for each output channel of a weight, else one for the tensor
-    symmetric: bool = False  # activation ranges centred on zero; on x86 slow in ONNX Runtime if its engine made them
-    engine: Engine = "onnxruntime"
-    keep_float: Annotated[int, Field(ge=0, le=1000)] = 0  # so many layers stay float: those that cost most error
-    correct_bias: bool = False  # take the mean error of rounded weights out of the biases (Nagel et al. 2019, 4.2)
+    calibration_examples: Annotated[
+        int,
+        Field(ge=1, le=100_000, description="Number of training examples from which the activation ranges are taken."),
+    ] = 512
+    calibrator: Annotated[
+        Calibrator,
+        Field(
+            description="How activation ranges are chosen: all values seen (`minmax`), all but outliers "
+            "(`percentile`), least KL divergence (`entropy`), or least squared error (`mse`)."
+        ),
+    ] = "minmax"
+    per_channel: Annotated[
+        bool,
+        Field(description="Give each output channel of a weight its own scale; otherwise each weight has one scale."),
+    ] = True
+    symmetric: Annotated[
+        bool,
+        Field(
+            description="Centre activation ranges on zero; with engine `onnxruntime`, such graphs are slow in ONNX "
+            "Runtime on x86 processors."
+        ),
+    ] = False
+    engine: Annotated[
+        Engine,
+        Field(
+            description="Library that quantises: ONNX Runtime, or NNCF, which also corrects biases and chooses what "
+            "stays in float."
+        ),
+    ] = "onnxruntime"
+    keep_float: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1000,
+            description="Number of layers that stay in float: those whose quantisation changes the outputs most.",
+        ),
+    ] = 0
+    correct_bias: Annotated[
+        bool, Field(description="Correct the biases by the mean error that the rounding of the weights causes.")
+    ] = False
 
     @model_validator(mode="after")
     def _engine_has_it(self) -> Self:

@@ -39,11 +39,17 @@ class QuantizeWeights(Technique):
     least_sqnr_db: ClassVar[float | None] = 0.0  # below it there is more error than signal
     tiny: ClassVar[dict[str, Any]] = {"bits": 8}
 
-    bits: Literal[8, 4] = 8
-    group: Annotated[int, Field(ge=0, le=4096)] = (
-        0  # inputs of a matrix that share a scale; kernels, and 0: all of an output
-    )
-    least: Annotated[int, Field(ge=1)] = 256  # weights of fewer numbers stay float
+    bits: Annotated[Literal[8, 4], Field(description="Bits in which each weight is stored.")] = 8
+    group: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=4096,
+            description="Number of inputs of a matrix that share a scale; 0 gives each output one scale, as "
+            "convolutions always have.",
+        ),
+    ] = 0
+    least: Annotated[int, Field(ge=1, description="Weight tensors with fewer numbers than this stay in float.")] = 256
 
     def apply(self, model: Any, context: Context) -> Result:
         """Quantise."""

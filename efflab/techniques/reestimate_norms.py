@@ -31,8 +31,22 @@ class ReestimateNorms(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {"examples": 128}
 
-    examples: Annotated[int, Field(ge=8, le=1_000_000)] = 2048  # of the training split, as they are
-    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
+    examples: Annotated[
+        int,
+        Field(
+            ge=8,
+            le=1_000_000,
+            description="Number of training examples on which the statistics of the batch norms are measured.",
+        ),
+    ] = 2048
+    batch_size: Annotated[
+        int,
+        Field(
+            ge=2,
+            le=8192,
+            description="Number of examples in one forward pass; the statistics are means over these batches.",
+        ),
+    ] = 128
 
     def apply(self, model: Any, context: Context) -> Result:
         """Measure; raise RequestError if the model has no batch norm with statistics."""

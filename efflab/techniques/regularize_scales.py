@@ -33,11 +33,25 @@ class RegularizeScales(Technique):
     before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
 
-    penalty: Annotated[float, Field(gt=0, le=1)] = 1e-4  # times the sum of the absolute scales, added to the loss
-    epochs: Annotated[float, Field(gt=0, le=1000)] = 5.0
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.05
-    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
-    bf16: bool = False  # compute in bfloat16, weights stay float32
+    penalty: Annotated[
+        float,
+        Field(
+            gt=0, le=1, description="Factor on the sum of the absolute batch-norm scales, which is added to the loss."
+        ),
+    ] = 1e-4
+    epochs: Annotated[float, Field(gt=0, le=1000, description="Number of passes over the training split.")] = 5.0
+    learning_rate: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=10,
+            description="Highest learning rate, after a linear warm-up; it then falls to zero along a cosine.",
+        ),
+    ] = 0.05
+    batch_size: Annotated[int, Field(ge=2, le=8192, description="Number of examples in one training step.")] = 128
+    bf16: Annotated[
+        bool, Field(description="Train with bfloat16 arithmetic (PyTorch's autocast); the weights stay in float32.")
+    ] = False
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""

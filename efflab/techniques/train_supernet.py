@@ -33,7 +33,6 @@ class TrainSupernet(Technique):
     the same examples: the sandwich rule and in-place distillation (Yu & Huang 2019). It starts from the weights that the net
     has, the largest first as in once-for-all (Cai et al. 2020, arXiv 1908.09791). It claims nothing by itself, and pays
     when several sizes are wanted. Random sub-nets are on the ledger with their mean MACs. The last epoch is kept.
-    `blocks` takes a model that names its `stages`, as ResNets do; of every other one sub-nets differ in width alone.
     """
 
     takes: ClassVar[Form] = "module"
@@ -42,13 +41,43 @@ class TrainSupernet(Technique):
     before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
     tiny: ClassVar[dict[str, Any]] = {"widths": [0.5], "epochs": 1.0, "batch_size": 64}
 
-    widths: Annotated[list[Share], Field(min_length=1, max_length=100)] = [0.25, 0.5, 0.75]  # shares of all channels
-    blocks: Annotated[list[Depth], Field(max_length=100)] = []  # of each stage, beside all; in a model with `stages`
-    random_subnets: Annotated[int, Field(ge=0, le=100)] = 2  # drawn for each step, beside the largest and the smallest
-    epochs: Annotated[float, Field(gt=0, le=1000)] = 10.0
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.05
-    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
-    bf16: bool = False  # compute in bfloat16, weights stay float32
+    widths: Annotated[
+        list[Share],
+        Field(
+            min_length=1,
+            max_length=100,
+            description="Widths of the sub-nets, as shares of the channels of every layer, besides the full width.",
+        ),
+    ] = [0.25, 0.5, 0.75]
+    blocks: Annotated[
+        list[Depth],
+        Field(
+            max_length=100,
+            description="Numbers of blocks in each stage of shallower sub-nets; the model must name its `stages`, as "
+            "ResNets do.",
+        ),
+    ] = []
+    random_subnets: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=100,
+            description="Number of random sub-nets that each step trains, besides the largest and the smallest.",
+        ),
+    ] = 2
+    epochs: Annotated[float, Field(gt=0, le=1000, description="Number of passes over the training split.")] = 10.0
+    learning_rate: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=10,
+            description="Highest learning rate, after a linear warm-up; it then falls to zero along a cosine.",
+        ),
+    ] = 0.05
+    batch_size: Annotated[int, Field(ge=2, le=8192, description="Number of examples in one training step.")] = 128
+    bf16: Annotated[
+        bool, Field(description="Train with bfloat16 arithmetic (PyTorch's autocast); the weights stay in float32.")
+    ] = False
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""

@@ -41,12 +41,32 @@ class TransferAttention(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
 
-    teacher: str = "baseline"  # the dense model that this variant started from, or a card's name
-    weight: Annotated[float, Field(gt=0, le=1e6)] = 1000.0  # of the maps' mean squared distance, beside the task's loss
-    epochs: Annotated[float, Field(gt=0, le=1000)] = 5.0
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.02
-    batch_size: Annotated[int, Field(ge=2, le=8192)] = 128
-    bf16: bool = False  # compute in bfloat16, weights stay float32
+    teacher: Annotated[
+        str,
+        Field(description="Name of the teacher's card, or `baseline` for the dense model this variant started from."),
+    ] = "baseline"
+    weight: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1e6,
+            description="Weight of half the mean squared distance between the attention maps; the task's own loss has "
+            "weight 1.",
+        ),
+    ] = 1000.0
+    epochs: Annotated[float, Field(gt=0, le=1000, description="Number of passes over the training split.")] = 5.0
+    learning_rate: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=10,
+            description="Highest learning rate, after a linear warm-up; it then falls to zero along a cosine.",
+        ),
+    ] = 0.02
+    batch_size: Annotated[int, Field(ge=2, le=8192, description="Number of examples in one training step.")] = 128
+    bf16: Annotated[
+        bool, Field(description="Train with bfloat16 arithmetic (PyTorch's autocast); the weights stay in float32.")
+    ] = False
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""

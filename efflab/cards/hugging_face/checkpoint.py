@@ -38,10 +38,19 @@ VERSION = 1  # raise it when the same checkpoint gives another graph
 
 
 class HuggingFace(Settings):
-    """A model of the Hub (`google/vit-base-patch16-224`), or a folder relative to the card; `revision` pins a commit."""
+    """A model in Hugging Face's format: of the Hub, or a folder."""
 
-    id: Annotated[str, Field(min_length=1)]
-    revision: Annotated[str, Field(pattern=COMMIT)] | None = None
+    id: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="Name on the Hub (`google/vit-base-patch16-224`), or a folder relative to the card.",
+        ),
+    ]
+    revision: Annotated[
+        Annotated[str, Field(pattern=COMMIT)] | None,
+        Field(description="Commit of the Hub at which the model is taken."),
+    ] = None
 
 
 @dataclass(frozen=True)
