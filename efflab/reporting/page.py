@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import html
 import json
 from typing import Any, NamedTuple
@@ -60,12 +62,21 @@ document.getElementById("filter").addEventListener("input", event => {
     row.hidden = !row.textContent.toLowerCase().includes(wanted);
 });
 """
-# draws the chosen view; the first one is there as a picture before any script runs
+# draws the chosen view; the first one is there as a picture before any script runs. What draws is packed, as are the views
 DRAWING = """
-const choice = document.getElementById("view"), views = JSON.parse(document.getElementById("views").textContent);
+const unpacked = async name => {
+  const bytes = Uint8Array.from(atob(document.getElementById(name).textContent), one => one.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+};
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(one => one.open = true));
-const draw = () => vegaEmbed("#frontier", views[choice.value], {actions: false, renderer: "svg"});
-choice.addEventListener("change", draw); draw();
+Promise.all([unpacked("library"), unpacked("views")]).then(([library, text]) => {
+  const script = document.createElement("script"), choice = document.getElementById("view"), views = JSON.parse(text);
+  script.textContent = library;
+  document.head.append(script);
+  const draw = () => vegaEmbed("#frontier", views[choice.value], {actions: false, renderer: "svg"});
+  choice.addEventListener("change", draw);
+  draw();
+});
 """
 
 
@@ -83,9 +94,7 @@ def page(
     study: Study, rows: list[Row], told: list[str], sections: list[Section], drawn: Drawn, origin: list[str]
 ) -> str:
     """Return the page as HTML."""
-    # "</" would end a script element, even inside one of its strings
-    views = json.dumps(list(drawn.views.values()), separators=(",", ":")).replace("</", "<\\/")
-    library = drawn.library.replace("</script", "<\\/script")
+    views = json.dumps(list(drawn.views.values()), separators=(",", ":"))
     options = "".join(
         f'<option value="{index}">{html.escape(title)}</option>' for index, title in enumerate(drawn.views)
     )
@@ -105,10 +114,16 @@ def page(
         *map(_section, sections),
         f"<h2 id=origin>Where the numbers come from</h2><ul>{_items(origin)}</ul>",
         f"<h2>Recipe</h2><pre>{html.escape(study['recipe'])}</pre></main>",
-        f'<script>{SORTING}{FILTERING}</script><script type="application/json" id=views>{views}</script>',
-        f"<script>{library}</script><script>{DRAWING}</script></body></html>",
+        f"<script type=text/plain id=views>{_packed(views)}</script>",
+        f"<script type=text/plain id=library>{_packed(drawn.library)}</script>",
+        f"<script>{SORTING}{FILTERING}{DRAWING}</script></body></html>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _packed(text: str) -> str:
+    """Return a text compressed, in letters that no HTML reader takes for markup; the same text gives the same letters."""
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
 
 def _items(lines: list[str] | tuple[str, ...]) -> str:
@@ -133,9 +148,16 @@ def _comparison(rows: list[Row]) -> str:
     rows, names = fold_unavailable(rows), default_columns(rows)
     body = []
     for row, shown in zip(rows, cells(rows, names), strict=True):
-        raw = ("" if row[name] is None else str(row[name]) for name in names)
+        raw = (_sorted_by(row[name]) for name in names)
         body.append((row["role"], list(zip(raw, shown, strict=True))))
     return table([(heading(name), COLUMNS[name].sentence) for name in names], body, "", "rows")
+
+
+def _sorted_by(value: Any) -> str:
+    """Return what a cell is sorted by: a number with six digits, as many as any cell shows."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else str(value)
 
 
 def table(

@@ -1,5 +1,7 @@
+import base64
 import builtins
 import errno
+import gzip
 import json
 import re
 from html.parser import HTMLParser
@@ -67,6 +69,20 @@ def test_the_page_loads_nothing(folder: Path) -> None:
     assert not re.search(r"@import|url\(\s*['\"]?http", page)
     for sentence in headlines(rows(STUDY)):
         assert sentence.split(":")[0] in page
+
+
+def test_what_draws_is_packed_and_the_page_holds_rounded_numbers(folder: Path) -> None:
+    page = (folder / "index.html").read_text()
+    packed = {
+        name: re.search(rf"<script type=text/plain id={name}>([^<]*)</script>", page)[1]
+        for name in ("views", "library")
+    }
+    views = json.loads(gzip.decompress(base64.b64decode(packed["views"])))
+    assert len(views) == page.count("<option ")
+    assert "vegaEmbed" in gzip.decompress(base64.b64decode(packed["library"])).decode()
+    numbers = [one for one in re.findall(r'data-value="([^"]*)"', page) if re.fullmatch(r"-?\d+\.\d+", one)]
+    assert numbers
+    assert max(len(one.replace(".", "").lstrip("-0")) for one in numbers) <= 6
 
 
 def test_headlines_say_what_was_planted() -> None:
