@@ -13,6 +13,7 @@ from efflab.foundation.errors import RequestError, nearest
 from efflab.records.record import Record
 from efflab.records.store import RESULT, Store
 from efflab.records.study import Study
+from efflab.records.variant_name import variant_name
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _way_back(study: Study, record: Record, wanted: Wanted) -> str:
     recipe = _recipe_file(study["name"], wanted.named)
     only = ""
     if record["role"] in ("variant", "control"):
-        only = f" --only {shlex.quote(record['variant'].split('@')[0])}"
+        only = f" --only {shlex.quote(variant_name(record['variant']).on_any_baseline)}"
     made = f"`efflab run {recipe or 'RECIPE'}{only}` makes it"
     which = "" if recipe else f" (RECIPE: the file of the recipe {study['name']!r})"
     return f"{made}{which}, and then `efflab export {study['name']} {shlex.quote(record['variant'])}` packages it"

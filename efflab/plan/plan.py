@@ -13,6 +13,7 @@ from efflab.recipe.backend_choice import BackendChoice
 from efflab.recipe.recipe import Recipe
 from efflab.recipe.variants import Variant
 from efflab.records.record import Role
+from efflab.records.variant_name import variant_name
 
 REPEAT = "again"  # suffix of the A/A row
 
@@ -68,8 +69,9 @@ def make_plan(recipe: Recipe, machine: str, threads: int, only: list[str] | None
         for variant in variants:
             role: Role = "control" if variant.role == "control" else "variant"
             if len(recipe.baselines) > 1:  # one name, one row: the same variant of every member of the family
-                parent = f"{variant.parent}@{baseline.name}" if variant.parent else None
-                variant = replace(variant, name=f"{variant.name}@{baseline.name}", parent=parent)
+                name = str(variant_name(variant.name)._replace(baseline=baseline.name))
+                parent = variant.parent and str(variant_name(variant.parent)._replace(baseline=baseline.name))
+                variant = replace(variant, name=name, parent=parent)
             start = recipe.starts[variant.start] if variant.start else baseline
             planner.model_rows(start, variant, role, baseline.name)
     for member in recipe.family:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from efflab.foundation.errors import RequestError, nearest
 from efflab.plan.plan import Plan, Row
+from efflab.records.variant_name import VariantName, variant_name
 
 
 def narrowed(plan: Plan, part: Plan, finished: set[str]) -> Plan:
@@ -44,5 +45,5 @@ def stages_to_force(plan: Plan, names: list[str]) -> set[str]:
 
 def _names(row: Row) -> set[str]:
     """Return what a row goes by: its own name, without its baseline's, and that of the variant in the recipe."""
-    own = row.variant.split("@")[0]
-    return {row.variant, own, own.split("[")[0]}
+    name = variant_name(row.variant)
+    return {row.variant, name.on_any_baseline, str(VariantName(name.entry, random=name.random and not name.sweep))}

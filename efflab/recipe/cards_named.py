@@ -11,6 +11,7 @@ from efflab.cards.card_files import start_card
 from efflab.foundation.config import Document, Key, collect
 from efflab.foundation.errors import Problem, RequestError
 from efflab.recipe.variants import Variant
+from efflab.records.variant_name import variant_name
 
 if TYPE_CHECKING:
     from efflab.recipe.recipe import RecipeSpec
@@ -37,7 +38,7 @@ def starts_of(
     found = {}
     for variant in variants if baselines else ():
         if variant.start and variant.start not in found:
-            key: Key = ("variants", variant.name.split("[")[0], "start")
+            key: Key = ("variants", variant_name(variant.name).entry, "start")
             found[variant.start] = collect(
                 problems, document, partial(start_card, variant.start, baselines[0], document, key), key
             )
@@ -52,7 +53,7 @@ def teachers_of(
     for variant in variants:
         for _, technique in variant.steps:
             for name in technique.cards():
-                key: Key = ("variants", variant.name.split("[")[0])
+                key: Key = ("variants", variant_name(variant.name).entry)
                 if name not in found:
                     found[name] = collect(problems, document, partial(_teacher, name, baselines, document, key), key)
     return [baseline for baseline in found.values() if baseline is not None]

@@ -14,6 +14,7 @@ from efflab.foundation.config import Document, Key
 from efflab.foundation.errors import Problem
 from efflab.foundation.requirements import lacking, missing_imports
 from efflab.recipe.variants import Variant
+from efflab.records.variant_name import variant_name
 
 MOST_SETTINGS = 3  # that a sentence names
 
@@ -28,7 +29,7 @@ def untrainable(variants: Sequence[Variant], baselines: Sequence[Baseline], docu
     bare = [one.name for one in baselines if "train" not in one.task.splits()]
     return [
         Problem(
-            document.where(("variants", variant.name.split("[")[0])),
+            document.where(("variants", variant_name(variant.name).entry)),
             f"{name} trains, and the task of {bare[0]} has no training split",
         )
         for variant in (variants if bare else ())

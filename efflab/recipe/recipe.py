@@ -23,6 +23,7 @@ from efflab.recipe.plugin_check import package_notes, task_problems, untrainable
 from efflab.recipe.search_section import BEST, Search, SearchSpec, checked_search
 from efflab.recipe.step_order import order_notes, order_problems
 from efflab.recipe.variants import Variant, VariantEntry, VariantSpec, controls, expand
+from efflab.records.variant_name import variant_name
 
 
 class Limits(Settings):
@@ -222,7 +223,7 @@ def _rate_notes(variants: list[Variant], baselines: list[Baseline]) -> list[str]
         for variant in variants:
             for name, rate in too_fast(variant.steps, training):
                 what = f"learning_rate {rate:g} of {name} is above the {training.learning_rate:g} of {baseline.name}"
-                named = variant.name.split("[")[0]
+                named = variant_name(variant.name).entry
                 notes.append(f"variant {named}: {what}, and undoes its training; a tenth of that is a good start")
     return list(dict.fromkeys(notes))
 

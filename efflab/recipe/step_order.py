@@ -7,13 +7,14 @@ from efflab.contracts.technique import Technique
 from efflab.foundation.config import Document, Key
 from efflab.foundation.errors import Problem
 from efflab.recipe.variants import Variant
+from efflab.records.variant_name import variant_name
 
 
 def order_problems(variants: list[Variant], start: Form, document: Document) -> list[Problem]:
     """Return the variants whose steps cannot stand in their order on a baseline of form `start`."""
     problems = []
     for variant in variants:
-        entry: Key = ("variants", variant.name.split("[")[0])
+        entry: Key = ("variants", variant_name(variant.name).entry)
         form, names, stuck = start, list[str](), ""
         for name, technique in variant.steps:
             what = ""
@@ -46,7 +47,7 @@ def order_notes(variants: list[Variant]) -> list[str]:
             for other, reason in technique.rather_after.items():
                 later = [at for at, one in enumerate(names) if one == other and at > place]
                 if later and later[-1] >= first and other not in names[:place]:
-                    named = variant.name.split("[")[0]
+                    named = variant_name(variant.name).entry
                     notes.append(f"variant {named}: {name} had better stand after {other}: {reason}")
     return list(dict.fromkeys(notes))
 

@@ -15,6 +15,7 @@ from efflab.contracts.technique import Technique
 from efflab.foundation import registry
 from efflab.foundation.config import Document, Key, Settings, check, collect
 from efflab.foundation.errors import Problem, nearest
+from efflab.records.variant_name import VariantName, variant_name
 
 Step = dict[str, dict[str, Any] | None]
 SWEEP = "sweep stands inside a technique's settings: `prune_channels: {sweep: {ratio: [0.3, 0.5]}}`"
@@ -104,7 +105,7 @@ def expand(specs: Mapping[str, list[Step] | VariantSpec], document: Document, pr
         own_steps = _steps(spec.steps, key, document, problems)
         for (suffix, before), (own_suffix, own) in itertools.product(parents, own_steps):
             both = ",".join(filter(None, [suffix, own_suffix]))
-            full = f"{name}[{both}]" if both else name
+            full = str(VariantName(name, both))
             variant = replace(
                 before,
                 name=full,
@@ -172,5 +173,6 @@ def controls(variants: list[Variant]) -> list[Variant]:
         head, own = variant.steps[: len(variant.steps) - variant.own], variant.steps[len(variant.steps) - variant.own :]
         swapped = tuple((name, technique.control() or technique) for name, technique in own)
         if swapped != own:
-            found.append(replace(variant, name=f"{variant.name}~random", steps=head + swapped, role="control"))
+            name = str(variant_name(variant.name)._replace(random=True))
+            found.append(replace(variant, name=name, steps=head + swapped, role="control"))
     return found

@@ -8,11 +8,11 @@ from typing import Any
 
 from efflab.comparison.dominance import inversions, place_of
 from efflab.comparison.shifts import NOT_MEASURABLE, NOT_MONOTONIC
+from efflab.records.variant_name import variant_name
 from efflab.reporting.footer import uneven
 from efflab.reporting.table import difference, ratio, show
 
 Row = dict[str, Any]
-RANDOM = "~random"  # what the name of a control has beside that of its claim
 ANOTHER_ANSWER = 1.0  # points between the nearest ends of two intervals
 SAVED = 1.1  # the least saving of MACs of which the share seen on the clock is told: of less, noise tells as much
 KEPT = ("better", "no difference", "within margin")
@@ -197,7 +197,7 @@ def _controls(rows: list[Row]) -> list[str]:
     pairs = []
     for control in (row for row in rows if row["role"] == "control" and row["shift_latency"] is not None):
         for row in rows:
-            same = row["role"] == "variant" and row["variant"] == control["variant"].replace(RANDOM, "")
+            same = row["role"] == "variant" and row["variant"] == variant_name(control["variant"]).claim
             steady = NOT_MONOTONIC not in (row["shift_latency_flags"] or "")
             if same and place_of(row) == place_of(control) and row["shift_latency"] is not None and steady:
                 pairs.append((row, control))

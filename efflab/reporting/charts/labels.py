@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from efflab.records.variant_name import variant_name
+
 CHARACTER, LINE, MARK, GAP = 6.6, 13.0, 6.0, 4.0  # pixels: widths at font size 11, and the half size of a mark
 FORBIDDEN = 1000.0
 CROSSING = 30.0  # what a leader pays for each mark or label that it crosses
@@ -141,7 +143,7 @@ def short_names(rows: Sequence[dict[str, Any]]) -> list[str]:
     shared = "".join(f"{parts[0]}-" for parts in same) if len(dense) > 1 else ""
     names = []
     for row in rows:
-        variant, at, baseline = row["variant"].partition("@")
-        variant = variant.removeprefix(shared) if row["role"] in ("baseline", "dense") else variant
-        names.append(variant + at + baseline.removeprefix(shared))
+        name = variant_name(row["variant"])
+        entry = name.entry.removeprefix(shared) if row["role"] in ("baseline", "dense") else name.entry
+        names.append(str(name._replace(entry=entry, baseline=name.baseline.removeprefix(shared))))
     return names

@@ -9,6 +9,7 @@ from efflab.comparison.shifts import NOT_MONOTONIC, Placed
 from efflab.foundation.errors import RequestError
 from efflab.frontier.fit import FEWEST
 from efflab.frontier.law_change import MEANING, LawChange, law_change
+from efflab.records.variant_name import variant_name
 from efflab.reporting.section import Asked, Section, ends, place, tally
 from efflab.statistics import holm
 
@@ -24,9 +25,8 @@ def law(asked: Asked) -> Section | None:
             continue
         family, column = rows[0].family, AXES[axis].column
         dense = list(zip(family.compute.tolist(), family.error.tolist(), strict=True))
-        key = (
-            rows[0].row["variant"].split("@")[0], AXES[axis].words, place(rows[0].row) if axis == "latency" else "all"
-        )  # fmt: skip
+        variant = variant_name(rows[0].row["variant"]).on_any_baseline
+        key = (variant, AXES[axis].words, place(rows[0].row) if axis == "latency" else "all")
         uneven = any(NOT_MONOTONIC in (one.row[f"shift_{axis}_flags"] or "") for one in rows)
         try:
             change = law_change(dense, [(one.row[column], one.row["error"]) for one in rows])
