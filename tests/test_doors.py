@@ -299,3 +299,41 @@ def test_steps_that_train_are_refused_at_the_plan_where_there_is_no_training_spl
     done = efflab("plan", "r.yaml", cwd=world, EFFLAB_PLUGINS="plugins")
     assert done.returncode == 2
     assert "finetune trains, and the task of mine has no training split" in done.stderr
+
+
+@pytest.mark.parametrize("number", [-1e30, -3.4e38, -np.inf])
+def test_a_class_that_is_switched_off_does_not_drown_the_others(world, number):
+    nodes, weights = classifier()
+    nodes[-1].output[0] = "g"
+    nodes.append(helper.make_node("Add", ["g", "off"], ["y"]))
+    weights["off"] = np.array([*[0] * 9, number], np.float32)
+    save_graph(world / "baselines" / "net.onnx", nodes, weights)
+    card(world)
+    found = rows(world)["int8", 1]
+    assert found["status"] == "ok"
+    (step,) = found["fidelity"]
+    assert 10 < step["sqnr_db"] < 100
+    assert step["agreement"] > 0.8
+
+
+def test_scores_that_were_sorted_are_refused_at_the_plan(world):
+    nodes, weights = classifier()
+    nodes[-1].output[0] = "g"
+    nodes.append(helper.make_node("TopK", ["g", "k"], ["scores", "indices"]))
+    path = save_graph(
+        world / "baselines" / "net.onnx", [*nodes[:-1], helper.make_node("Identity", ["g"], ["y"])], weights
+    )
+    model = onnx.load(str(path))
+    model.graph.node[-1].CopyFrom(nodes[-1])
+    model.graph.initializer.append(numpy_helper.from_array(np.array([10]), "k"))
+    del model.graph.output[:]
+    model.graph.output.extend([
+        helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, ["N", 10]),
+        helper.make_tensor_value_info("indices", onnx.TensorProto.INT64, ["N", 10]),
+    ])  # fmt: skip
+    onnx.save(model, str(path))
+    card(world)
+    with pytest.raises(
+        RequestError, match=r"mine\.yaml:3: .*output indices numbers the classes of scores.*before TopK"
+    ):
+        load_recipe(recipe(world))

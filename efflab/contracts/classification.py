@@ -43,6 +43,7 @@ class Classification(Task):
         if not fitting:
             what = "accuracy needs an output with a score for each class, of shape (examples, classes)"
             raise RequestError(f"{what}; this model gives {listed}")
+        _refuse_sorted(ports, fitting)
         if len(fitting) == 1:
             return fitting[0]
         for name in SCORE_NAMES:
@@ -102,6 +103,16 @@ class Classification(Task):
         import numpy as np
 
         return float(np.mean(scores))
+
+
+def _refuse_sorted(ports: Sequence[Port], fitting: Sequence[int]) -> None:
+    """Raise RequestError for scores beside class numbers of the same shape: they are sorted, as TopK gives them."""
+    for place in fitting:
+        port = ports[place]
+        beside = [one for one in ports if one.dtype.startswith(("int", "uint")) and one.shape == port.shape]
+        if port.dtype.startswith("float") and beside and len(ports) > 1:
+            what = f"output {beside[0].name} numbers the classes of {port.name}, so these scores are sorted by size"
+            raise RequestError(f"{what} and no longer by class; give the scores before they are sorted (before TopK)")
 
 
 def _examples(found: list[Any]) -> int:

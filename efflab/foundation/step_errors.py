@@ -19,8 +19,12 @@ OURS = str(Path(__file__).parents[1])
 
 # what a library's message tells -> what it cannot take, and what to do
 KNOWN = (
-    (r"data.?dependent|GuardOnData|symbolically traced variables|control flow|dynamic control|[Pp]roxy",
+    (r"data.?dependent|GuardOnData|symbolically traced variables|control flow|dynamic control",
      "code that branches on the values of a tensor; write the branch with torch.where, or leave this step out"),
+    (r"[Pp]roxy",
+     "code that cannot be followed without numbers, such as int(...), len(...) or a loop over a tensor; leave this step out"),
+    (r"deepcopy protocol|Only Tensors created explicitly",
+     "a weight that a hook computes, as the old torch.nn.utils.weight_norm does; take it off with remove_weight_norm"),
     (r"specialized it to be a constant|Constraints violated|marked .{0,40} as dynamic|specialized to",
      "code that makes the batch size a fixed number; compute with x.shape[0] as it is, not with int(...) of it"),
     (r"required rank 4|channels_last",
@@ -31,7 +35,7 @@ KNOWN = (
      "a stored number of an unusual shape; export the model again with a newer exporter"),
     (r"bound to different types|[Tt]ype [Ee]rror|tensor\(double\)|float64|DOUBLE",
      "numbers of several types that meet here; give a model in float32"),
-    (r"No Op registered|opset|INVALID_GRAPH|Unrecognized attribute|No Adapter",
+    (r"No Op registered|\bopset\b|INVALID_GRAPH|Unrecognized attribute|No Adapter",
      "an operator at this opset; export the model again with opset 17 or newer"),
     (r"float16|Half|BFloat16|bfloat16",
      "16-bit numbers here; give the float32 model, and cast at the end"),

@@ -50,7 +50,7 @@ class FoldNorms(Technique):
 def fold_norms(module: nn.Module, example: tuple[Tensor, ...]) -> list[list[str]]:
     """Fold in place and return the pairs (layer, norm). example: inputs on which the outputs are compared.
 
-    Raises RequestError if the model cannot be traced or has nothing to fold, RuntimeError if the outputs change.
+    Raises RequestError if the model cannot be traced, has nothing to fold, or gives other outputs afterwards.
     """
     import torch
     from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
@@ -77,7 +77,8 @@ def fold_norms(module: nn.Module, example: tuple[Tensor, ...]) -> list[list[str]
             own.bias.copy_(fused.bias)
         found = excess(module(*inputs), before, TOLERANCE if inputs[0].dtype == torch.float32 else COARSE)
     if found:
-        raise RuntimeError(f"folding changed the outputs: {found}")
+        what = f"folding changed the outputs ({found}): a layer does more than its type says, as a hook makes it do"
+        raise RequestError(f"fold_norms: {what}; remove hooks, or leave this step out")
     return pairs
 
 

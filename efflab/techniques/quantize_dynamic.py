@@ -45,8 +45,10 @@ class QuantizeDynamic(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Quantise."""
+        from efflab.model_surgery.quantization.float_weights import float_weights_note
+
         path = context.folder / GRAPH
-        return Result(path, notes=quantize_dynamic(model, path, self.per_channel))
+        return Result(path, notes=quantize_dynamic(model, path, self.per_channel) or float_weights_note(path))
 
 
 def quantize_dynamic(onnx_in: Path, onnx_out: Path, per_channel: bool = True) -> tuple[str, ...]:

@@ -100,12 +100,13 @@ class QuantizeStatic(Technique):
     def apply(self, model: Any, context: Context) -> Result:
         """Quantise; raise Unavailable if the engine is not installed."""
         from efflab.contracts.examples import calibration_batches
+        from efflab.model_surgery.quantization.float_weights import float_weights_note
 
         path = context.folder / GRAPH
         settings = self.model_dump(exclude={"calibration_examples"})
         batches = calibration_batches(context.task, self.calibration_examples)
         quantize_static(model, path, batches, output=context.task.interface.scored, **settings)
-        return Result(path)
+        return Result(path, notes=float_weights_note(path))
 
 
 def quantize_static(

@@ -53,8 +53,11 @@ class QuantizeWeights(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Quantise."""
+        from efflab.model_surgery.quantization.float_weights import float_weights_note
+
         path = context.folder / GRAPH
-        return Result(path, notes=quantize_weights(model, path, self.bits, self.group, self.least))
+        notes = quantize_weights(model, path, self.bits, self.group, self.least)
+        return Result(path, notes=(*notes, *float_weights_note(path)))
 
 
 def quantize_weights(

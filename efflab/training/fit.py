@@ -116,7 +116,8 @@ def _train(
             if done % 20 == 0 or done == total:
                 mean_loss = float(value)
                 if not math.isfinite(mean_loss):
-                    raise FloatingPointError(f"the loss is {mean_loss} after {done} steps; lower learning_rate")
+                    ways = "lower learning_rate, or give a model whose logits of classes that occur are finite"
+                    raise FloatingPointError(f"the loss is {mean_loss} after {done} steps; {ways}")
                 report(done, total, f"loss {mean_loss:.3f}")
         if checkpoint is not None:
             _save(checkpoint, module, optimizer, done, spent + time.perf_counter() - started)

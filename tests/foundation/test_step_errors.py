@@ -1,5 +1,6 @@
 """An exception of a library inside a step names the technique, the layer, what it cannot take and what to do."""
 
+import copy
 import json
 
 import numpy as np
@@ -27,6 +28,26 @@ class Breaks(nn.Module):
         return self.second(self.first(x))
 
 
+class Counts(nn.Module):
+    def forward(self, x):
+        return x * int(x.shape[0])
+
+
+class Branches(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+def old_weight_norm():
+    layer = torch.nn.utils.weight_norm(nn.Linear(2, 2))
+    layer(torch.zeros(1, 2))
+    return layer
+
+
+def fails(words):
+    raise RuntimeError(words)
+
+
 def test_the_layer_is_named_where_shapes_do_not_fit():
     module = Breaks()
     said = explained(raised(lambda: module(torch.zeros(1, 4))), "finetune", module, Finetune)
@@ -40,6 +61,14 @@ def test_the_layer_is_named_where_shapes_do_not_fit():
         (lambda: bool(np.ones(2) == np.ones(2)), "a stored number of an unusual shape"),
         (lambda: json.loads("nonsense"), "something that the library behind it refuses; leave this step out"),
         (lambda: torch.zeros(2, 3).contiguous(memory_format=torch.channels_last), "inputs that are no images"),
+        (lambda: torch.fx.symbolic_trace(Counts()), "code that cannot be followed without numbers, such as int(...)"),
+        (lambda: torch.fx.symbolic_trace(Branches()), "code that branches on the values of a tensor"),
+        (
+            lambda: copy.deepcopy(old_weight_norm()),
+            "a weight that a hook computes, as the old torch.nn.utils.weight_norm",
+        ),
+        (lambda: fails("ConvertFullyConnected failed at node opset1::MatMul"), "something that the library behind it"),
+        (lambda: fails("No Op registered for Foo, opset 12"), "an operator at this opset"),
     ],
 )
 def test_what_it_cannot_take_is_said_in_words(call, words):

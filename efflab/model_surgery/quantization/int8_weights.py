@@ -13,6 +13,8 @@ import numpy as np
 
 from efflab.model_surgery.graphs.onnx_graph import attributes, weight_axes
 
+ENDLESS = 1e6  # a magnitude that stands for infinity
+
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MOST_INT32 = 2**31 - 1
 Overrides = dict[str, list[dict[str, Any]]]  # onnxruntime's TensorQuantOverrides: weight -> one entry, or one a channel
@@ -66,8 +68,11 @@ def clips_that_matter(graph: Any) -> list[str]:
 
 
 def unbounded_nodes(graph: Any, ranges: Any) -> list[str]:
-    """Return the nodes that take or give tensors without a finite range: a class that is switched off is -inf by design."""
-    endless = {name for name in ranges if not all(np.isfinite(end).all() for end in ranges[name].range_value)}
+    """Return the nodes that take or give tensors without a useful range.
+
+    A class that is switched off is -inf by design, or a number so large that 8 bits hold nothing beside it.
+    """
+    endless = {name for name in ranges if not all((np.abs(end) < ENDLESS).all() for end in ranges[name].range_value)}
     return [node.name for node in graph.node if endless & {*node.input, *node.output}]
 
 
