@@ -17,7 +17,7 @@ from efflab.contracts.training_section import TrainingSettings
 from efflab.profiling.quality import evaluate
 from efflab.run import run_file
 from efflab.tasks.digits_clutter import DigitsClutter
-from efflab.training.fit import fit
+from efflab.training.trainer import fit
 
 DATA = DigitsClutter(train=512, validation=64, test=200)
 MOST = 128  # examples of one call, the largest that this test asks for

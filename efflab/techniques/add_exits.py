@@ -155,7 +155,7 @@ def add_exits(
     """
     from efflab.contracts.training_section import TrainingSettings
     from efflab.training.cost import macs_per_example, training_cost
-    from efflab.training.fit import examples_seen, fit
+    from efflab.training.trainer import examples_seen, fit
 
     def loss(_inputs: tuple[Tensor, ...], outputs: Tensor, targets: Tensor) -> Tensor:
         early = sum(weight * task.loss(logits, targets) for logits in module.logits)

@@ -92,7 +92,7 @@ def finetune(
     """
     from efflab.contracts.training_section import TrainingSettings
     from efflab.training.cost import training_cost
-    from efflab.training.fit import examples_seen, fit
+    from efflab.training.trainer import examples_seen, fit
 
     settings = TrainingSettings(
         epochs=epochs,

@@ -119,14 +119,14 @@ def prune_gradually(
 
     With `checkpoint` each finished round is kept, and each finished epoch of the round that is under way. Raises
     RequestError if no weight can be set to zero, FloatingPointError if the loss stops being finite, Paused where
-    `efflab.training.fit.pause_at` asked for it.
+    `efflab.training.trainer.pause_at` asked for it.
     """
     import torch
 
     from efflab.contracts.training_section import TrainingSettings
     from efflab.model_surgery.pruning.weight_masks import free_masks, keep_zeros, prunable_layers, scores
     from efflab.training.cost import training_cost
-    from efflab.training.fit import asked_to_pause, examples_seen, fit, pause_at
+    from efflab.training.trainer import asked_to_pause, examples_seen, fit, pause_at
 
     layers: dict[str, Any] = prunable_layers(module, spare_ends=True)
     if not layers:

@@ -108,7 +108,7 @@ def quantize_aware(
     """
     from efflab.contracts.training_section import TrainingSettings
     from efflab.training.cost import training_cost
-    from efflab.training.fit import examples_seen, fit
+    from efflab.training.trainer import examples_seen, fit
 
     emulated = _emulate(module, weight_bits)
     try:

@@ -83,7 +83,7 @@ def regularize_scales(
 
     from efflab.contracts.training_section import TrainingSettings
     from efflab.training.cost import training_cost
-    from efflab.training.fit import examples_seen, fit
+    from efflab.training.trainer import examples_seen, fit
 
     scales = [part.weight for part in module.modules() if isinstance(part, _BatchNorm) and part.affine]
     if not scales:

@@ -115,7 +115,7 @@ def train_supernet(
     from efflab.contracts.training_section import TrainingSettings
     from efflab.model_surgery.adaptive.subnets import run_subnet
     from efflab.training.cost import TRAINING_PASSES, macs_per_example, training_cost, training_device
-    from efflab.training.fit import examples_seen, fit
+    from efflab.training.trainer import examples_seen, fit
 
     nets = subnets(module, task, widths, blocks)
     macs = [macs_per_example(net.shell, task) for net in nets]

@@ -73,7 +73,7 @@ def teach(
     finite.
     """
     from efflab.training.cost import training_cost, training_device
-    from efflab.training.fit import examples_seen, fit
+    from efflab.training.trainer import examples_seen, fit
 
     for teacher in teachers:
         teacher.eval().requires_grad_(False).to(training_device())

@@ -53,7 +53,7 @@ def train_seed(baseline: Baseline, seed: int, checkpoints: Path, report: Report)
     from safetensors.torch import save
 
     from efflab.training.cost import training_cost
-    from efflab.training.fit import examples_seen, fit
+    from efflab.training.trainer import examples_seen, fit
 
     card, task = baseline.card, baseline.task
     problems = refusals([baseline], [seed], again=True)

@@ -37,14 +37,14 @@ def test_every_new_home_exists(old):
         ("efflab.calibration", "refuse_quantized", "efflab.model_surgery.quantization.already_quantized"),
         ("efflab.store", "Store", "efflab.records.store"),
         ("efflab.recipe", "load_recipe", "efflab.recipe.recipe"),
-        ("efflab.training", "fit", "efflab.training.fit"),
+        ("efflab.training", "fit", "efflab.training.trainer"),
         ("efflab.profiling.work", "count_module", "efflab.profiling.work_module"),
     ],
 )
 def test_an_old_path_gives_the_same_and_says_the_new_one(old, name, better):
     with pytest.warns(FutureWarning, match=f"write `from {better} import {name}`"):
         found = getattr(import_module(old), name)
-    homes = [*MOVED.get(old.removeprefix("efflab."), "").split(), "recipe.recipe", "training.fit"]
+    homes = [*MOVED.get(old.removeprefix("efflab."), "").split(), "recipe.recipe", "training.trainer"]
     assert any(getattr(import_module(f"efflab.{home}"), name, None) is found for home in homes)
 
 

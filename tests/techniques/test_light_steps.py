@@ -23,7 +23,7 @@ from efflab.techniques.low_rank import low_rank
 from efflab.techniques.prune_weights import prune_weights
 from efflab.techniques.quantize_weights import quantize_weights
 from efflab.techniques.reestimate_norms import reestimate_norms
-from efflab.training.fit import fit
+from efflab.training.trainer import fit
 
 TASK = DigitsClutter(**DigitsClutter.tiny)
 IMAGES = torch.from_numpy(TASK.split("validation").inputs[0][:16].copy())

@@ -9,8 +9,8 @@ from efflab.models.resnet_cifar import resnet_cifar
 from efflab.profiling.work_module import count_module
 from efflab.tasks.digits_clutter import DigitsClutter
 from efflab.techniques.prune_gradually import PruneGradually, prune_gradually
-from efflab.training.fit import pause_at
 from efflab.training.technique_training import CHECKPOINT
+from efflab.training.trainer import pause_at
 
 TASK = DigitsClutter(**DigitsClutter.tiny)
 SETTINGS = {"sparsity": 0.8, "batch_size": 64}

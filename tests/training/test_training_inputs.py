@@ -21,7 +21,7 @@ from efflab.techniques.quantize_aware import quantize_aware
 from efflab.techniques.regularize_scales import regularize_scales
 from efflab.techniques.train_supernet import train_supernet
 from efflab.techniques.transfer_attention import transfer_attention
-from efflab.training.fit import fit
+from efflab.training.trainer import fit
 
 SETTINGS = {"epochs": 2.0, "batch_size": 32, "learning_rate": 0.05}
 

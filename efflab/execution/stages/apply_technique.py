@@ -32,8 +32,8 @@ def run_step(spec: dict[str, Any], needs: list[Path], folder: Path, report: Repo
     """
     import torch
 
-    from efflab.training.fit import pause_at
     from efflab.training.technique_training import CHECKPOINT
+    from efflab.training.trainer import pause_at
 
     parent, baseline = Artefact.open(needs[0]), baseline_of(spec["card"])
     technique: Technique = registry.load("techniques", spec["technique"])(**spec["settings"])
