@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, ClassVar
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.backend import Arrays, Backend, Session
-from efflab.contracts.module_session import ModuleSession, open_module
+from efflab.contracts.module_session import ChannelsLast, ComputeType, ModuleSession, open_module
 
 if TYPE_CHECKING:
     from efflab.artefacts.artefact import Artefact
@@ -19,13 +17,8 @@ class Torch(Backend):
 
     takes: ClassVar[Form] = "module"
 
-    channels_last: Annotated[bool, Field(description="Store images in memory with the channels last (N, H, W, C).")] = (
-        False
-    )
-    dtype: Annotated[
-        Literal["float32", "bfloat16"],
-        Field(description="Floating-point type in which a float32 model computes; a 16-bit model keeps its own type."),
-    ] = "float32"
+    channels_last: ChannelsLast = False
+    dtype: ComputeType = "float32"
 
     @classmethod
     def available(cls) -> str | None:

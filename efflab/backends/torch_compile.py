@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.backend import Arrays, Backend, Session
-from efflab.contracts.module_session import ModuleSession, open_module
+from efflab.contracts.module_session import ChannelsLast, ComputeType, ModuleSession, open_module
 
 if TYPE_CHECKING:
     from efflab.artefacts.artefact import Artefact
@@ -23,13 +23,8 @@ class TorchCompile(Backend):
 
     takes: ClassVar[Form] = "module"
 
-    channels_last: Annotated[bool, Field(description="Store images in memory with the channels last (N, H, W, C).")] = (
-        False
-    )
-    dtype: Annotated[
-        Literal["float32", "bfloat16"],
-        Field(description="Floating-point type in which a float32 model computes; a 16-bit model keeps its own type."),
-    ] = "float32"
+    channels_last: ChannelsLast = False
+    dtype: ComputeType = "float32"
     freeze: Annotated[
         bool, Field(description="Treat the weights as constants, so that the compiler can fold and repack them.")
     ] = False

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.backend import Arrays, Backend, Session
-from efflab.contracts.module_session import ModuleSession, open_module
+from efflab.contracts.module_session import ChannelsLast, ModuleSession, open_module
 from efflab.foundation.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ class TorchCuda(Backend):
         Literal["float32", "float16", "bfloat16"],
         Field(description="Floating-point type in which a float32 model computes; a 16-bit model keeps its own type."),
     ] = "float32"
-    channels_last: Annotated[bool, Field(description="Store images in memory with the channels last (N, H, W, C).")] = (
-        False
-    )
+    channels_last: ChannelsLast = False
     tf32: Annotated[
         bool,
         Field(

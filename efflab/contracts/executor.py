@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -54,6 +53,3 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Stop everything."""
-
-
-Report = Callable[[int, int, str], None]

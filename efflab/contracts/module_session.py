@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
 
 from efflab.contracts.backend import Arrays, Session
 
@@ -10,6 +12,13 @@ if TYPE_CHECKING:
     import torch
 
     from efflab.artefacts.artefact import Artefact
+
+# settings that the backends of torch modules share
+ChannelsLast = Annotated[bool, Field(description="Store images in memory with the channels last (N, H, W, C).")]
+ComputeType = Annotated[
+    Literal["float32", "bfloat16"],
+    Field(description="Floating-point type in which a float32 model computes; a 16-bit model keeps its own type."),
+]
 
 
 class ModuleSession(Session):

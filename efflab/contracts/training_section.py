@@ -10,6 +10,36 @@ from efflab.foundation.config import Settings
 
 Optimizer = Literal["sgd", "adamw"]
 
+# settings that cards and the techniques that train share
+Epochs = Annotated[float, Field(gt=0, le=1000, description="Number of passes over the training split.")]
+LearningRate = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=10,
+        description="Highest learning rate, after a linear warm-up; it then falls to zero along a cosine.",
+    ),
+]
+BatchSize = Annotated[int, Field(ge=2, le=8192, description="Number of examples in one training step.")]
+WeightDecay = Annotated[
+    float,
+    Field(ge=0, le=1, description="Weight decay of the optimizer; biases and normalisation scales are not decayed."),
+]
+Warmup = Annotated[
+    float,
+    Field(ge=0, lt=1, description="Share of the training steps in which the learning rate rises to its highest value."),
+]
+Bf16 = Annotated[
+    bool, Field(description="Train with bfloat16 arithmetic (PyTorch's autocast); the weights stay in float32.")
+]
+Teacher = Annotated[
+    str | Annotated[list[str], Field(min_length=1)],
+    Field(
+        description="Name of the teacher's card, or `baseline` for the dense model this variant started from; the "
+        "logits of several teachers are averaged."
+    ),
+]
+
 
 class TrainingSettings(Settings):
     """Budget and schedule: SGD with Nesterov momentum or AdamW, linear warm-up, then a cosine to zero.
@@ -18,28 +48,11 @@ class TrainingSettings(Settings):
     resizing).
     """
 
-    epochs: Annotated[float, Field(gt=0, le=1000, description="Number of passes over the training split.")] = 10.0
-    learning_rate: Annotated[
-        float,
-        Field(
-            gt=0,
-            le=10,
-            description="Highest learning rate, after a linear warm-up; it then falls to zero along a cosine.",
-        ),
-    ] = 0.1
-    batch_size: Annotated[int, Field(ge=2, le=8192, description="Number of examples in one training step.")] = 128
-    weight_decay: Annotated[
-        float,
-        Field(
-            ge=0, le=1, description="Weight decay of the optimizer; biases and normalisation scales are not decayed."
-        ),
-    ] = 5e-4
-    warmup: Annotated[
-        float,
-        Field(
-            ge=0, lt=1, description="Share of the training steps in which the learning rate rises to its highest value."
-        ),
-    ] = 0.1
+    epochs: Epochs = 10.0
+    learning_rate: LearningRate = 0.1
+    batch_size: BatchSize = 128
+    weight_decay: WeightDecay = 5e-4
+    warmup: Warmup = 0.1
     start_scale: Annotated[
         float,
         Field(
@@ -49,9 +62,7 @@ class TrainingSettings(Settings):
             "must take images of any size.",
         ),
     ] = 1.0
-    bf16: Annotated[
-        bool, Field(description="Train with bfloat16 arithmetic (PyTorch's autocast); the weights stay in float32.")
-    ] = False
+    bf16: Bf16 = False
     optimizer: Annotated[
         Optimizer,
         Field(

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from efflab.foundation.child_server import Report, serve
+from efflab.foundation.child_server import serve
 from efflab.foundation.errors import Paused
+from efflab.foundation.progress import Report
 
 
 def do_stage(job: dict[str, Any], report: Report) -> dict[str, Any]:

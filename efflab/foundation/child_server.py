@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
+from efflab.foundation.progress import Report
+
 QUIET_S = 0.3  # at most one line of progress in this time
 LONGEST = 400  # characters of a reason that is no words of ours
-
-Report = Callable[[int, int, str], None]
 
 
 def serve(answer: Callable[[dict[str, Any], Report], dict[str, Any]], *, goes_on: bool = False) -> None:

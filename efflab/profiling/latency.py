@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from efflab.foundation import machine
 from efflab.foundation.child import Child, Failure
 from efflab.foundation.config import Settings
+from efflab.foundation.progress import Report
 from efflab.profiling import energy
 from efflab.profiling.session_server import whole_turns
 
@@ -33,8 +34,6 @@ MOST_BATCHES, LEAST_BATCHES, EXAMPLES = 64, 4, 256  # of sessions whose work dep
 PREPARE_S, WARM_UP_TURNS = 1.5, 3  # what estimates take of a session: to load it, and turns over the batches to warm up
 CALL_S, EXAMPLE_S = 4e-3, 5e-4  # and of the calls of a small net
 ANSWER_TIMEOUT_S = 60.0  # beyond the time that the calls asked for should take
-
-Report = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
-from efflab.foundation.child_server import Report, serve
+from efflab.foundation.child_server import serve
+from efflab.foundation.progress import Report
 from efflab.profiling import energy, memory
 
 if TYPE_CHECKING:

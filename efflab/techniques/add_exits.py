@@ -11,6 +11,7 @@ from pydantic import Field
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Context, Result, Technique
+from efflab.contracts.training_section import BatchSize, Bf16, Epochs, LearningRate
 from efflab.foundation.errors import RequestError
 from efflab.records.cost import Cost
 
@@ -65,19 +66,10 @@ class AddExits(Technique):
             description="Weight of each head's loss; the last exit's loss has weight 1, or 0 without `train_body`.",
         ),
     ] = 0.5
-    epochs: Annotated[float, Field(gt=0, le=1000, description="Number of passes over the training split.")] = 5.0
-    learning_rate: Annotated[
-        float,
-        Field(
-            gt=0,
-            le=10,
-            description="Highest learning rate, after a linear warm-up; it then falls to zero along a cosine.",
-        ),
-    ] = 0.02
-    batch_size: Annotated[int, Field(ge=2, le=8192, description="Number of examples in one training step.")] = 128
-    bf16: Annotated[
-        bool, Field(description="Train with bfloat16 arithmetic (PyTorch's autocast); the weights stay in float32.")
-    ] = False
+    epochs: Epochs = 5.0
+    learning_rate: LearningRate = 0.02
+    batch_size: BatchSize = 128
+    bf16: Bf16 = False
 
     def apply(self, model: Any, context: Context) -> Result:
         """Add and train, going on from the checkpoint of an interrupted call if there is one."""

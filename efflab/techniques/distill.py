@@ -10,6 +10,7 @@ from pydantic import Field
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Context, Result, Technique
+from efflab.contracts.training_section import BatchSize, Bf16, Epochs, LearningRate, Teacher
 from efflab.records.cost import Cost
 
 if TYPE_CHECKING:
@@ -40,13 +41,7 @@ class Distill(Technique):
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
 
     # `baseline` is the dense model that this variant started from; else a card's name; a list is an ensemble
-    teacher: Annotated[
-        str | Annotated[list[str], Field(min_length=1)],
-        Field(
-            description="Name of the teacher's card, or `baseline` for the dense model this variant started from; the "
-            "logits of several teachers are averaged."
-        ),
-    ] = "baseline"
+    teacher: Teacher = "baseline"
     temperature: Annotated[
         float,
         Field(
@@ -59,19 +54,10 @@ class Distill(Technique):
         float,
         Field(ge=0, le=1, description="Share of the loss that follows the teacher; the rest follows the targets."),
     ] = 0.9
-    epochs: Annotated[float, Field(gt=0, le=1000, description="Number of passes over the training split.")] = 5.0
-    learning_rate: Annotated[
-        float,
-        Field(
-            gt=0,
-            le=10,
-            description="Highest learning rate, after a linear warm-up; it then falls to zero along a cosine.",
-        ),
-    ] = 0.02
-    batch_size: Annotated[int, Field(ge=2, le=8192, description="Number of examples in one training step.")] = 128
-    bf16: Annotated[
-        bool, Field(description="Train with bfloat16 arithmetic (PyTorch's autocast); the weights stay in float32.")
-    ] = False
+    epochs: Epochs = 5.0
+    learning_rate: LearningRate = 0.02
+    batch_size: BatchSize = 128
+    bf16: Bf16 = False
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Context, Result, Technique
+from efflab.contracts.training_section import BatchSize, Bf16, Epochs, LearningRate, Warmup, WeightDecay
 from efflab.records.cost import Cost
 
 if TYPE_CHECKING:
@@ -38,31 +37,12 @@ class Finetune(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
 
-    epochs: Annotated[float, Field(gt=0, le=1000, description="Number of passes over the training split.")] = 5.0
-    learning_rate: Annotated[
-        float,
-        Field(
-            gt=0,
-            le=10,
-            description="Highest learning rate, after a linear warm-up; it then falls to zero along a cosine.",
-        ),
-    ] = 0.02
-    batch_size: Annotated[int, Field(ge=2, le=8192, description="Number of examples in one training step.")] = 128
-    weight_decay: Annotated[
-        float,
-        Field(
-            ge=0, le=1, description="Weight decay of the optimizer; biases and normalisation scales are not decayed."
-        ),
-    ] = 5e-4
-    warmup: Annotated[
-        float,
-        Field(
-            ge=0, lt=1, description="Share of the training steps in which the learning rate rises to its highest value."
-        ),
-    ] = 0.1
-    bf16: Annotated[
-        bool, Field(description="Train with bfloat16 arithmetic (PyTorch's autocast); the weights stay in float32.")
-    ] = False
+    epochs: Epochs = 5.0
+    learning_rate: LearningRate = 0.02
+    batch_size: BatchSize = 128
+    weight_decay: WeightDecay = 5e-4
+    warmup: Warmup = 0.1
+    bf16: Bf16 = False
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""

@@ -12,6 +12,7 @@ from pydantic import Field
 from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Context, Result, Technique
 from efflab.foundation.errors import RequestError
+from efflab.model_surgery.pruning.settings import GradientExamples
 
 if TYPE_CHECKING:
     import torch
@@ -74,14 +75,7 @@ class PruneChannels(Technique):
         int,
         Field(ge=1, le=256, description="Multiple to which the number of channels that stay in each layer is rounded."),
     ] = 4
-    calibration_examples: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=1_000_000,
-            description="Number of training examples for the gradients of importance `taylor`; unused otherwise.",
-        ),
-    ] = 512
+    calibration_examples: GradientExamples = 512
 
     def apply(self, model: Any, context: Context) -> Result:
         """Prune; raise RequestError if no channel can be removed under these settings."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Context, Result, Technique
+from efflab.contracts.training_section import BatchSize
 from efflab.foundation.errors import Paused, RequestError
+from efflab.model_surgery.pruning.settings import Scope, WeightImportance
 from efflab.records.cost import Cost
 
 if TYPE_CHECKING:
@@ -65,20 +67,9 @@ class PruneGradually(Technique):
             description="Highest learning rate of each round, after a linear warm-up; it then falls along a cosine.",
         ),
     ] = 0.02
-    batch_size: Annotated[int, Field(ge=2, le=8192, description="Number of examples in one training step.")] = 128
-    scope: Annotated[
-        Literal["layer", "global"],
-        Field(
-            description="Where weights are ranked: within each layer (`layer`), or over all layers together (`global`)."
-        ),
-    ] = "global"
-    importance: Annotated[
-        Literal["magnitude", "random"],
-        Field(
-            description="Which weights become zero first: those of least magnitude (`magnitude`), or randomly chosen "
-            "ones (`random`)."
-        ),
-    ] = "magnitude"
+    batch_size: BatchSize = 128
+    scope: Scope = "global"
+    importance: WeightImportance = "magnitude"
 
     def apply(self, model: Any, context: Context) -> Result:
         """Prune and train; raise RequestError if no weight can be set to zero."""
@@ -108,8 +99,8 @@ def prune_gradually(
     epochs: float = 4.0,
     learning_rate: float = 0.02,
     batch_size: int = 128,
-    scope: Literal["layer", "global"] = "global",
-    importance: Literal["magnitude", "random"] = "magnitude",
+    scope: Scope = "global",
+    importance: WeightImportance = "magnitude",
     optimizer: Optimizer = "sgd",
     seed: int = 0,
     checkpoint: Path | None = None,

@@ -10,6 +10,7 @@ from pydantic import Field
 from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Context, Result, Technique
 from efflab.foundation.errors import RequestError
+from efflab.model_surgery.pruning.settings import GradientExamples
 
 if TYPE_CHECKING:
     import torch
@@ -54,14 +55,7 @@ class PruneHeads(Technique):
             "layer keeps at least one head."
         ),
     ] = "local"
-    calibration_examples: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=1_000_000,
-            description="Number of training examples for the gradients of importance `taylor`; unused otherwise.",
-        ),
-    ] = 512
+    calibration_examples: GradientExamples = 512
 
     def apply(self, model: Any, context: Context) -> Result:
         """Prune; raise RequestError if the model has no such layer, or no head can go."""

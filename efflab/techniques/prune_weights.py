@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Context, Result, Technique
 from efflab.foundation.errors import RequestError
+from efflab.model_surgery.pruning.settings import Scope, WeightImportance
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,19 +45,8 @@ class PruneWeights(Technique):
             description="Where zeros may be: anywhere (`free`), or at two of every four neighbouring inputs (`2:4`)."
         ),
     ] = "free"
-    scope: Annotated[
-        Literal["layer", "global"],
-        Field(
-            description="Where weights are ranked: within each layer (`layer`), or over all layers together (`global`)."
-        ),
-    ] = "global"
-    importance: Annotated[
-        Literal["magnitude", "random"],
-        Field(
-            description="Which weights become zero first: those of least magnitude (`magnitude`), or randomly chosen "
-            "ones (`random`)."
-        ),
-    ] = "magnitude"
+    scope: Scope = "global"
+    importance: WeightImportance = "magnitude"
     spare_ends: Annotated[
         bool, Field(description="Leave the first and the last layer unchanged; they have few weights and matter most.")
     ] = True
@@ -94,8 +84,8 @@ def prune_weights(
     module: nn.Module,
     sparsity: float = 0.5,
     pattern: Literal["free", "2:4"] = "free",
-    scope: Literal["layer", "global"] = "global",
-    importance: Literal["magnitude", "random"] = "magnitude",
+    scope: Scope = "global",
+    importance: WeightImportance = "magnitude",
     spare_ends: bool = True,
     seed: int = 0,
 ) -> float:

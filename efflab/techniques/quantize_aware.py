@@ -10,6 +10,7 @@ from pydantic import Field
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Context, Result, Technique
+from efflab.contracts.training_section import BatchSize, Epochs, LearningRate, WeightDecay
 from efflab.foundation.errors import RequestError
 from efflab.records.cost import Cost
 
@@ -59,22 +60,10 @@ class QuantizeAware(Technique):
             description="Number of training examples from which the first ranges of the layer inputs are taken.",
         ),
     ] = 512
-    epochs: Annotated[float, Field(gt=0, le=1000, description="Number of passes over the training split.")] = 3.0
-    learning_rate: Annotated[
-        float,
-        Field(
-            gt=0,
-            le=10,
-            description="Highest learning rate, after a linear warm-up; it then falls to zero along a cosine.",
-        ),
-    ] = 0.005
-    batch_size: Annotated[int, Field(ge=2, le=8192, description="Number of examples in one training step.")] = 128
-    weight_decay: Annotated[
-        float,
-        Field(
-            ge=0, le=1, description="Weight decay of the optimizer; biases and normalisation scales are not decayed."
-        ),
-    ] = 1e-4
+    epochs: Epochs = 3.0
+    learning_rate: LearningRate = 0.005
+    batch_size: BatchSize = 128
+    weight_decay: WeightDecay = 1e-4
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Context, Result, Technique
 from efflab.foundation.errors import RequestError
+from efflab.model_surgery.quantization.settings import CalibrationExamples, Calibrator, CalibratorSetting, PerChannel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,6 @@ GRAPH = "model.onnx"
 SENSITIVITY_BATCHES = 8  # of calibration examples, on which layers are compared
 NOTE = "weight_bits"  # key of the graph's metadata under which the bits of each node stand
 BITS = (32, 8, 4)  # of a layer's weights; activations of quantised layers have 8
-Calibrator = Literal["minmax", "entropy", "percentile", "mse"]
 Choice = dict[str, int]  # node -> bits
 
 
@@ -61,24 +61,12 @@ class QuantizeMixed(Technique):
             "Give this or `bit_operations`."
         ),
     ] = None
-    calibration_examples: Annotated[
-        int,
-        Field(ge=1, le=100_000, description="Number of training examples from which the activation ranges are taken."),
-    ] = 512
+    calibration_examples: CalibrationExamples = 512
     validation_examples: Annotated[
         int, Field(ge=1, le=100_000, description="Number of validation examples on which the budget `loss` is checked.")
     ] = 1000
-    calibrator: Annotated[
-        Calibrator,
-        Field(
-            description="How activation ranges are chosen: all values seen (`minmax`), all but outliers "
-            "(`percentile`), least KL divergence (`entropy`), or least squared error (`mse`)."
-        ),
-    ] = "minmax"
-    per_channel: Annotated[
-        bool,
-        Field(description="Give each output channel of a weight its own scale; otherwise each weight has one scale."),
-    ] = True
+    calibrator: CalibratorSetting = "minmax"
+    per_channel: PerChannel = True
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:

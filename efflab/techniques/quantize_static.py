@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Context, Result, Technique
 from efflab.foundation.errors import RequestError, Unavailable
+from efflab.model_surgery.quantization.settings import CalibrationExamples, Calibrator, CalibratorSetting, PerChannel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 GRAPH = "model.onnx"
 SENSITIVITY_BATCHES = 8  # of calibration examples, on which layers are compared
 Engine = Literal["onnxruntime", "nncf"]
-Calibrator = Literal["minmax", "entropy", "percentile", "mse"]
 
 
 class QuantizeStatic(Technique):
@@ -47,21 +47,9 @@ class QuantizeStatic(Technique):
     }
     tiny: ClassVar[dict[str, Any]] = {"calibration_examples": 64}
 
-    calibration_examples: Annotated[
-        int,
-        Field(ge=1, le=100_000, description="Number of training examples from which the activation ranges are taken."),
-    ] = 512
-    calibrator: Annotated[
-        Calibrator,
-        Field(
-            description="How activation ranges are chosen: all values seen (`minmax`), all but outliers "
-            "(`percentile`), least KL divergence (`entropy`), or least squared error (`mse`)."
-        ),
-    ] = "minmax"
-    per_channel: Annotated[
-        bool,
-        Field(description="Give each output channel of a weight its own scale; otherwise each weight has one scale."),
-    ] = True
+    calibration_examples: CalibrationExamples = 512
+    calibrator: CalibratorSetting = "minmax"
+    per_channel: PerChannel = True
     symmetric: Annotated[
         bool,
         Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -15,9 +15,9 @@ from efflab.cards.baseline import WEIGHTS_MARK, Baseline, load_baseline
 from efflab.cards.card import MOST_SEED, Weights
 from efflab.foundation.errors import Problem, RequestError
 from efflab.foundation.files import file_digest, write_atomically
+from efflab.foundation.progress import Report
 from efflab.foundation.wording import one_line
 
-Report = Callable[[int, int, str], None]
 TOLERANCE = 0.01  # least tolerance of a promise; seeds that differ more widen it
 
 

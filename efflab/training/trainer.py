@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,11 @@ from efflab.contracts.image_augmentation import shrunk, shrunk_sides
 from efflab.contracts.task import Split, Task
 from efflab.contracts.training_section import TrainingSettings
 from efflab.foundation.errors import Paused, RequestError
+from efflab.foundation.progress import Report
 from efflab.training.cost import training_device
 from efflab.training.feed import taker
 from efflab.training.schedule import image_scale, learning_rate_share
 from efflab.training.step import Loss, make_optimizer, make_step, set_learning_rate
-
-Report = Callable[[int, int, str], None]
 
 
 def pause_at(checkpoint: Path, share: float | None) -> None:

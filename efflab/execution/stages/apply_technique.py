@@ -11,13 +11,13 @@ from efflab.artefacts.artefact import Artefact, write_interface
 from efflab.artefacts.made import content, store_result
 from efflab.cards.baseline import Baseline, find_card, load_baseline
 from efflab.cards.model_check import kept_interface, look_at
-from efflab.contracts.executor import Report
 from efflab.contracts.technique import Context, Technique
 from efflab.execution.stages.score import validation_quality
 from efflab.execution.stages.step_check import check_step
 from efflab.foundation import registry
 from efflab.foundation.errors import Paused, RequestError
 from efflab.foundation.files import write_atomically
+from efflab.foundation.progress import Report
 from efflab.foundation.step_errors import in_words
 from efflab.plan.stage_specs import baseline_of, task_of
 from efflab.profiling.work_of_artefact import artefact_result

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from efflab.contracts.executor import Report
 from efflab.execution.stages.apply_technique import run_step
 from efflab.execution.stages.load_baseline import run_baseline
 from efflab.execution.stages.score import run_quality
+from efflab.foundation.progress import Report
 
 
 def execute(kind: str, spec: dict[str, Any], needs: list[Path], folder: Path, report: Report) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from efflab.artefacts.made import store_onnx
 from efflab.cards.baseline import Baseline
 from efflab.cards.model_check import check_steady, look_at
 from efflab.contracts.examples import calibration_split, first_inputs
-from efflab.contracts.executor import Report
 from efflab.contracts.task import Task
 from efflab.foundation.errors import RequestError
+from efflab.foundation.progress import Report
 from efflab.model_surgery.quantization.float_graph import load_whole
 from efflab.plan.stage_specs import baseline_of, task_of
 from efflab.profiling.work_of_artefact import artefact_result

@@ -7,10 +7,10 @@ from typing import Any
 
 from efflab.artefacts.artefact import Artefact
 from efflab.contracts.examples import first_inputs, quality_batch
-from efflab.contracts.executor import Report
 from efflab.contracts.task import SplitName, Task
 from efflab.foundation import registry
 from efflab.foundation.errors import RequestError
+from efflab.foundation.progress import Report
 from efflab.foundation.step_errors import in_words
 from efflab.plan.stage_specs import task_of
 

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from efflab.model_surgery.plain_layers import computes_as
+from efflab.model_surgery.pruning.settings import Scope, WeightImportance
 
 Pattern = Literal["free", "2:4"]
-Scope = Literal["layer", "global"]
-Importance = Literal["magnitude", "random"]
 
 
 KEEPS_ZEROS = "efflab_keeps_zeros"  # attribute of a layer whose zeros a pruning step made: no training fills them again
@@ -56,7 +55,7 @@ def pruned_weights(module: nn.Module) -> list[Tensor]:
     return found
 
 
-def scores(weights: list[Tensor], importance: Importance, seed: int) -> list[Tensor]:
+def scores(weights: list[Tensor], importance: WeightImportance, seed: int) -> list[Tensor]:
     """Return how important each weight is; by chance, zeros stay the least important."""
     generator = torch.Generator().manual_seed(seed)
     if importance == "random":

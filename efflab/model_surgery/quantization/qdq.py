@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -23,11 +23,11 @@ from efflab.model_surgery.quantization.int8_weights import (
     ranges_behind_clips,
     unbounded_nodes,
 )
+from efflab.model_surgery.quantization.settings import Calibrator
 
 __all__ = ["Calibrator", "Feed", "WeightLayer", "feeds", "layers", "outputs", "prepare", "relative_error", "tensor_ranges",
            "write_qdq"]  # fmt: skip
 
-Calibrator = Literal["minmax", "entropy", "percentile", "mse"]
 Feed = dict[str, np.ndarray]  # input name -> one batch
 BINS = 2048  # of the histograms in which `mse` looks for ranges
 CANDIDATES = np.linspace(0.2, 1.0, 33)  # shares of the seen range that `mse` tries

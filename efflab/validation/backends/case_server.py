@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from efflab.foundation.child_server import Report, serve
+from efflab.foundation.child_server import serve
 from efflab.foundation.errors import Died
+from efflab.foundation.progress import Report
 from efflab.validation.backends.bench import Bench
 from efflab.validation.verdict import Verdict, is_refusal
 

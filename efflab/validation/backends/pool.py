@@ -5,19 +5,18 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from efflab.foundation.child import Child, Failure
 from efflab.foundation.errors import RequestError
+from efflab.foundation.progress import Report
 from efflab.validation.verdict import Verdict
 
 WORKER = "efflab.validation.backends.case_server"
 OPENING_S = 120.0  # to import a runtime
 MOST_SILENT = 3  # requests that hang while none is answered; the others would, too, and each takes its whole limit
-
-Report = Callable[[int, int, str], None]
 
 
 class Opening(NamedTuple):

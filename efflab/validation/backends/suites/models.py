@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from efflab.artefacts.artefact import Form
 from efflab.foundation import registry
 from efflab.foundation.config import parse_yaml
+from efflab.foundation.progress import Report
 from efflab.records.samples import unpack_scores
 from efflab.statistics import paired_difference
-from efflab.validation.backends.pool import CaseOutcome, Opening, Report, run_requests
+from efflab.validation.backends.pool import CaseOutcome, Opening, run_requests
 from efflab.validation.verdict import Verdict
 from efflab.validation.zoo import ZooModel
 

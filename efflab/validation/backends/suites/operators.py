@@ -6,15 +6,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from efflab.foundation.progress import Report
 from efflab.foundation.quiet import quiet
 from efflab.validation.backends.onnx_cases import dtype_name, inputs_of, write_case
 
 KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
-Report = Callable[[int, int, str], None]
 
 
 class OperatorCase(NamedTuple):

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from efflab.foundation.errors import RequestError
+from efflab.foundation.progress import Report
 from efflab.foundation.wording import one_line
 from efflab.statistics import Interval, paired_difference
-from efflab.validation.backends.pool import Report
 from efflab.validation.backends.suites.int8_saturation import SaturatingLayer, forecast
 from efflab.validation.record import ForecastRow
 from efflab.validation.zoo import ZooModel, zoo_task

@@ -10,9 +10,10 @@ import numpy as np
 
 from efflab.foundation import registry
 from efflab.foundation.child import Failure
+from efflab.foundation.progress import Report
 from efflab.profiling.latency import Budget, LatencyJob, measure_group
 from efflab.statistics import Interval, ratio_of_medians, speed_verdict
-from efflab.validation.backends.pool import Opening, Report
+from efflab.validation.backends.pool import Opening
 from efflab.validation.zoo import ZooModel
 
 BATCHES = (1, 64)
