@@ -1,6 +1,7 @@
 """Splits that are read batch by batch: the same numbers as from arrays in memory, and never more than a batch at a time."""
 
 import json
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -11,9 +12,17 @@ from torch import nn
 from worlds import make_card
 
 from efflab import Batch, Classification, Split, Task
-from efflab.contracts.examples import QUALITY_BATCH, calibration_batches, first_inputs, loss_gradients, quality_batch
+from efflab.contracts.examples import (
+    QUALITY_BATCH,
+    as_tensors,
+    calibration_batches,
+    first_inputs,
+    loss_gradients,
+    quality_batch,
+)  # fmt: skip
 from efflab.contracts.module_session import ModuleSession
 from efflab.contracts.training_section import TrainingSettings
+from efflab.foundation.errors import RequestError
 from efflab.profiling.quality import evaluate
 from efflab.run import run_file
 from efflab.tasks.digits_clutter import DigitsClutter
@@ -98,6 +107,23 @@ def test_rows_are_those_of_the_arrays_in_any_order(indices, start, stop):
         assert (batch.inputs[0] == x[list(places)]).all()
         assert (batch.targets["label"] == y[list(places)]).all()
         assert batch.targets["name"] == [str(one) for one in places]
+
+
+def test_named_targets_keep_their_names():
+    class Boxes(NamedTuple):
+        corners: np.ndarray
+        labels: np.ndarray
+
+    split = Split((np.zeros((4, 2)),), Boxes(np.arange(8).reshape(4, 2), np.arange(4)))
+    batch = split.batch([3, 0])
+    assert isinstance(batch.targets, Boxes)
+    assert batch.targets.labels.tolist() == [3, 0]
+    assert as_tensors(batch.targets).corners.tolist() == [[6, 7], [0, 1]]
+
+
+def test_a_split_without_examples_is_refused_in_words():
+    with pytest.raises(RequestError, match="the split has no examples"):
+        first_inputs(Split((np.zeros((0, 2)),), np.zeros(0)), 1)
 
 
 def test_a_range_of_neighbours_costs_no_copy():

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+Form = Literal["module", "onnx"]  # a torch module, or the path of an ONNX file
 SCHEMA = 1
 STRUCTURE, WEIGHTS, GRAPH = "artefact.json", "weights.safetensors", "model.onnx"
 
@@ -176,9 +177,6 @@ def _set_dtype(module: torch.nn.Module, name: str, dtype: torch.dtype) -> None:
     owner = module.get_submodule(".".join(path))
     tensor = getattr(owner, leaf)
     tensor.data = tensor.data.to(dtype)
-
-
-Form = Literal["module", "onnx"]  # a torch module, or the path of an ONNX file
 
 
 def tied_names(own: Mapping[str, Any]) -> dict[str, str]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from efflab.foundation.errors import RequestError
-
-if TYPE_CHECKING:
-    pass
 
 MOST_BYTES = 1_900_000_000  # of one protobuf file; larger graphs keep their weights in a file beside it
 

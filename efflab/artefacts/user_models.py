@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import zipfile
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efflab.foundation.errors import RequestError
+from efflab.foundation.files import file_digest
 from efflab.foundation.registry import import_path
 
 if TYPE_CHECKING:
@@ -26,9 +26,7 @@ def build_foreign(builder: dict[str, Any]) -> torch.nn.Module:
     path = Path(builder[key])
     if not path.is_file():
         raise RequestError(f"{path} is gone; the artefacts made from it need it")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != builder["sha256"]:
+    if file_digest(path) != builder["sha256"]:
         raise RequestError(f"{path} has changed since the plan was made; plan again")
     return _from_python(path, builder) if key == "python" else _from_export(path)
 

@@ -106,13 +106,15 @@ class Classification(Task):
 
 
 def _refuse_sorted(ports: Sequence[Port], fitting: Sequence[int]) -> None:
-    """Raise RequestError for scores beside class numbers of the same shape: they are sorted, as TopK gives them."""
-    for place in fitting:
-        port = ports[place]
-        beside = [one for one in ports if one.dtype.startswith(("int", "uint")) and one.shape == port.shape]
-        if port.dtype.startswith("float") and beside and len(ports) > 1:
+    """Raise RequestError for scores beside as many whole numbers: they are sorted, as TopK gives them."""
+    whole = [port for port in ports if port.dtype.startswith(("int", "uint"))]
+    for port in (ports[place] for place in fitting if ports[place].dtype.startswith("float")):
+        count = _class_count(port)
+        beside = [one for one in whole if count is not None and count > 1 and _class_count(one) == count]
+        if beside:
             what = f"output {beside[0].name} numbers the classes of {port.name}, so these scores are sorted by size"
-            raise RequestError(f"{what} and no longer by class; give the scores before they are sorted (before TopK)")
+            way_out = "give the scores before they are sorted (before TopK); or, if they are not, name them in the card"
+            raise RequestError(f"{what} and no longer by class; {way_out} as `output: ...`")
 
 
 def _examples(found: list[Any]) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from efflab.contracts.task import Batch, Split, SplitName, Task
+from efflab.foundation.errors import RequestError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,15 +39,21 @@ def example_inputs(task: Task, count: int = 2) -> tuple[Tensor, ...]:
 def first_inputs(split: Split, count: int) -> tuple[np.ndarray, ...]:
     """Return the inputs of the first `count` examples; where there are fewer, the last one again."""
     last = len(split) - 1
+    if last < 0:
+        raise RequestError("the split has no examples")
     return split.batch(range(count) if count <= last + 1 else [min(one, last) for one in range(count)]).inputs
+
+
+def example_bytes(split: Split) -> int:
+    """Return the bytes of one example's inputs."""
+    return max(1, sum(array.nbytes for array in first_inputs(split, 1)))
 
 
 def quality_batch(task: Task, split: Split) -> int:
     """Return how many examples are scored at a time: many small ones, few large ones."""
     if task.interface.batch:
         return task.interface.batch
-    one = sum(array.nbytes for array in split.batch(range(1)).inputs)
-    return max(1, min(QUALITY_BATCH, len(split), QUALITY_BYTES // max(1, one)))
+    return max(1, min(QUALITY_BATCH, len(split), QUALITY_BYTES // example_bytes(split)))
 
 
 def calibration_batches(task: Task, examples: int, batch_size: int = 32) -> Iterator[tuple[np.ndarray, ...]]:
@@ -95,14 +102,9 @@ def as_tensors(targets: Any, device: str = "cpu") -> Any:
     """Return targets with tensors in place of arrays; what is no array stays as it is."""
     import numpy as np
     import torch
+    from torch.utils._pytree import tree_map_only
 
-    if isinstance(targets, np.ndarray):
-        return torch.from_numpy(targets).to(device)
-    if isinstance(targets, Mapping):
-        return {key: as_tensors(value, device) for key, value in targets.items()}
-    if isinstance(targets, list | tuple):
-        return type(targets)(as_tensors(value, device) for value in targets)
-    return targets
+    return tree_map_only(np.ndarray, lambda array: torch.from_numpy(array).to(device), targets)
 
 
 def like_parameters(tensor: Tensor, module: nn.Module) -> Tensor:

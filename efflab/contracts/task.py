@@ -56,7 +56,8 @@ def rows_of(structure: Any, indices: Sequence[int]) -> Any:
     if isinstance(structure, Mapping):
         return {key: rows_of(value, indices) for key, value in structure.items()}
     if isinstance(structure, tuple):
-        return tuple(rows_of(value, indices) for value in structure)
+        parts = [rows_of(value, indices) for value in structure]
+        return type(structure)(*parts) if hasattr(structure, "_fields") else tuple(parts)
     if isinstance(indices, range) and indices.step == 1:
         return structure[indices.start : indices.stop]
     return [structure[index] for index in indices] if isinstance(structure, list) else structure[list(indices)]

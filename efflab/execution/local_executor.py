@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from efflab.contracts.executor import Done, Job, Progress
 from efflab.foundation.child import Child
@@ -62,7 +62,7 @@ class LocalExecutor:
                 events.append(Progress(stage_id, *reply["progress"]))
                 continue
             self.idle.append(self.busy.pop(stage_id).child)
-            events.append(Done(stage_id, **_told(reply)))
+            events.append(Done(stage_id, **(reply["answer"] if "answer" in reply else reply["failed"])))
         return events
 
     def _check_limits(self, stage_id: str) -> list[Done | Progress]:
@@ -82,9 +82,3 @@ class LocalExecutor:
         for child in [*self.idle, *(busy.child for busy in self.busy.values())]:
             child.end()
         self.idle, self.busy = [], {}
-
-
-def _told(reply: dict[str, Any]) -> dict[str, Any]:
-    """Return what a reply says of a job's end, by the names of `Done`."""
-    said: dict[str, Any] = reply.get("answer") or reply["failed"]
-    return said

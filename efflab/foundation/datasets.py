@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efflab.foundation.errors import RequestError
+from efflab.foundation.files import file_digest
 
 CHUNK = 1 << 20
 
@@ -48,7 +48,7 @@ def fetch(source: DataSet, folder: Path, report: Callable[[int, int], None] = la
     if not archive.exists():
         _download(source, archive.with_name(archive.name + ".part"), report)
         archive.with_name(archive.name + ".part").replace(archive)
-    digest = _sha256(archive)
+    digest = file_digest(archive)
     if digest != source.sha256:
         raise RequestError(f"{archive} has sha256 {digest}, expected {source.sha256}; delete it and fetch again")
     unpacked = folder / ".unpacking"
@@ -99,8 +99,3 @@ def _download(source: DataSet, part: Path, report: Callable[[int, int], None]) -
         raise RequestError(
             f"{source.url} broke off at {have:,} of {source.bytes:,} bytes; run the same command to go on"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+Status = Literal["ok", "failed", "unavailable"]  # how what was asked for ended
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -71,6 +73,3 @@ class Paused(Exception):  # noqa: N818 (no error: the training was asked to stop
     def __init__(self, share: float, seconds: float, result: dict[str, Any] | None = None):
         super().__init__(f"paused at {share:.0%} of the training")
         self.share, self.seconds, self.result = share, seconds, result or {}
-
-
-Status = Literal["ok", "failed", "unavailable"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -112,12 +112,15 @@ def install() -> None:
         sys.meta_path.append(_Finder())
 
 
-def forward(old: str, homes: Sequence[str], only: Mapping[str, str] | None = None) -> Callable[[str], Any]:
-    """Return a module's `__getattr__` that takes a name from its new home, with a warning; `only`: name -> home."""
+def forward(old: str, homes: Sequence[str], names: Collection[str] | None = None) -> Callable[[str], Any]:
+    """Return a module's `__getattr__` that takes a name from its new home, with a warning.
+
+    names: those that may be asked for, where to look for others would import much in vain; None: any.
+    """
 
     def find(name: str) -> Any:
-        places = homes if only is None else [only[name]] if name in only else []
-        for home in [] if name.startswith("__") else places:
+        wanted = name in names if names is not None else not name.startswith("__")
+        for home in homes if wanted else ():
             module = import_module(home)
             if hasattr(module, name):
                 public = import_module("efflab")

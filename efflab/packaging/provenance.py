@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import platform
 from importlib.metadata import version
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efflab.contracts.task import Task
+from efflab.foundation.files import file_digest
 from efflab.packaging.choice import Chosen
 from efflab.packaging.model import TOLERANCES, ModelFile
 from efflab.plan.stage_specs import task_of
@@ -119,7 +119,5 @@ def digests(folder: Path, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     found = {}
     for name in names:
         path = folder / name
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        found[name] = {"sha256": digest, "bytes": path.stat().st_size}
+        found[name] = {"sha256": file_digest(path), "bytes": path.stat().st_size}
     return found

@@ -3,4 +3,4 @@
 from efflab.foundation.old_names import forward
 
 MOVED = ["Plan", "Row", "make_plan"]
-__getattr__ = forward("efflab.plan", (), dict.fromkeys(MOVED, "efflab.plan.plan"))
+__getattr__ = forward("efflab.plan", ["efflab.plan.plan"], MOVED)

@@ -3,4 +3,4 @@
 from efflab.foundation.old_names import forward
 
 MOVED = ["Limits", "Recipe", "RecipeSpec", "load_recipe", "parse_recipe", "recipe_of"]
-__getattr__ = forward("efflab.recipe", (), dict.fromkeys(MOVED, "efflab.recipe.recipe"))
+__getattr__ = forward("efflab.recipe", ["efflab.recipe.recipe"], MOVED)

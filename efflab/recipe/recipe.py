@@ -20,9 +20,10 @@ from efflab.recipe.cards_named import baselines_of, starts_of, teachers_of, twin
 from efflab.recipe.found import Found
 from efflab.recipe.measure import Measure
 from efflab.recipe.plugin_check import package_notes, task_problems, untrainable
-from efflab.recipe.search_section import BEST, Search, SearchSpec, checked_search
+from efflab.recipe.search_section import Search, SearchSpec, checked_search
 from efflab.recipe.step_order import order_notes, order_problems
 from efflab.recipe.variants import Variant, VariantEntry, VariantSpec, controls, expand
+from efflab.records.trial import BEST
 from efflab.records.variant_name import variant_name
 
 

@@ -236,6 +236,3 @@ def _technique(name: str, settings: dict[str, Any]) -> tuple[str, Technique]:
     except ValidationError as error:
         what = "; ".join(item["msg"] for item in error.errors())
         raise RequestError(f"{name} does not take {settings}: {what}") from error
-
-
-BEST = "best"

@@ -9,6 +9,8 @@ from efflab.foundation.errors import Problem
 from efflab.recipe.variants import Variant
 from efflab.records.variant_name import variant_name
 
+_FORMS: dict[Form, str] = {"module": "a torch module", "onnx": "an ONNX file"}
+
 
 def order_problems(variants: list[Variant], start: Form, document: Document) -> list[Problem]:
     """Return the variants whose steps cannot stand in their order on a baseline of form `start`."""
@@ -101,6 +103,3 @@ def _legal(variant: Variant) -> str:
                 ordered.remove(later)
             ordered.insert(place, later or " or ".join(technique.after))
     return " -> ".join(ordered)
-
-
-_FORMS: dict[Form, str] = {"module": "a torch module", "onnx": "an ONNX file"}

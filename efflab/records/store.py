@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from efflab.foundation.errors import RequestError
-from efflab.foundation.files import write_atomically
+from efflab.foundation.files import file_digest, write_atomically
 
 SCHEMA = 1
 RESULT = "stage.json"
@@ -78,7 +77,7 @@ class Store:
             stored = json.loads((folder / RESULT).read_text())
             if stored["schema"] > SCHEMA:
                 raise RequestError(f"{folder} was written by a newer efflab")
-            intact = all(_digest(folder / name) == digest for name, digest in stored["files"].items())
+            intact = all(file_digest(folder / name) == digest for name, digest in stored["files"].items())
         except (OSError, ValueError, KeyError, TypeError):
             return None
         result: dict[str, Any] = stored["result"]
@@ -93,7 +92,9 @@ class Store:
     def commit(self, stage_id: str, result: dict[str, Any], about: dict[str, Any]) -> None:
         """Make a stage's work folder its finished folder, in one rename."""
         work, final = self.work_folder(stage_id), self.folder(stage_id)
-        files = {path.name: _digest(path) for path in sorted(work.iterdir()) if path.is_file() and path.name != RESULT}
+        files = {
+            path.name: file_digest(path) for path in sorted(work.iterdir()) if path.is_file() and path.name != RESULT
+        }
         stored = {"schema": SCHEMA, "about": about, "result": result, "files": files}
         (work / RESULT).write_text(json.dumps(stored))
         if final.exists():
@@ -132,8 +133,3 @@ def study_path(name_or_path: str) -> Path:
             f"no study named {name_or_path!r} in {found.parents[2]}; {nearest(name_or_path, known)}; `efflab run` makes one"
         )
     return found
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,6 +8,9 @@ from efflab.records.cost import CostRecord
 
 State = Literal["done", "stopped", "failed"]  # stopped: hopeless, told before its end
 
+Point = dict[str, Any]  # dimension -> what was chosen: a place in its values, or a number of its range
+BEST = "best"  # the variant that a search adds first
+
 
 class Trial(TypedDict):
     """One trial: what was tried, how it ended, what was measured, and what it cost."""
@@ -24,6 +27,3 @@ class Trial(TypedDict):
     paused: NotRequired[dict[str, CostRecord]]  # trainings that were stopped, and what they had cost
     quiet: NotRequired[bool]  # of a timed one: nothing else used the machine
     took_s: float  # wall clock, its share of the batch
-
-
-Point = dict[str, Any]  # dimension -> what was chosen: a place in its values, or a number of its range

@@ -11,11 +11,11 @@ from efflab.cards.baseline import Baseline, find_card
 from efflab.foundation.errors import RequestError
 from efflab.recipe.found import Found
 from efflab.recipe.search_goal import described, front
-from efflab.recipe.search_section import BEST, Search
+from efflab.recipe.search_section import Search
 from efflab.recipe.search_space import recipe_at
 from efflab.recipe.variants import Variant
 from efflab.records.cost import CostRecord, summed
-from efflab.records.trial import Trial
+from efflab.records.trial import BEST, Trial
 
 
 def found_by(search: Search, trials: Sequence[Trial]) -> Found:

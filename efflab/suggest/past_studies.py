@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from efflab.foundation.errors import RequestError
-from efflab.foundation.files import write_atomically
+from efflab.foundation.files import file_digest, write_atomically
 from efflab.foundation.wording import one_line
 from efflab.records.store import Store
 from efflab.records.study import load_study
@@ -75,8 +75,7 @@ def read(paths: Iterable[Path], store: Store | None = None) -> Experience:
     notes = []
     for path in paths:
         try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = file_digest(path)
             if digest not in files:  # a report's copy of a study is the study
                 files[digest] = _told(path, store.root / FOLDER / f"{digest}.json" if store else None)
         except OSError as error:

@@ -11,6 +11,7 @@ from efflab.contracts.classification import Classification
 from efflab.contracts.task import Split, SplitName
 from efflab.foundation.datasets import DataSet, data_folder
 from efflab.foundation.errors import RequestError
+from efflab.foundation.files import file_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,6 +119,5 @@ _digests: dict[tuple[str, int], str] = {}
 
 def _file_digest(path: str, modified_ns: int) -> str:
     if (path, modified_ns) not in _digests:
-        with open(path, "rb") as file:
-            _digests[path, modified_ns] = hashlib.file_digest(file, "sha256").hexdigest()
+        _digests[path, modified_ns] = file_digest(Path(path))
     return _digests[path, modified_ns]

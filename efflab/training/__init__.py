@@ -3,4 +3,4 @@
 from efflab.foundation.old_names import forward
 
 MOVED = ["fit", "pause_at", "asked_to_pause", "memory_order", "examples_seen"]
-__getattr__ = forward("efflab.training", (), dict.fromkeys(MOVED, "efflab.training.trainer"))
+__getattr__ = forward("efflab.training", ["efflab.training.trainer"], MOVED)

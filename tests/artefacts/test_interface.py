@@ -172,3 +172,23 @@ def test_an_interface_survives_being_kept():
     face = Interface((port("x", "float32", None, 3),), (Port("y", "float32", None),), scored=0, batch=1)
     assert Interface.of_data(face.as_data()) == face
     assert Interface.of_data({}) == Interface()
+
+
+@pytest.mark.parametrize(
+    ("scores", "numbers", "sorted_ones"),
+    [
+        ((None, 10), (None, 10), True),
+        ((None, 10, 1), (None, 10), True),
+        ((None, 10), (None,), False),  # a class number an example
+        (None, None, False),  # nothing is known of either
+        ((None, None), (None, None), False),
+    ],
+)
+def test_only_scores_beside_as_many_class_numbers_are_called_sorted(scores, numbers, sorted_ones):
+    ports = [Port("scores", "float32", scores), Port("indices", "int64", numbers)]
+    if sorted_ones:
+        with pytest.raises(RequestError, match="sorted by size"):
+            TASK.choose_output(ports)
+        assert TASK.choose_output(ports[:1]) == 0  # as a card names it that knows better
+    else:
+        assert TASK.choose_output(ports) == 0

@@ -1,4 +1,4 @@
-"""What a worker does for each kind of stage: load a baseline, apply a technique, score a model on a backend."""
+"""Applies one technique to an artefact, checks what it made, and stores it."""
 
 from __future__ import annotations
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from efflab.artefacts.artefact import Artefact
 from efflab.cards.model_check import Arrays, runner, scored_outputs
-from efflab.contracts.examples import first_inputs
+from efflab.contracts.examples import example_bytes, first_inputs
 from efflab.contracts.task import Split, Task
 from efflab.foundation.errors import RequestError
 from efflab.profiling.quality import parity
 from efflab.records.record import Fidelity
-
-if TYPE_CHECKING:
-    pass
 
 MOST_EXAMPLES = 64  # on which a step's outputs are held against its input's
 
@@ -111,6 +106,5 @@ def _on_this_processor(name: str, child: Artefact, task: Task, arrays: Arrays, r
 
 def _example_count(split: Split, batch: int | None) -> int:
     """Return on how many examples a step is checked: whole batches where the model takes a fixed one."""
-    one = sum(array.nbytes for array in split.batch(range(1)).inputs)
-    count = max(2, min(MOST_EXAMPLES, len(split), MOST_INPUT_BYTES // max(1, one)))
+    count = max(2, min(MOST_EXAMPLES, len(split), MOST_INPUT_BYTES // example_bytes(split)))
     return max(batch, count // batch * batch) if batch else count

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from efflab.foundation.metrics import METRICS
+from efflab.records.trial import BEST
 from efflab.reporting.numbers import digits, points_text, ratio_text, si
 from efflab.reporting.section import Asked, Section, place, tally
 
 Row = dict[str, Any]
-BEST = "best"
 FRACTIONS = ("error", "quality")
 
 
