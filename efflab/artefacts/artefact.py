@@ -89,6 +89,10 @@ def build(builder: dict[str, Any]) -> torch.nn.Module:
     """
     from torch import nn
 
+    if "hugging_face" in builder:
+        from efflab.artefacts.text_encoders import build_text_classifier
+
+        return build_text_classifier(builder["hugging_face"])
     if "model" in builder:
         name = builder["model"]
         module = registry.load("models", name)(**builder["settings"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from efflab.cards.card import SOURCES, Card, Weights
 from efflab.cards.hugging_face.checkpoint import HF, KEY, Checkpoint, HuggingFace, open_checkpoint
 from efflab.cards.weights import check_safetensors, download, load_weights
 from efflab.contracts.task import Task
+from efflab.contracts.text_task import TextTask
 from efflab.foundation import registry
 from efflab.foundation.config import Document, check, collect, read_yaml
 from efflab.foundation.errors import Problem, RequestError, nearest
@@ -40,8 +40,22 @@ class Baseline:
 
     @property
     def form(self) -> Form:
-        """Whether the baseline is a torch module or an ONNX file, which models of Hugging Face become."""
-        return "onnx" if self.card.onnx or self.card.hugging_face else "module"
+        """Whether the baseline is a torch module or an ONNX file, which image classifiers of Hugging Face become."""
+        return "onnx" if self.card.onnx or (self.card.hugging_face and not self.encoder) else "module"
+
+    @property
+    def encoder(self) -> bool:
+        """Whether the model is a text encoder of Hugging Face, which is loaded as a torch module."""
+        return self.card.hugging_face is not None and isinstance(self.task, TextTask)
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether the card's own weights are what `efflab train` made, or will make."""
+        return self.card.training is not None or bool(self.card.weights)
+
+    def task_settings(self) -> dict[str, Any]:
+        """Return the settings of the task from which it can be made again beside the card: those that were given."""
+        return self.task.model_dump(exclude_unset=True)
 
     def beside(self, name: str) -> Path:
         """Return a file that the card names, relative to the card."""
@@ -49,7 +63,7 @@ class Baseline:
 
     def seeds(self) -> list[int]:
         """Return the seeds for which there are weights; a model file given whole counts as seed 0."""
-        if self.form == "onnx" or self.card.torch_export:
+        if self.form == "onnx" or self.card.torch_export or (self.encoder and not self.trained_here):
             return [0]
         return [weights.seed for weights in self.card.weights]
 
@@ -82,6 +96,7 @@ class Baseline:
         content["model"] = card.model or (card.python.model_dump() if card.python else None)
         if card.hugging_face:  # the files are the identity, wherever they lie
             content["model"] = {HF: self.checkpoint().content()}
+            content["model"] |= card.hugging_face.model_dump(include={"layers", "adapters"}, exclude_none=True)
         weights = self.weights(seed)
         content["weights"] = weights.sha256 if weights else None
         return content
@@ -89,6 +104,8 @@ class Baseline:
     def builder(self) -> dict[str, Any]:
         """Return the plain data from which `efflab.artefacts.artefact.build` builds the module."""
         card = self.card
+        if self.encoder:
+            return {"hugging_face": self._configuration()}
         if card.model is not None:
             ((name, settings),) = card.model.items()
             return {"model": name, "settings": settings or {}}
@@ -125,6 +142,13 @@ class Baseline:
         assert self.card.hugging_face is not None
         return open_checkpoint(self.card.hugging_face, self.document)
 
+    def _configuration(self) -> dict[str, Any]:
+        from efflab.cards.hugging_face.text_classifier import configuration_of
+
+        assert self.card.hugging_face is not None
+        assert isinstance(self.task, TextTask)
+        return configuration_of(self.checkpoint(), self.card.hugging_face, self.task)
+
     def source(self) -> str:
         """Return the place in the card that says where its model comes from."""
         return self.document.where(tuple(key for key in SOURCES if getattr(self.card, key) is not None))
@@ -138,7 +162,7 @@ class Baseline:
             raise RequestError(Problem(place, "gives an ONNX graph, but a torch model is wanted"))
         builder = self.builder()
         try:
-            return build(builder)
+            return self._fresh_encoder() if self.encoder else build(builder)
         except RequestError as error:
             raise RequestError([Problem(place, " ".join(one.what.split())) for one in error.problems]) from error
         except MemoryError:
@@ -146,10 +170,21 @@ class Baseline:
         except Exception as error:
             raise RequestError(Problem(place, f"cannot be built: {one_line(error)}")) from error
 
+    def _fresh_encoder(self) -> torch.nn.Module:
+        """Return the encoder with its checkpoint's weights, and what is to be trained beside them."""
+        from efflab.cards.hugging_face.adapters import add_adapters
+        from efflab.cards.hugging_face.text_classifier import head_of, load_text_classifier
+
+        assert self.card.hugging_face is not None
+        module = load_text_classifier(self.checkpoint(), self._configuration(), self.trained_here)
+        if self.card.hugging_face.adapters and self.trained_here:
+            add_adapters(module, self.card.hugging_face.adapters, head_of(module))
+        return module
+
     def module(self, seed: int) -> torch.nn.Module:
         """Build the torch module with the weights of `seed`; raise RequestError for missing or wrong weights."""
         module = self.fresh()
-        if self.card.torch_export:
+        if self.card.torch_export or (self.encoder and not self.trained_here):
             return module.eval()
         weights = self.weights(seed)
         if weights is None:
@@ -158,6 +193,10 @@ class Baseline:
             raise RequestError(Problem(self.document.where(("weights",)), what))
         path, place = self.weights_file(weights)
         load_weights(module, path, place)
+        if self.encoder:
+            from efflab.cards.hugging_face.adapters import merge_adapters
+
+            merge_adapters(module)
         return module.eval()
 
     def weights_file(self, weights: Weights) -> tuple[Path, str]:
@@ -190,49 +229,6 @@ class Baseline:
         return path
 
 
-def card_folders(near: Path | None = None) -> list[Path]:
-    """Return where cards are looked up: beside the recipe's folder, the working directory, and efflab's own checkout."""
-    folders = [Path("baselines"), Path(__file__).parents[2] / "baselines"]
-    if near is not None:
-        # resolved, since the parent of a bare file name's folder is that folder again
-        around = near.resolve().parent
-        folders = [_short(around), _short(around.parent / "baselines"), *folders]
-    unique: dict[Path, Path] = {folder.resolve(): folder for folder in reversed(folders) if folder.is_dir()}
-    return list(reversed(unique.values()))
-
-
-def _short(path: Path) -> Path:
-    """Return a path as messages show it: from the working directory, where that is shorter."""
-    return Path(min(str(path), os.path.relpath(path), key=len))
-
-
-def card_files(near: Path | None = None) -> dict[str, Path]:
-    """Return all cards that can be named, name -> file; a file's name is the card's name."""
-    found: dict[str, Path] = {}
-    for folder in card_folders(near):
-        # a recipe's own folder is searched too, but recipes in it are not cards
-        for path in sorted(folder.glob("*.yaml")):
-            if folder.resolve().name == "baselines" or (near is not None and path.resolve() != near.resolve()):
-                found.setdefault(path.stem, path)
-    return found
-
-
-def find_card(name: str, near: Path | None = None) -> Path:
-    """Return the file of the card `name` (a name, or a path to a YAML file); raise RequestError naming the nearest."""
-    if name.endswith((".yaml", ".yml")) or os.sep in name:
-        for base in [near.parent if near else Path(), Path()]:
-            if (base / name).is_file():
-                return base / name
-        raise RequestError(f"there is no card at {name}")
-    files = card_files(near)
-    if name not in files:
-        if Path(name).is_file():
-            raise RequestError(f"{name} is no card; a card is a YAML file, named with or without its .yaml")
-        known = (key for key, path in files.items() if path.resolve().parent.name == "baselines")
-        raise RequestError(f"unknown baseline {name!r}; {nearest(name, known)}")
-    return files[name]
-
-
 def load_baseline(path: Path) -> Baseline:
     """Read and check a card; raise RequestError with all its problems."""
     document = read_yaml(path)
@@ -242,16 +238,27 @@ def load_baseline(path: Path) -> Baseline:
         problems.append(Problem(document.where(("name",)), f"must be the file's name, {path.stem!r}"))
     task = None
     try:
-        task = make(registry.load("tasks", next(iter(card.task))), document, ("task", next(iter(card.task))))
+        task = _make_task(card, document)
     except RequestError as error:
         problems += error.at(document.where(("task",))).problems
-    problems += _model_problems(card, document)
+    problems += _model_problems(card, document, task)
     if problems or task is None:
         raise RequestError(problems)
     return Baseline(card, document, task)
 
 
-def _model_problems(card: Card, document: Document) -> list[Problem]:
+def _make_task(card: Card, document: Document) -> Task:
+    """Return a card's task; one that needs a tokenizer has that of the card's model of Hugging Face, if it names none."""
+    ((name, told),) = card.task.items()
+    schema, settings = registry.load("tasks", name), dict(told or {})
+    model = (card.model or {}).get(HF) or {}
+    if "id" in model and "tokenizer" in schema.model_fields:
+        settings.setdefault("tokenizer", model["id"])
+    task: Task = check(schema, document, ("task", name), settings)
+    return task.beside(document.path.resolve().parent)
+
+
+def _model_problems(card: Card, document: Document, task: Task | None) -> list[Problem]:
     """Return what is wrong with the name under `model`, or with the settings of a model of Hugging Face."""
     if card.model is None:
         return []
@@ -259,6 +266,8 @@ def _model_problems(card: Card, document: Document) -> list[Problem]:
     found: list[Problem] = []
     if name == HF:
         collect(found, document, lambda: check(HuggingFace, document, KEY, settings or {}))
+        if not found and task is not None and not isinstance(task, TextTask):
+            found += _image_model_problems(card, document)
     elif name not in registry.names("models"):
         known = sorted({HF, *registry.names("models")})
         found.append(
@@ -270,26 +279,21 @@ def _model_problems(card: Card, document: Document) -> list[Problem]:
     return found
 
 
+def _image_model_problems(card: Card, document: Document) -> list[Problem]:
+    """Return what only text encoders can have: an image classifier of Hugging Face is taken as it is."""
+    found = []
+    if card.training or card.weights:
+        what = "a model of Hugging Face comes trained, with its weights; take `training` and `weights` away"
+        found.append(Problem(document.where(KEY), what))
+    for key in ("layers", "adapters"):
+        if getattr(card.hugging_face, key, None) is not None:
+            found.append(Problem(document.where((*KEY, key)), "is for encoders of texts only; take it away"))
+    return found
+
+
 def make(schema: type[Any], document: Document, key: tuple[str | int, ...]) -> Any:
     """Build a plug-in's settings from what stands under `key` of a document; raise RequestError with all problems."""
     data: Any = document.data
     for part in key:
         data = data[part]
     return check(schema, document, key, data or {})
-
-
-def family_members(family: str, near: Path | None = None) -> list[Baseline]:
-    """Return the trained baselines of a family, by name; raise RequestError if there is none."""
-    members, families = [], set()
-    for path in card_files(near).values():
-        if path.resolve().parent.name != "baselines":
-            continue
-        baseline = load_baseline(path)
-        families.add(baseline.card.family or "")
-        if baseline.card.family == family and baseline.seeds():  # a card that was not trained yet is no member yet
-            members.append(baseline)
-    if family not in families:
-        raise RequestError(f"unknown family {family!r}; {nearest(family, families - {''})}")
-    if not members:
-        raise RequestError(f"no card of the family {family!r} has weights yet; make some with `efflab train CARD`")
-    return sorted(members, key=lambda member: member.name)

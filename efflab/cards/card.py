@@ -159,10 +159,6 @@ class Card(Settings):
             raise ValueError(f"give exactly one of {', '.join(SOURCES)}")
         if self.inputs and not self.onnx:
             raise ValueError("`inputs` names the inputs of an ONNX file, and this card has none")
-        if self.model and HF in self.model and (self.training or self.weights):
-            raise ValueError(
-                "a model of Hugging Face comes trained, with its weights; take `training` and `weights` away"
-            )
         seeds = [weights.seed for weights in self.weights]
         if len(set(seeds)) != len(seeds):
             raise ValueError("two sets of weights have the same seed")

@@ -8,9 +8,11 @@ from functools import partial
 from typing import Any
 
 from efflab.artefacts.interface import graph_ports
-from efflab.cards.baseline import Baseline, find_card, load_baseline
+from efflab.cards.baseline import Baseline, load_baseline
+from efflab.cards.card_paths import find_card
 from efflab.cards.hugging_face.checkpoint import KEY, lacking
 from efflab.cards.hugging_face.fit import misfits, notes
+from efflab.contracts.text_task import TextTask
 from efflab.foundation.config import Document, Key
 from efflab.foundation.errors import Problem, RequestError
 
@@ -36,10 +38,15 @@ def seed_notes(baselines: Iterable[Baseline], seeds: Iterable[int]) -> list[str]
 
 def checkpoint_notes(baselines: Iterable[Baseline]) -> list[str]:
     """Return a sentence for each thing that the user should know of how models of Hugging Face are used."""
-    named = [baseline for baseline in baselines if baseline.card.hugging_face]
+    named = [baseline for baseline in baselines if baseline.card.hugging_face and not baseline.encoder]
     return [
         f"card {baseline.name}: {note}" for baseline in named for note in notes(baseline.checkpoint(), baseline.task)
     ]
+
+
+def data_notes(baselines: Iterable[Baseline]) -> list[str]:
+    """Return what tasks say of their data, each sentence once."""
+    return list(dict.fromkeys(note for baseline in baselines for note in baseline.task.notes()))
 
 
 def start_card(name: str, reference: Baseline, document: Document, key: Key) -> Baseline:
@@ -65,7 +72,9 @@ def _seeds(seeds: list[int]) -> str:
 
 def _problems(baseline: Baseline, seeds: tuple[int, ...]) -> list[Problem]:
     card, checks = baseline.card, list[Callable[[], Any]]()
-    if card.hugging_face:
+    if baseline.encoder:
+        checks = [partial(_encoder, baseline), *_weight_checks(baseline, seeds)]
+    elif card.hugging_face:
         checks = [partial(_checkpoint, baseline), partial(_packages, baseline)]
     elif card.onnx:
         checks = [partial(_graph, baseline)]
@@ -74,9 +83,7 @@ def _problems(baseline: Baseline, seeds: tuple[int, ...]) -> list[Problem]:
     else:
         if card.python:
             checks = [partial(baseline.existing, card.python.file, ("python", "file"))]
-        used = dict.fromkeys(baseline.seed_for(seed) for seed in seeds)
-        here = [weights for weights in card.weights if weights.seed in used and weights.file is not None]
-        checks += [partial(baseline.weights_file, weights) for weights in here]
+        checks += _weight_checks(baseline, seeds)
         if not card.weights:
             checks.append(partial(_untrained, baseline))
     found: list[Problem] = []
@@ -86,6 +93,27 @@ def _problems(baseline: Baseline, seeds: tuple[int, ...]) -> list[Problem]:
         except RequestError as error:
             found += error.problems
     return found
+
+
+def _weight_checks(baseline: Baseline, seeds: tuple[int, ...]) -> list[Callable[[], Any]]:
+    used = dict.fromkeys(baseline.seed_for(seed) for seed in seeds)
+    here = [weights for weights in baseline.card.weights if weights.seed in used and weights.file is not None]
+    return [partial(baseline.weights_file, weights) for weights in here]
+
+
+def _encoder(baseline: Baseline) -> None:
+    """Check a text encoder of Hugging Face against its task, and that what is trained here has been trained."""
+    from efflab.cards.hugging_face.text_classifier import PACKAGES, text_misfits
+
+    card, task, place = baseline.card, baseline.task, baseline.document.where(KEY)
+    assert card.hugging_face is not None
+    assert isinstance(task, TextTask)
+    wrong = text_misfits(baseline.checkpoint(), card.hugging_face, task, baseline.trained_here)
+    wrong += [lacking(PACKAGES)] if lacking(PACKAGES) else []
+    if wrong:
+        raise RequestError([Problem(place, what) for what in wrong])
+    if baseline.trained_here and not card.weights:
+        _untrained(baseline)
 
 
 def _checkpoint(baseline: Baseline) -> None:

@@ -49,7 +49,8 @@ def check_graph_file(path: Path, task: Task, inputs: Sequence[str] = (), output:
     if missing:
         raise RequestError(f"{path.name} keeps its weights in {', '.join(missing)}, which is missing beside it")
     given, taken = graph_ports(path)
-    match_inputs(given, first_inputs(task.split(calibration_split(task)), 2), inputs or task.input_names)
+    arrays = first_inputs(task.split(calibration_split(task)), 2)
+    match_inputs(given, arrays, inputs or task.input_names or arrays.names)
     odd = [port for port in taken if port.dtype in ("sequence", "optional", "map", "sparse_tensor")]
     if odd:
         what = f"output {odd[0].name} is a {odd[0].dtype}, and a tensor is wanted"

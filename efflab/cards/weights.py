@@ -59,7 +59,10 @@ def load_weights(module: torch.nn.Module, path: Path, place: str) -> None:
         raise RequestError(Problem(place, f"{path.name} is no safetensors file ({error})")) from error
     own = module.state_dict()
     state |= _tied(own, state)
-    wrong = [f"{name} is missing" for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    # what is frozen has its weights from elsewhere: a file of trained adapters does not hold it
+    frozen = {name for name, one in module.named_parameters() if not one.requires_grad}
+    optional = frozen | {name for name in own if name.endswith("num_batches_tracked")}
+    wrong = [f"{name} is missing" for name in own if name not in state and name not in optional]
     wrong += [f"{name} is not in the model" for name in state if name not in own]
     wrong += [
         f"{name} has shape {list(state[name].shape)}, the model has {list(tensor.shape)}"
@@ -69,7 +72,7 @@ def load_weights(module: torch.nn.Module, path: Path, place: str) -> None:
     wrong += [
         f"{name} and {first} are one weight in the model and differ in the file"
         for name, first in tied_names(own).items()
-        if not wrong and not bool((state[name] == state[first]).all())
+        if not wrong and name in state and not bool((state[name] == state[first]).all())
     ]
     if wrong:
         shown = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")

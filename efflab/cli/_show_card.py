@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 def show_card(name: str, style: str) -> int:
     """Print a card; raise RequestError for one that cannot be read, or whose model does not run on its task."""
-    from efflab.cards.baseline import find_card, load_baseline
+    from efflab.cards.baseline import load_baseline
+    from efflab.cards.card_paths import find_card
     from efflab.cli._tables import show
 
     baseline = load_baseline(find_card(name))
@@ -61,7 +62,7 @@ def interface_of(baseline: Baseline) -> Interface:
     from efflab.training.train_card import outputs_of
 
     card, task = baseline.card, baseline.task
-    if card.hugging_face:
+    if card.hugging_face and baseline.form == "onnx":
         return Interface()
     if card.onnx:
         problems = file_problems([baseline], [0])

@@ -72,7 +72,7 @@ def _rows(kind: str) -> list[dict[str, Any]]:
 
         return [_study(path) for path in sorted((Store.open().root / "studies").glob("*/study.json"))]
     if kind == "baselines":
-        from efflab.cards.baseline import card_files
+        from efflab.cards.card_paths import card_files
 
         return [_card(path) for path in card_files().values() if path.resolve().parent.name == "baselines"]
     paths = sorted(Path("recipes").glob("*.yaml"))
@@ -134,6 +134,8 @@ def _parameters(baseline: Baseline) -> str:
     from efflab.cards.weights import read_header
     from efflab.foundation.errors import RequestError
 
+    if baseline.encoder:  # some of the checkpoint's layers, and adapters that are merged
+        return ""
     try:
         paths = list(baseline.checkpoint().weights if baseline.card.hugging_face else ())
     except RequestError:

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _asked(words: list[str]) -> tuple[str, str]:
     """Return what is to be shown; raise RequestError for a kind or a name that nobody has."""
-    from efflab.cards.baseline import card_files
+    from efflab.cards.card_paths import card_files
     from efflab.foundation import registry
     from efflab.foundation.errors import RequestError, nearest
 

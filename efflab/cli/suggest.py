@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _suggest(args: argparse.Namespace, experience: Experience, store: Store) -> int:
-    from efflab.cards.baseline import find_card
+    from efflab.cards.card_paths import find_card
     from efflab.cli._tables import show
     from efflab.foundation.machine import fingerprint, machine_id
     from efflab.suggest.advice import advise, gaps, unmeasured
@@ -228,7 +228,8 @@ def _write(args: argparse.Namespace, model: Model, top: tuple[Suggestion, ...]) 
     """Write the suggestions as a recipe file where one is asked for."""
     import shlex
 
-    from efflab.cards.baseline import card_files, find_card, load_baseline
+    from efflab.cards.baseline import load_baseline
+    from efflab.cards.card_paths import card_files, find_card
     from efflab.foundation.files import write_atomically
     from efflab.suggest.writing import recipe_yaml
 

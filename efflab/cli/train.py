@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train each card with each seed."""
-    from efflab.cards.baseline import find_card, load_baseline
+    from efflab.cards.baseline import load_baseline
+    from efflab.cards.card_paths import find_card
     from efflab.foundation.errors import Problem, RequestError
     from efflab.training.train_card import refusals, train_seed
 

@@ -25,7 +25,10 @@ class Session(ABC):
     clock: Callable[[], int] = staticmethod(time.perf_counter_ns)  # nanoseconds; scripted by the fake backend
 
     def load(self, inputs: Arrays) -> Any:
-        """Return `inputs` in the runtime's own form, on its device; `inputs` stay untouched."""
+        """Return `inputs` in the runtime's own form, on its device; `inputs` stay untouched.
+
+        They are in the order of the model's inputs; `inputs.names` are the task's names of them, if it has any.
+        """
         return inputs
 
     @abstractmethod

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from efflab.contracts.task import Batch, Split, SplitName, Task
+from efflab.contracts.task import Batch, Inputs, Split, SplitName, Task
 from efflab.foundation.errors import RequestError
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor, nn
 
 QUALITY_BATCH = 250  # examples that are scored at a time, at most
@@ -28,15 +27,35 @@ def _examples(task: Task) -> Split:
 def example_inputs(task: Task, count: int = 2) -> tuple[Tensor, ...]:
     """Return the inputs of the first `count` training examples, as tensors of their own.
 
-    Where the task is for a model that takes a fixed number of examples, it is that many.
+    Where the task is for a model that takes a fixed number of examples, it is that many; where examples differ in length,
+    they are those of middle length.
     """
     import torch
 
-    inputs = first_inputs(_examples(task), task.interface.batch or count)
+    inputs = typical_inputs(_examples(task), task.interface.batch or count)
     return tuple(torch.from_numpy(array.copy()) for array in inputs)
 
 
-def first_inputs(split: Split, count: int) -> tuple[np.ndarray, ...]:
+def input_names(task: Task) -> tuple[str, ...]:
+    """Return the names of the arrays that a task gives, () if it names none."""
+    return task.input_names or first_inputs(_examples(task), 1).names
+
+
+def typical_inputs(split: Split, count: int = 1) -> Inputs:
+    """Return the inputs of the first `count` examples, or where examples differ in length, of those of middle length.
+
+    At this length the work of one example is counted.
+    """
+    lengths = split.lengths()
+    if lengths is None or not len(lengths):
+        return first_inputs(split, count)
+    order = sorted(range(len(lengths)), key=lambda one: lengths[one])
+    start = max(0, min(len(order) // 2 - count // 2, len(order) - count))
+    found = order[start : start + count]
+    return split.batch(found + found[-1:] * (count - len(found))).inputs
+
+
+def first_inputs(split: Split, count: int) -> Inputs:
     """Return the inputs of the first `count` examples; where there are fewer, the last one again."""
     last = len(split) - 1
     if last < 0:
@@ -46,17 +65,18 @@ def first_inputs(split: Split, count: int) -> tuple[np.ndarray, ...]:
 
 def example_bytes(split: Split) -> int:
     """Return the bytes of one example's inputs."""
-    return max(1, sum(array.nbytes for array in first_inputs(split, 1)))
+    return max(1, sum(int(array.nbytes) for array in typical_inputs(split)))
 
 
 def quality_batch(task: Task, split: Split) -> int:
     """Return how many examples are scored at a time: many small ones, few large ones."""
     if task.interface.batch:
         return task.interface.batch
-    return max(1, min(QUALITY_BATCH, len(split), QUALITY_BYTES // example_bytes(split)))
+    affordable: int = QUALITY_BYTES // example_bytes(split)
+    return max(1, min(QUALITY_BATCH, len(split), affordable))
 
 
-def calibration_batches(task: Task, examples: int, batch_size: int = 32) -> Iterator[tuple[np.ndarray, ...]]:
+def calibration_batches(task: Task, examples: int, batch_size: int = 32) -> Iterator[Inputs]:
     """Yield the inputs of the first `examples` training examples; the last batch may be smaller.
 
     Where the task is for a model that takes a fixed number of examples, every batch has that many.
@@ -64,7 +84,7 @@ def calibration_batches(task: Task, examples: int, batch_size: int = 32) -> Iter
     yield from input_batches(task, _examples(task), examples, batch_size)
 
 
-def input_batches(task: Task, split: Split, examples: int, batch_size: int) -> Iterator[tuple[np.ndarray, ...]]:
+def input_batches(task: Task, split: Split, examples: int, batch_size: int) -> Iterator[Inputs]:
     """Yield the inputs of the first `examples` of a split, in batches as `calibration_batches` gives them."""
     return (batch.inputs for batch in example_batches(task, split, examples, batch_size))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -13,21 +13,62 @@ from efflab.artefacts.interface import Interface, Port, leaves
 from efflab.foundation.config import Settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import torch
 
 SplitName = Literal["train", "validation", "test"]
 
 
+class Inputs(tuple[Any, ...]):
+    """The arrays that one call of a model takes: a tuple in the order of the model's inputs, and by name where they have names.
+
+    `inputs["input_ids"]` is the same array as `inputs[0]`. A task that gives a mapping gives the names with it.
+    """
+
+    names: tuple[str, ...]
+
+    def __new__(cls, arrays: Iterable[Any], names: Iterable[str] = ()) -> Self:
+        """Take arrays, or a mapping of name -> array; a tuple of named inputs keeps its names."""
+        known = tuple(names) or tuple(arrays if isinstance(arrays, Mapping) else getattr(arrays, "names", ()))
+        one = super().__new__(cls, arrays.values() if isinstance(arrays, Mapping) else arrays)
+        if known and len(known) != len(one):
+            raise ValueError(f"{len(one)} inputs have {len(known)} names ({', '.join(known)})")
+        one.names = known
+        return one
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the input of that name, or place."""
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        if key not in self.names:
+            raise KeyError(f"no input is called {key!r}; there are {', '.join(self.names) or 'no names'}")
+        return super().__getitem__(self.names.index(key))
+
+    def map(self, change: Callable[[Any], Any]) -> Inputs:
+        """Return each array changed, under its name."""
+        return Inputs((change(array) for array in self), self.names)
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Some examples: `inputs` are arrays with a leading example axis, ready for the model.
+    """Some examples: `inputs` are arrays with a leading example axis, ready for the model, or a mapping of them by name.
 
     `targets` have a row for each example, too: an array, a list with an entry an example, or a structure of these.
     """
 
-    inputs: tuple[np.ndarray, ...]
+    inputs: Inputs
     targets: Any
+
+    def __init__(self, inputs: Iterable[np.ndarray] | Mapping[str, np.ndarray], targets: Any):
+        object.__setattr__(self, "inputs", inputs if isinstance(inputs, Inputs) else Inputs(inputs))
+        object.__setattr__(self, "targets", targets)
+
+    @property
+    def size(self) -> int:
+        """The number of examples."""
+        return len(self.inputs[0])
 
 
 class Split:
@@ -36,19 +77,23 @@ class Split:
     It is made of whole arrays; one that reads from a disk derives from it and overrides `__len__`, `batch` and `whole`.
     """
 
-    def __init__(self, inputs: tuple[np.ndarray, ...], targets: Any):
-        self.inputs, self.targets = inputs, targets
+    def __init__(self, inputs: Iterable[np.ndarray] | Mapping[str, np.ndarray], targets: Any):
+        self.inputs, self.targets = Inputs(inputs), targets
 
     def __len__(self) -> int:
         return len(self.inputs[0])
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Return these examples; a range of neighbours costs no copy."""
-        return Batch(tuple(rows_of(array, indices) for array in self.inputs), rows_of(self.targets, indices))
+        return Batch(self.inputs.map(lambda array: rows_of(array, indices)), rows_of(self.targets, indices))
 
     def whole(self) -> Batch | None:
         """Return all examples where they lie in memory, else None."""
         return Batch(self.inputs, self.targets)
+
+    def lengths(self) -> Sequence[int] | None:
+        """Return the length of each example where they differ in length (tokens of a text), else None."""
+        return None
 
 
 def rows_of(structure: Any, indices: Sequence[int]) -> Any:
@@ -109,6 +154,18 @@ class Task(Settings, ABC):
     def interface(self) -> Interface:
         """The interface of the model that this task is for; empty where it is for none."""
         return self._interface
+
+    def beside(self, folder: Path) -> Self:
+        """Return this task with the paths in its settings taken relative to `folder`, the card's."""
+        return self
+
+    def notes(self) -> list[str]:
+        """Return what users should know of the data before any work, a sentence each."""
+        return []
+
+    def free_axes(self) -> dict[int, str]:
+        """Return the axes of the inputs, beside the first, along which batches differ in length: {1: "length"} of texts."""
+        return {}
 
     def choose_output(self, ports: Sequence[Port]) -> int | None:
         """Return the place of the output that `loss` and `scores` take, or None where they take all outputs as they are.

@@ -144,7 +144,7 @@ class _Planner:
                 tuple(stages),
                 quality,
                 dict.fromkeys(self.recipe.spec.measure.batch_sizes, "") if first and not misfit else {},
-                variant.input_dependent,
+                variant.input_dependent or bool(baseline.task.free_axes()),
             )
         )
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efflab.cards.baseline import Baseline, find_card, load_baseline
+from efflab.cards.baseline import Baseline, load_baseline
+from efflab.cards.card_paths import find_card
 from efflab.contracts.technique import Technique
 from efflab.foundation import registry
 from efflab.foundation.errors import Problem, RequestError
@@ -57,6 +58,12 @@ def data_digest(baseline: Baseline) -> str:
     return digest
 
 
+def _places(baseline: Baseline) -> dict[str, Any]:
+    """Return where a card lies, and beside what folder its task's files are looked up; they enter no id."""
+    card = baseline.document.path.resolve()
+    return {"card": str(card), "near": str(card.parent)}
+
+
 class StageGraph:
     """Collects the stages of models; `near` is the recipe's file, beside which cards are looked up."""
 
@@ -81,19 +88,19 @@ class StageGraph:
 
     def task_of(self, baseline: Baseline) -> dict[str, Any]:
         """Return a card's task as stages name it, with the digest of its data."""
-        ((name, settings),) = baseline.card.task.items()
+        (name,) = baseline.card.task
         key = f"{name} {baseline.task.model_dump()!r}"
         if key not in self.digests:
             self.digests[key] = data_digest(baseline)
-        return {"name": name, "settings": settings or {}, "digest": self.digests[key]}
+        return {"name": name, "settings": baseline.task_settings(), "digest": self.digests[key]}
 
     def artefacts(self, baseline: Baseline, variant: Variant, seed: int) -> list[str]:
         """Add the stages that make a variant, from the baseline on, and return them in order."""
         weights_seed = baseline.seed_for(seed)
         task = self.task_of(baseline)
-        extra = {"card": str(baseline.document.path.resolve())}
+        extra = _places(baseline)
         told = {"content": baseline.content(weights_seed), "seed": weights_seed, "form": baseline.form, "task": task}
-        seconds = 15.0 if baseline.card.hugging_face else 2.0
+        seconds = 15.0 if baseline.card.hugging_face and baseline.form == "onnx" else 2.0
         made = [self.add("baseline", f"{baseline.name} s{weights_seed}", (), told, extra, seconds)]
         for index, (name, technique) in enumerate(variant.steps):
             step = {
@@ -130,7 +137,7 @@ class StageGraph:
             "seed": 0,
             "task": self.task_of(baseline),
         }
-        extra = {"card": str(baseline.document.path.resolve()), "weights_seed": self.stages[made[0]].spec["seed"]}
+        extra = _places(baseline) | {"weights_seed": self.stages[made[0]].spec["seed"]}
         return self.add("step", f"{variant.name}: export_onnx", (made[-1], made[0]), step, extra, 4.0)
 
     def on_backend(
@@ -146,7 +153,7 @@ class StageGraph:
     def score(self, kind: str, title: str, baseline: Baseline, artefact: str, choice: BackendChoice) -> str:
         """Add the scoring of an artefact on a backend: `quality` on the test split, `validation` on that one."""
         told = {"backend": choice.name, "settings": choice.settings.model_dump(), "task": self.task_of(baseline)}
-        return self.add(kind, title, (artefact,), told, {}, 3.0)
+        return self.add(kind, title, (artefact,), told, {"near": _places(baseline)["near"]}, 3.0)
 
     def time(
         self,

@@ -19,11 +19,11 @@ def baseline_of(path: str) -> Baseline:
 
 
 @cache
-def _task(name: str, settings: str) -> Task:
+def _task(name: str, settings: str, near: str) -> Task:
     task: Task = registry.load("tasks", name)(**json.loads(settings))
-    return task
+    return task.beside(Path(near))
 
 
 def task_of(spec: dict[str, Any]) -> Task:
     """Return the task that a stage names; one worker builds its data once."""
-    return _task(spec["task"]["name"], json.dumps(spec["task"]["settings"], sort_keys=True))
+    return _task(spec["task"]["name"], json.dumps(spec["task"]["settings"], sort_keys=True), spec.get("near", ""))

@@ -40,7 +40,7 @@ ANSWER_TIMEOUT_S = 60.0  # beyond the time that the calls asked for should take
 class LatencyJob:
     """A session to measure: an artefact's folder on a backend; `inputs` is an .npz of its inputs (arr_0, arr_1, ...).
 
-    They are cut into `batches` equal batches, over which the calls go in turn.
+    They are those of `batches` batches, one batch after the other, over which the calls go in turn.
     """
 
     label: str

@@ -20,23 +20,28 @@ __all__ = ["evaluate", "leaves", "parity", "predict"]
 def evaluate(session: Session, task: Task, split: Split | SplitName, batch_size: int) -> np.ndarray:
     """Return the task's score of each example of a split: shape (examples,) or (examples, statistics).
 
-    Scores are made batch by batch, so that no outputs are kept. Raises RequestError where the task gives another number
-    of scores than there are examples.
+    Scores are made batch by batch, so that no outputs are kept. Examples that differ in length are taken by their length,
+    so that batches have little padding; the scores stand in the order of the split. Raises RequestError where the task
+    gives another number of scores than there are examples.
     """
     data = task.split(split) if isinstance(split, str) else split
     if len(data) == 0 or batch_size < 1:
         raise ValueError("needs at least one example and a batch size of at least 1")
-    scores = []
+    scores: list[np.ndarray] = []
+    lengths = data.lengths()
+    order = None if lengths is None else np.argsort(lengths, kind="stable")
     for start in range(0, len(data), batch_size):
-        batch = data.batch(range(start, min(start + batch_size, len(data))))
-        count, outputs = len(batch.inputs[0]), session(tuple(_filled(array, batch_size) for array in batch.inputs))
+        places = range(start, min(start + batch_size, len(data)))
+        batch = data.batch(places if order is None else order[places.start : places.stop].tolist())
+        count, outputs = batch.size, session(batch.inputs.map(partial(_filled, batch_size=batch_size)))
         rows = _map(partial(_first_rows, batch_size=batch_size, count=count), task.scored(outputs))
         found = np.asarray(task.scores(rows, batch.targets))
         if found.shape[:1] != (count,):
             what = f"the task gives scores of shape {found.shape} for {count} examples; one row an example is wanted"
             raise RequestError(what)
         scores.append(found)
-    return np.concatenate(scores)
+    together = np.concatenate(scores)
+    return together if order is None else together[np.argsort(order)]
 
 
 def _batches(session: Session, inputs: Arrays, batch_size: int) -> Iterator[tuple[int, int, Any]]:

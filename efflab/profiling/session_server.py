@@ -126,8 +126,8 @@ class _Server:
 
         with np.load(job["inputs"], allow_pickle=False) as file:
             arrays = [file[f"arr_{index}"] for index in range(len(file.files))]
-        turns = job.get("batches", 1)
-        batches = [tuple(parts) for parts in zip(*(np.split(array, turns) for array in arrays), strict=True)]
+        count = len(arrays) // job.get("batches", 1)  # inputs of one call
+        batches = [tuple(arrays[start : start + count]) for start in range(0, len(arrays), count)]
         empty = memory.resident_bytes()  # efflab and the batch are in, the runtime is not
         memory.reset_peak()
         backend = registry.load("backends", job["backend"])(**job["settings"])

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from efflab.artefacts.artefact import Artefact
-from efflab.artefacts.interface import (
-    graph_ports,
-)
-from efflab.contracts.examples import calibration_split, first_inputs, like_parameters
+from efflab.artefacts.interface import graph_ports
+from efflab.contracts.examples import like_parameters, typical_inputs
 from efflab.contracts.task import Task
 from efflab.records.cost import Cost
 from efflab.records.record import Work
@@ -31,7 +29,7 @@ def artefact_result(folder: Path, task: Task, cost: Cost | None = None) -> dict[
     elif is_input_dependent(module := artefact.module()):
         work = count_by_input(module, task)
     else:
-        example = (torch.from_numpy(array) for array in first_inputs(task.split("validation"), size))
+        example = (torch.from_numpy(array) for array in typical_inputs(task.split("validation"), size))
         work = count_module(module, tuple(like_parameters(one, module) for one in example))
         for name in ("macs", "effective_macs", "bit_operations"):
             work[name] = work[name] // size
@@ -60,5 +58,5 @@ def count_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]] | None = None) 
 
 def example_shapes(path: Path, task: Task) -> dict[str, tuple[int, ...]]:
     """Return the shape of one example for each input of a graph, in its order: at these its work is counted."""
-    arrays = first_inputs(task.split(calibration_split(task)), 1)
+    arrays = typical_inputs(task.split("validation"))
     return {port.name: (1, *array.shape[1:]) for port, array in zip(graph_ports(path)[0], arrays, strict=True)}

@@ -6,8 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from efflab.cards.baseline import Baseline, family_members, find_card, load_baseline
+from efflab.cards.baseline import Baseline, load_baseline
 from efflab.cards.card_files import start_card
+from efflab.cards.card_paths import find_card
+from efflab.cards.family import family_members
 from efflab.foundation.config import Document, Key, collect
 from efflab.foundation.errors import Problem, RequestError
 from efflab.recipe.variants import Variant

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from efflab.cards.baseline import Baseline
-from efflab.cards.card_files import checkpoint_notes, file_problems, seed_notes
+from efflab.cards.card_files import checkpoint_notes, data_notes, file_problems, seed_notes
 from efflab.contracts.technique import Technique
 from efflab.contracts.training_section import TrainingSettings
 from efflab.foundation.config import Document, Name, Settings, check, collect, parse_yaml, read_yaml
@@ -169,6 +169,7 @@ def recipe_of(document: Document, text: str) -> Recipe:
         *order_notes(variants),
         *_rate_notes(variants, baselines),
         *checkpoint_notes(owners),
+        *data_notes(owners),
         *package_notes([*variants, *searched]),
     ]
     cards = tuple(baselines), tuple(family)

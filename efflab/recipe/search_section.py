@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from efflab.cards.baseline import Baseline, family_members
+from efflab.cards.baseline import Baseline
 from efflab.cards.card_files import start_card
+from efflab.cards.family import family_members
 from efflab.contracts.technique import Technique
 from efflab.foundation import registry
 from efflab.foundation.config import Document, Key, Settings, check, collect

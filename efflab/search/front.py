@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from efflab.cards.baseline import Baseline, find_card
+from efflab.cards.baseline import Baseline
+from efflab.cards.card_paths import find_card
 from efflab.foundation.errors import RequestError
 from efflab.recipe.found import Found
 from efflab.recipe.search_goal import described, front

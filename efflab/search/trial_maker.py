@@ -74,7 +74,7 @@ class TrialMaker:
         except RequestError as error:
             attempt.end("failed", str(error))
             return attempt
-        attempt.input_dependent = variant.input_dependent
+        attempt.input_dependent = variant.input_dependent or bool(baseline.task.free_axes())
         made = self.graph.artefacts(baseline, variant, search.spec.seed)
         attempt.made, misfit = self.graph.on_backend(baseline, variant, made, search.backend)
         if misfit:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from efflab.artefacts.artefact import Form
-from efflab.cards.baseline import card_files, find_card, load_baseline
+from efflab.cards.baseline import load_baseline
+from efflab.cards.card_paths import card_files, find_card
 from efflab.contracts.technique import Technique
 from efflab.foundation import registry
 from efflab.foundation.config import Document
@@ -93,7 +94,7 @@ def _counts(baseline: Baseline, store: Store | None) -> tuple[float, float]:
     counts = recalled(kept)
     if counts:
         return float(counts[0]), float(counts[1])
-    if baseline.card.hugging_face:
+    if baseline.card.hugging_face and baseline.form == "onnx":
         what = "an exported model of Hugging Face is counted where it is run: `efflab run` a recipe with it first"
         raise RequestError(f"no study holds {baseline.name}, and {what}")
     if baseline.form == "onnx":
@@ -104,7 +105,7 @@ def _counts(baseline: Baseline, store: Store | None) -> tuple[float, float]:
     else:
         from efflab.training.cost import macs_per_example
 
-        module = baseline.fresh()
+        module = baseline.module(baseline.seed_for(0)) if baseline.encoder else baseline.fresh()
         found = float(macs_per_example(module, baseline.task)), float(sum(one.numel() for one in module.parameters()))
     keep(kept, found)
     return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -36,11 +38,13 @@ class ExportOnnx(Technique):
 
     def apply(self, model: Any, context: Context) -> Result:
         """Export and check the graph against the module; raise RuntimeError if their outputs differ."""
-        from efflab.contracts.examples import example_inputs
+        from efflab.contracts.examples import example_inputs, input_names
 
-        path, face = context.folder / GRAPH, context.task.interface
+        path, task = context.folder / GRAPH, context.task
+        face = task.interface
         names = [port.name.replace(".", "_") for port in face.outputs] if len(face.outputs) > 1 else None
-        export_onnx(model, path, example_inputs(context.task), self.opset, face.batch is not None, names)
+        inputs, axes = example_inputs(task), task.free_axes()
+        export_onnx(model, path, inputs, self.opset, face.batch is not None, names, input_names(task), axes)
         return Result(path)
 
 
@@ -64,11 +68,14 @@ def export_onnx(
     opset: int = 20,
     fixed: bool = False,
     names: list[str] | None = None,
+    inputs_named: Sequence[str] = (),
+    axes: Mapping[int, str] = MappingProxyType({}),
 ) -> None:
     """Write `module` to the ONNX file `path`, its first axis free; one file, unless it has more than 1.5 GB.
 
     example: inputs of a batch of at least 2. fixed: the module takes batches of this size only. names: of its outputs, where
-    it gives several. 16-bit modules take and give float32 at their edges.
+    it gives several. inputs_named: names of its inputs; without them, those of its arguments. axes: further free axes of all
+    inputs, such as {1: "length"}. 16-bit modules take and give float32 at their edges.
     Raises RequestError if the module cannot be exported, RuntimeError if the graph's outputs are not the module's.
     """
     import torch
@@ -91,8 +98,10 @@ def export_onnx(
         outputs = module(*(like_parameters(one, module) for one in inputs))
     taken = module if is_plain(outputs) else TensorsOnly(module)
     wrapped = taken if dtype == torch.float32 else Float32Edges(taken, dtype)
-    batch = torch.export.Dim("batch")
-    shapes: tuple[Any, ...] = tuple({0: batch} for _ in inputs)
+    free: dict[int, Any] = {} if fixed else {0: torch.export.Dim("batch")}
+    # a length that the code compares with others may have bounds of its own, which the exporter finds
+    free |= dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
+    shapes: tuple[Any, ...] = tuple({axis: free[axis] for axis in free if axis < one.ndim} for one in inputs)
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -101,7 +110,8 @@ def export_onnx(
                 dynamo=True,
                 opset_version=opset,
                 # the wrapper's are one *argument
-                dynamic_shapes=None if fixed else shapes if wrapped is module else (shapes,),
+                dynamic_shapes=None if not free else shapes if wrapped is module else (shapes,),
+                input_names=list(inputs_named) or None,
                 output_names=names,
                 optimize=True,  # folds batch norms
                 verbose=False,
@@ -120,4 +130,20 @@ def export_onnx(
             f"export_onnx: the model cannot be exported: {what}; compute with x.shape[0] as it is, without int(...), and "
             "without loops over examples"
         )
-    check_graph(wrapped, path, inputs, 1e-3 if dtype == torch.float32 else 5e-2)
+    _check_axes(path, axes)
+    check_graph(wrapped, path, inputs, 1e-3 if dtype == torch.float32 else 5e-2, list(axes))
+
+
+def _check_axes(path: Path, axes: Mapping[int, str]) -> None:
+    """Raise RequestError for a graph in which an axis that must be free has become fixed."""
+    from efflab.artefacts.interface import graph_ports
+
+    for axis, name in axes.items():
+        for port in graph_ports(path)[0]:
+            if port.shape is not None and axis < len(port.shape) and port.shape[axis] is not None:
+                path.unlink()
+                what = f"the model's code fixes the {name} of {port.name} to {port.shape[axis]}"
+                way_out = (
+                    f"compute with x.shape[{axis}] as it is, or give all examples one {name} (padding: {{fixed: ...}})"
+                )
+                raise RequestError(f"export_onnx: the model cannot be exported: {what}; {way_out}")

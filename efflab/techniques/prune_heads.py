@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from efflab.model_surgery.pruning.attention_heads import AttentionHeads
+
 Importance = Literal["taylor", "l2", "random"]
 Kept = dict[str, list[int]]  # attention layer -> heads that stay
 
@@ -23,8 +25,8 @@ Kept = dict[str, list[int]]  # attention layer -> heads that stay
 class PruneHeads(Technique):
     """Remove attention heads, least important first; queries, keys, values and outputs shrink with them (Michel 2019).
 
-    It takes layers with `heads`, `head_size`, a linear `qkv` (queries, keys and values side by side) and a linear `out`,
-    as efflab's vision transformer has. Follow it with `finetune`; `prune_channels` shrinks the perceptrons beside them.
+    It takes the attention of efflab's vision transformer and of Hugging Face's encoders (BERT, RoBERTa, ELECTRA, ViT,
+    DistilBERT); see `attention_layers`. Follow it with `finetune`; `prune_channels` shrinks the perceptrons beside them.
     """
 
     takes: ClassVar[Form] = "module"
@@ -75,8 +77,11 @@ class PruneHeads(Technique):
     @classmethod
     def rebuild(cls, module: nn.Module, structure: dict[str, Any]) -> nn.Module:
         """Keep the heads that `structure` lists."""
+        from efflab.model_surgery.pruning.attention_heads import attention_layers
+
+        layers = attention_layers(module)
         for name, kept in structure.items():
-            _keep(module.get_submodule(name), kept)
+            layers[name].keep(kept)
         return module
 
 
@@ -92,42 +97,37 @@ def prune_heads(
 
     gradients: runs the module forward and backward; needed for "taylor". Raises RequestError if nothing can be removed.
     """
-    layers: dict[str, Any] = {name: part for name, part in module.named_modules() if _is_attention(part)}
+    from efflab.model_surgery.pruning.attention_heads import attention_layers
+
+    layers = attention_layers(module)
     if not layers:
-        raise RequestError("prune_heads: the model has no attention layer with heads, head_size, qkv and out")
+        raise RequestError(
+            "prune_heads: the model has no attention layer with heads, head_size, qkv and out, nor one of BERT's kind"
+        )
     scores = _scores(module, layers, importance, seed, gradients)
     kept = _choose({name: score.tolist() for name, score in scores.items()}, ratio, scope)
-    kept = {name: heads for name, heads in kept.items() if len(heads) < layers[name].heads}
+    kept = {name: heads for name, heads in kept.items() if len(heads) < layers[name].count}
     if not kept:
         raise RequestError(f"prune_heads removes nothing: no layer has a head to spare at ratio {ratio:g}")
     for name, heads in kept.items():
-        _keep(layers[name], heads)
+        layers[name].keep(heads)
     return kept
 
 
-def _is_attention(part: Any) -> bool:
-    from torch import nn
-
-    linear = all(isinstance(getattr(part, name, None), nn.Linear) for name in ("qkv", "out"))
-    return (
-        linear and isinstance(getattr(part, "heads", None), int) and isinstance(getattr(part, "head_size", None), int)
-    )
-
-
 def _scores(
-    module: nn.Module, layers: dict[str, Any], importance: Importance, seed: int, gradients: Any
+    module: nn.Module, layers: dict[str, AttentionHeads], importance: Importance, seed: int, gradients: Any
 ) -> dict[str, torch.Tensor]:
     import torch
 
     if importance == "random":
         generator = torch.Generator().manual_seed(seed)
-        return {name: torch.rand(part.heads, generator=generator) for name, part in layers.items()}
+        return {name: torch.rand(part.count, generator=generator) for name, part in layers.items()}
     if importance == "l2":
-        return {name: part.out.weight.detach().float().reshape(part.out.weight.shape[0], part.heads, -1)
+        return {name: part.out.weight.detach().float().reshape(part.out.weight.shape[0], part.count, -1)
                 .pow(2).sum(dim=(0, 2)).sqrt() for name, part in layers.items()}  # fmt: skip
     if gradients is None:
         raise RequestError("importance taylor needs gradients")
-    sums = {name: torch.zeros(part.heads) for name, part in layers.items()}
+    sums = {name: torch.zeros(part.count) for name, part in layers.items()}
 
     def watch(name: str, heads: int) -> Callable[..., None]:
         def hook(_layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -142,7 +142,7 @@ def _scores(
 
         return hook
 
-    handles = [part.out.register_forward_pre_hook(watch(name, part.heads)) for name, part in layers.items()]
+    handles = [part.out.register_forward_pre_hook(watch(name, part.count)) for name, part in layers.items()]
     try:
         module.eval()
         gradients(module)
@@ -166,15 +166,3 @@ def _choose(scores: dict[str, list[float]], ratio: float, scope: str) -> Kept:
                 kept[name].remove(head)
                 spare -= 1
     return kept
-
-
-def _keep(part: Any, heads: list[int]) -> None:
-    """Slice an attention layer to some of its heads."""
-    from efflab.model_surgery.pruning.slicing import keep_channels
-
-    size, count = part.head_size, part.heads
-    columns = [head * size + place for head in heads for place in range(size)]
-    rows = [third * count * size + column for third in range(3) for column in columns]
-    keep_channels(part.qkv, rows)
-    keep_channels(part.out, None, columns)
-    part.heads = len(heads)

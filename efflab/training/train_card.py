@@ -68,12 +68,14 @@ def train_seed(baseline: Baseline, seed: int, checkpoints: Path, report: Report)
     seconds = fit(module, task, settings, seed, checkpoint=checkpoint, report=report)
     path = baseline.document.path.parent / f"{card.name}-s{seed}.safetensors"
     part = path.with_name(f".{path.name}.part")
-    # in half the bytes; it is the rounded weights that are scored
+    # in half the bytes; it is the rounded weights that are scored. What was frozen is the checkpoint's, and stays there
+    frozen = {name for name, one in module.named_parameters() if not one.requires_grad}
     stored = {
         name: tensor.half() if tensor.ndim > 1 and tensor.is_floating_point() else tensor
         for name, tensor in module.state_dict().items()
+        if name not in frozen
     }
-    module.load_state_dict(stored)
+    module.load_state_dict(module.state_dict() | stored)
     # a card's file is a plain state dict, in which tied weights stand under each of their names
     part.write_bytes(save({name: tensor.detach().clone().contiguous() for name, tensor in stored.items()}))
     cost = training_cost(module, task, examples_seen(task, settings), seconds)

@@ -93,6 +93,8 @@ def _train(
     total = max(1, round(settings.epochs * steps_per_epoch))
     optimizer = make_optimizer(module, settings)
     done, spent = _resume(checkpoint, module, optimizer)
+    # where batches differ in length, each length would be captured anew
+    replay = replay and not task.free_axes()
     step = make_step(module, optimizer, objective, settings.bf16, replay, task.scored)
     started = time.perf_counter()
     mean_loss = math.nan

@@ -83,7 +83,8 @@ def make_zoo(root: Path, names: Iterable[str] = MADE) -> list[ZooModel]:
 def _start(folder: Path, kind: str) -> tuple[Path, bool]:
     import torch
 
-    from efflab.cards.baseline import find_card, load_baseline
+    from efflab.cards.baseline import load_baseline
+    from efflab.cards.card_paths import find_card
 
     trained = False
     if not (folder / "artefact.json").exists():

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from efflab.cards.weights import check_safetensors
 from efflab.foundation.config import Document, Settings
 from efflab.foundation.errors import Problem, RequestError, nearest
 from efflab.foundation.files import file_digest
+from efflab.foundation.packages import PACKAGE, package_folder
 from efflab.foundation.wording import COMMIT
 
 HF = "hf"  # the key of a card's `model`
@@ -44,12 +46,24 @@ class HuggingFace(Settings):
         str,
         Field(
             min_length=1,
-            description="Name on the Hub (`google/vit-base-patch16-224`), or a folder relative to the card.",
+            description="Name on the Hub (`google/vit-base-patch16-224`), a folder relative to the card, or a folder in an "
+            "installed Python package (`package:NAME/FOLDER`).",
         ),
     ]
     revision: Annotated[
         Annotated[str, Field(pattern=COMMIT)] | None,
         Field(description="Commit of the Hub at which the model is taken."),
+    ] = None
+    layers: Annotated[
+        Annotated[int, Field(ge=1, le=1000)] | None,
+        Field(description="Number of transformer layers that are kept, counted from the first; texts only."),
+    ] = None
+    adapters: Annotated[
+        Annotated[int, Field(ge=1, le=4096)] | None,
+        Field(
+            description="Rank of the low-rank adapters (LoRA) that `efflab train` trains in place of all weights; the "
+            "card's weights then hold only these and the head. Texts only."
+        ),
     ] = None
 
 
@@ -73,9 +87,9 @@ class Checkpoint:
         return {"commit": self.commit, "files": files, "version": VERSION}
 
 
-def lacking() -> str:
-    """Return what to install before a checkpoint can be exported, or ""."""
-    missing = [name.partition(".")[0] for name in PACKAGES if not _installed(name)]
+def lacking(packages: Sequence[str] = PACKAGES) -> str:
+    """Return what to install before a checkpoint can be used (exported, by default), or ""."""
+    missing = [name.partition(".")[0] for name in packages if not _installed(name)]
     if not missing:
         return ""
     return f'models of Hugging Face need {" and ".join(dict.fromkeys(missing))}: pip install "efflab[hf]"'
@@ -106,7 +120,11 @@ def open_checkpoint(settings: HuggingFace, document: Document) -> Checkpoint:
 def _locate(settings: HuggingFace, document: Document) -> tuple[Path, str]:
     """Return the folder of a checkpoint, and the commit if it is a model of the Hub."""
     try:
+        if settings.id.startswith(PACKAGE):
+            return package_folder(settings.id), ""
         folder = (document.path.parent / Path(settings.id).expanduser()).resolve()
+    except RequestError as error:
+        raise error.at(document.where(KEY)) from error
     except (RuntimeError, ValueError, OSError) as error:
         raise RequestError(Problem(document.where(KEY), f"{settings.id!r} names no folder ({error})")) from error
     if folder.is_dir():

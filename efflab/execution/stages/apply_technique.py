@@ -9,7 +9,8 @@ from typing import Any
 
 from efflab.artefacts.artefact import Artefact, write_interface
 from efflab.artefacts.made import content, store_result
-from efflab.cards.baseline import Baseline, find_card, load_baseline
+from efflab.cards.baseline import Baseline, load_baseline
+from efflab.cards.card_paths import find_card
 from efflab.cards.model_check import kept_interface, look_at
 from efflab.contracts.technique import Context, Technique
 from efflab.execution.stages.score import validation_quality

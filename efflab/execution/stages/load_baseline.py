@@ -23,7 +23,7 @@ from efflab.profiling.work_of_artefact import artefact_result
 def run_baseline(spec: dict[str, Any], needs: list[Path], folder: Path, report: Report) -> dict[str, Any]:
     """Check a card's weights (or ONNX file, or checkpoint, which is exported) and store the model as an artefact."""
     baseline = baseline_of(spec["card"])
-    if baseline.card.hugging_face:
+    if baseline.card.hugging_face and baseline.form == "onnx":
         from efflab.cards.hugging_face.export import export_checkpoint
 
         if baseline.content(spec["seed"]) != spec["content"]:
@@ -47,7 +47,8 @@ def _take_graph(baseline: Baseline, task: Task, folder: Path) -> None:
     """Store a card's ONNX file, its inputs in the order of the task's arrays, and weights that lie beside it within it."""
     path, card = baseline.onnx_file(), baseline.card
     given, _ = graph_ports(path)
-    order = match_inputs(given, first_inputs(task.split(calibration_split(task)), 2), card.inputs or task.input_names)
+    arrays = first_inputs(task.split(calibration_split(task)), 2)
+    order = match_inputs(given, arrays, card.inputs or task.input_names or arrays.names)
     if order == sorted(order) and not external_files(path):
         store_onnx(path, folder)
         return

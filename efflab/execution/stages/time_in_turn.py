@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
-from efflab.contracts.task import Task
+from efflab.contracts.task import Split, Task
 from efflab.execution.outcomes import Outcomes, keep
 from efflab.execution.watcher import Watcher
 from efflab.foundation.errors import RequestError
@@ -22,8 +23,6 @@ def time_in_turn(
     The result has times, and status and reason of failures, by label; it is kept where there are times. A batch that is
     larger than the validation split repeats its examples; `examples` says of how many different ones a call is made.
     """
-    import numpy as np
-
     from efflab.profiling.latency import Budget, LatencyJob, measure_group
 
     spec, inputs = stage.spec, store.work_folder(stage.id) / "inputs.npz"
@@ -33,7 +32,7 @@ def time_in_turn(
     batches = max(1, min(spec.get("inputs", 1), len(split) // batch))
     if batch > len(split):
         watcher.say(f"note: {stage.title}: {repeats(len(split))}")
-    np.savez(inputs, *split.batch([one % len(split) for one in range(batches * batch)]).inputs)
+    save_batches(inputs, split, batches, batch)
     misfits = {
         label: ("unavailable", f"the model takes batches of {takes}; export it with a free first axis to time others")
         for label, made in spec["members"].items()
@@ -60,6 +59,17 @@ def time_in_turn(
     if good:
         keep(stage, result, seconds, store)
     return result, seconds
+
+
+def save_batches(path: Path, split: Split, batches: int, size: int) -> None:
+    """Write an .npz file of the inputs of so many batches from the start of a split, one batch after the other.
+
+    Each batch is made by the split itself, so that texts are filled up to the longest one of their batch only.
+    """
+    import numpy as np
+
+    places = [[one % len(split) for one in range(start * size, (start + 1) * size)] for start in range(batches)]
+    np.savez(path, *(array for several in places for array in split.batch(several).inputs))
 
 
 def timed_in_full(stage: Stage, result: dict[str, Any], task: Task) -> bool:

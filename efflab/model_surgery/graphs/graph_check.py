@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def check_graph(module: torch.nn.Module, path: Path, example: tuple[Tensor, ...], tolerance: float) -> None:
+def check_graph(
+    module: torch.nn.Module, path: Path, example: tuple[Tensor, ...], tolerance: float, axes: Sequence[int] = ()
+) -> None:
     """Compare graph and module on a batch of another size than the exported one, where the graph takes one.
 
-    tolerance: share of the largest output by which they may differ. Raises RuntimeError if they differ more.
+    tolerance: share of the largest output by which they may differ. axes: further free ones, which get other lengths, too.
+    Raises RuntimeError if they differ more.
     """
     import torch
 
@@ -25,6 +29,8 @@ def check_graph(module: torch.nn.Module, path: Path, example: tuple[Tensor, ...]
     session = open_graph(path)
     fixed = fixed_batch(graph_ports(path)[0])
     inputs = example if fixed else tuple(torch.cat([x, x[:1]]) for x in example)
+    for axis in axes:  # the last place twice: a mask or a number that holds for one place holds for two
+        inputs = tuple(torch.cat([x, x.narrow(axis, -1, 1)], axis) if axis < x.ndim else x for x in inputs)
     with torch.no_grad():
         expected = module(*inputs)
     actual = session.run(None, feed_of(session, tuple(x.numpy() for x in inputs)))

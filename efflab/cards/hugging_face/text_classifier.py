@@ -1,0 +1,147 @@
+"""Classifiers of texts from Hugging Face's encoders: a checkpoint with its own head, or an encoder with a new one to be trained."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from efflab.cards.hugging_face.checkpoint import Checkpoint, HuggingFace, lacking
+from efflab.contracts.tokenizer import Tokenizer
+from efflab.foundation.errors import RequestError, Unavailable
+from efflab.foundation.wording import one_line
+
+if TYPE_CHECKING:
+    import torch
+
+    from efflab.contracts.text_task import TextTask
+
+PACKAGES = ("transformers",)
+CLASSIFIER = "ForSequenceClassification"
+SHIFTED = {"camembert", "roberta", "xlm-roberta", "mpnet", "longformer"}  # positions begin after the padding's number
+LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")  # names of their number in configurations
+
+
+def configuration_of(checkpoint: Checkpoint, settings: HuggingFace, task: TextTask) -> dict[str, Any]:
+    """Return the configuration of a card's classifier: the checkpoint's, with the task's classes and the card's layers."""
+    config = {key: value for key, value in checkpoint.config.items() if key not in ("_name_or_path", "architectures")}
+    config["id2label"] = {str(place): name for place, name in enumerate(task.class_names)}
+    config["label2id"] = {name: place for place, name in enumerate(task.class_names)}
+    config.pop("num_labels", None)
+    if settings.layers is not None:
+        config[_layers_key(config)] = settings.layers
+    return config
+
+
+def _layers_key(config: dict[str, Any]) -> str:
+    return next((key for key in LAYERS if key in config), LAYERS[0])
+
+
+def text_misfits(checkpoint: Checkpoint, settings: HuggingFace, task: TextTask, trained: bool) -> list[str]:
+    """Return a sentence for each thing in which a checkpoint does not fit the task.
+
+    trained: the card trains the model, or has weights of its own, so that the checkpoint needs no head.
+    """
+    config, found = checkpoint.config, list[str]()
+    if "quantization_config" in config:
+        found.append("the model is quantised already; give the float one")
+    told = config.get("architectures")
+    named = [str(one) for one in told] if isinstance(told, list) else []
+    if not trained:
+        if named and not any(CLASSIFIER in one for one in named):
+            what = f"config.json says {', '.join(named)}, which has no head for classes (...{CLASSIFIER})"
+            found.append(f"{what}; give the card a `training` section and run `efflab train`")
+        found += _class_misfits(config, task)
+    own = config.get(_layers_key(config))
+    if settings.layers and isinstance(own, int) and settings.layers > own:
+        found.append(f"`layers` is {settings.layers}, and the model has {own} layers")
+    return found or _token_misfits(checkpoint, task)
+
+
+def _class_misfits(config: dict[str, Any], task: TextTask) -> list[str]:
+    ours, told = task.class_names, config.get("id2label")
+    count = config.get("num_labels", len(told) if isinstance(told, dict) and told else 2)
+    if count != len(ours):
+        return [f"the model tells {count} classes apart, the data has {len(ours)} labels ({', '.join(ours[:8])})"]
+    if not isinstance(told, dict):
+        return []
+    theirs = [str(told[key]) for key in sorted(told, key=int)] if all(str(key).isdigit() for key in told) else []
+    plain = [[one.lower() for one in names] for names in (ours, theirs)]
+    if plain[0] != plain[1] and sorted(plain[0]) == sorted(plain[1]):
+        named = {one.lower(): one for one in ours}
+        order = ", ".join(named[one.lower()] for one in theirs)
+        return [f"the model's classes stand in another order than the data's labels; write `labels: [{order}]`"]
+    return []
+
+
+def _token_misfits(checkpoint: Checkpoint, task: TextTask) -> list[str]:
+    config, tokenizer = checkpoint.config, task.own_tokenizer
+    known, limit = config.get("vocab_size"), config.get("max_position_embeddings")
+    if isinstance(known, int) and tokenizer.size > known:
+        what = f"the tokenizer in {tokenizer.folder} gives numbers up to {tokenizer.size - 1}, the model knows {known} tokens"
+        return [f"{what}: it does not belong to this model"]
+    own = Tokenizer(checkpoint.folder)
+    if tokenizer.folder.resolve() != checkpoint.folder.resolve() and own.here():
+        other = sum(own.vocabulary().get(token) != number for token, number in tokenizer.vocabulary().items())
+        if other:
+            what = f"the tokenizer in {tokenizer.folder} gives {other:,} tokens other numbers than the model's own"
+            return [f"{what}: it does not belong to this model; take `tokenizer` out of the card"]
+    shift = int(config.get("pad_token_id") or 0) + 1 if config.get("model_type") in SHIFTED else 0
+    if isinstance(limit, int) and task.max_tokens > limit - shift:
+        return [f"`max_tokens` is {task.max_tokens}, and the model takes texts of at most {limit - shift} tokens"]
+    return []
+
+
+def load_text_classifier(checkpoint: Checkpoint, config: dict[str, Any], trained: bool) -> torch.nn.Module:
+    """Return the classifier with the checkpoint's weights, in float32.
+
+    trained: a head that the checkpoint lacks is made new, by PyTorch's random numbers. Raises RequestError for weights that
+    do not load or are not all there, Unavailable without transformers.
+    """
+    import torch
+
+    from efflab.artefacts.text_encoders import TextClassifier, configuration
+    from efflab.cards.hugging_face.export import QUIET_HUB
+    from efflab.foundation.quiet import quiet
+
+    if lacking(PACKAGES):
+        raise Unavailable(lacking(PACKAGES))
+    os.environ.update(QUIET_HUB)
+    with quiet():
+        from transformers import AutoModelForSequenceClassification
+
+        try:
+            module, found = AutoModelForSequenceClassification.from_pretrained(
+                str(checkpoint.folder),
+                config=configuration(config),
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=trained,  # a head for other classes
+            )
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise RequestError(f"transformers cannot load {checkpoint.name}: {one_line(error)}") from error
+    inside = f"{module.base_model_prefix}."
+    lost = [name for name in found["missing_keys"] if not trained or _is_body(name, inside)]
+    lost += [name for name, *_ in found["mismatched_keys"] if _is_body(name, inside)]
+    if lost:
+        shown = ", ".join(sorted(lost)[:4]) + (f" and {len(lost) - 4} more" if len(lost) > 4 else "")
+        raise RequestError(f"the weights of {checkpoint.name} lack {shown}, which would be random numbers")
+    return TextClassifier(module.eval())
+
+
+def head_of(module: torch.nn.Module) -> tuple[str, ...]:
+    """Return the names under which a classifier's head stands: all parts but the encoder, and a pooler inside of it."""
+    inner: Any = module.inner
+    inside = inner.base_model_prefix
+    heads = [f"inner.{name}" for name, _ in inner.named_children() if name != inside]
+    body = getattr(inner, inside)
+    return (*heads, *(f"inner.{inside}.{name}" for name, _ in body.named_children() if name == "pooler"))
+
+
+def _is_body(name: str, inside: str) -> bool:
+    """Say whether a weight belongs to the encoder itself; heads, and poolers before them, are trained anew."""
+    return name.startswith(inside) and ".pooler." not in f".{name}"
