@@ -15,6 +15,7 @@ from efflab.contracts.module_session import ChannelsLast, ComputeType, ModuleSes
 if TYPE_CHECKING:
     from efflab.artefacts.artefact import Artefact
 
+MOST_SHAPES = 64  # of inputs for which a module is compiled
 COMPILERS = ("g++", "clang++", "c++")
 
 
@@ -41,6 +42,7 @@ class TorchCompile(Backend):
     def prepare(self, artefact: Artefact, example: Arrays, threads: int) -> Session:
         """Load the module and compile it for the example's shapes."""
         import torch
+        import torch._dynamo.config as dynamo
         import torch._inductor.config as inductor
 
         from efflab.foundation.quiet import quiet
@@ -48,6 +50,8 @@ class TorchCompile(Backend):
         module, dtype = open_module(artefact, self.dtype, threads)
         if self.channels_last:
             module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # beyond its limit of shapes PyTorch would go on without compiling, and its times would be believed
+        dynamo.recompile_limit, dynamo.fail_on_recompile_limit_hit = MOST_SHAPES, True
         session = ModuleSession(torch.compile(module, dynamic=False), dtype, self.channels_last)
         with quiet(), inductor.patch(freezing=self.freeze):
             session(example)

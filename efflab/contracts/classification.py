@@ -65,10 +65,11 @@ class Classification(Task):
     def _largest_target(self) -> int:
         import numpy as np
 
+        from efflab.contracts.examples import quality_batch
+
         split = self.split("validation")
-        parts = (
-            split.batch(range(start, min(start + 1000, len(split)))).targets for start in range(0, len(split), 1000)
-        )
+        size = quality_batch(self, split)
+        parts = (split.targets_of(range(at, min(at + size, len(split)))) for at in range(0, len(split), size))
         return max(int(np.max(part)) for part in parts)
 
     def scored(self, outputs: Any) -> Any:

@@ -299,4 +299,9 @@ def test_the_schema_knows_both_forms():
     model = card_schema()["properties"]["model"]["anyOf"][0]
     short, long = model["properties"]["hf"]["anyOf"]
     assert short["type"] == "string"
-    assert set(card_schema()["$defs"][long["$ref"].rsplit("/", 1)[-1]]["properties"]) == {"id", "revision", "layers", "adapters"}
+    assert set(card_schema()["$defs"][long["$ref"].rsplit("/", 1)[-1]]["properties"]) == {
+        "id",
+        "revision",
+        "layers",
+        "adapters",
+    }
