@@ -10,6 +10,7 @@ from typing import Any
 
 from efflab.cards.baseline import Baseline, find_card, load_baseline
 from efflab.contracts.technique import Technique
+from efflab.contracts.technique_roles import converter
 from efflab.foundation import registry
 from efflab.foundation.errors import Problem, RequestError
 from efflab.foundation.requirements import missing_package
@@ -122,16 +123,17 @@ class StageGraph:
 
     def export(self, baseline: Baseline, made: list[str], variant: Variant) -> str:
         """Add the export that an ONNX backend needs of a torch variant; an explicit step of the same content is the same stage."""
-        technique = registry.load("techniques", "export_onnx")()
+        name = converter("module", "onnx")
+        technique = registry.load("techniques", name)()
         step = {
-            "technique": "export_onnx",
+            "technique": name,
             "settings": technique.model_dump(),
             "version": technique.version,
             "seed": 0,
             "task": self.task_of(baseline),
         }
         extra = {"card": str(baseline.document.path.resolve()), "weights_seed": self.stages[made[0]].spec["seed"]}
-        return self.add("step", f"{variant.name}: export_onnx", (made[-1], made[0]), step, extra, 4.0)
+        return self.add("step", f"{variant.name}: {name}", (made[-1], made[0]), step, extra, 4.0)
 
     def on_backend(
         self, baseline: Baseline, variant: Variant, made: list[str], choice: BackendChoice
