@@ -35,6 +35,7 @@ def train_within(
     `train` puts what it cost on the run's ledger, which is the step's; what a training that pauses cost is put there here.
     """
     from efflab.training.cost import training_cost
+    from efflab.training.trainer import examples_seen
 
     checkpoint = context.folder / CHECKPOINT
     given: dict[str, Any] = {"report": context.report, "cost": context.cost, "optimizer": context.optimizer}
@@ -42,8 +43,10 @@ def train_within(
     try:
         train(run)
     except Paused as pause:
-        examples = pause.share * training.epochs * len(context.task.split("train"))
-        run.spent(training_cost(module, context.task, examples, pause.seconds, teachers))
+        whole = training.epochs * len(context.task.split("train"))
+        if training.start_scale != 1:  # images that begin small cost less
+            whole = examples_seen(context.task, training)
+        run.spent(training_cost(module, context.task, pause.share * whole, pause.seconds, teachers))
         raise
     checkpoint.unlink(missing_ok=True)
 

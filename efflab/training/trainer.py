@@ -15,7 +15,7 @@ from torch import nn
 from efflab.artefacts.artefact import tied_names, untied
 from efflab.contracts.image_augmentation import shrunk, shrunk_sides
 from efflab.contracts.task import Split, Task
-from efflab.contracts.training_section import TrainingSettings
+from efflab.contracts.training_section import StepTraining, TrainingSettings
 from efflab.contracts.trains import TrainingRun
 from efflab.foundation.errors import Paused, RequestError
 from efflab.foundation.progress import Report
@@ -167,7 +167,7 @@ def _laid_out(tensor: torch.Tensor, order: torch.memory_format) -> torch.Tensor:
     return tensor.clone(memory_format=order)
 
 
-def examples_seen(task: Task, settings: TrainingSettings) -> float:
+def examples_seen(task: Task, settings: StepTraining) -> float:
     """Return how many full-size examples `fit` passes forward and backward; a shrunk one counts by its area."""
     split = task.split("train")
     total = max(1, round(settings.epochs * (len(split) // settings.batch_size)))

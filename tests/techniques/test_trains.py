@@ -207,3 +207,25 @@ def test_an_earlier_record_and_a_new_one_are_as_near_as_can_be():
     assert compact(recipe_of([{"finetune": {"epochs": 10.0}}])) == "finetune(epochs=10)"
     shorter = recipe_of([{"finetune": {"training": {**EARLIER, "epochs": 2.0}}}])
     assert recipe_distances([one, shorter])[1][0, 1] == pytest.approx(torch.log(torch.tensor(2.0)).item())
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"epochs": -1.0}, "finetune(epochs=-1.0)"),
+        ({"training": {"epochs": -1.0}}, "finetune(epochs=-1.0)"),
+        ({"training": 3}, "finetune(training=3)"),
+        ({"speed": 1}, "finetune (it has no setting speed)"),
+        ({"training": {"speed": 1}}, "finetune (it has no setting speed)"),
+        (
+            {"training": {"epochs": 1.0}, "epochs": 2.0},
+            "finetune (epochs is given in `training` and beside it; leave one out)",
+        ),
+    ],
+)
+def test_what_a_record_has_that_this_version_does_not_take_is_named(settings, said):
+    from efflab.suggest.outcome import current, recipe_of, unknown
+
+    (step,) = recipe_of([{"finetune": settings}])
+    assert current(step) is None
+    assert unknown(step) == said
