@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from efflab.contracts.module_session import ModuleSession
     from efflab.contracts.task import Batch, Split, Task
     from efflab.contracts.technique import Context, Result, Technique
+    from efflab.contracts.trains import TrainingRun, Trains
     from efflab.foundation.config import Settings
     from efflab.foundation.errors import RequestError, Unavailable
     from efflab.plan.plan import Plan
@@ -44,6 +45,8 @@ PUBLIC = {  # name -> where it lives
     "Split": "contracts.task",
     "Task": "contracts.task",
     "Technique": "contracts.technique",
+    "TrainingRun": "contracts.trains",
+    "Trains": "contracts.trains",
     "Unavailable": "foundation.errors",
 }
 
@@ -63,6 +66,8 @@ __all__ = [
     "Split",
     "Task",
     "Technique",
+    "TrainingRun",
+    "Trains",
     "Unavailable",
     "load_recipe",
     "load_study",

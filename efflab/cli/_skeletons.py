@@ -81,13 +81,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class {title}(Technique):
+class {title}(Technique):  # one that trains: `from efflab import Trains`, as efflab/techniques/finetune.py does
     """One sentence on what it does, and one on when it helps."""
 
     takes: ClassVar[Form] = "module"  # or "onnx": then `model` is the path of an ONNX file
     gives: ClassVar[Form] = "module"  # or "onnx": then write context.folder / "model.onnx" and return Result of that path
     claims: ClassVar[tuple[str, ...]] = ()  # 3. what it saves; the example saves ("nonzero_params", "effective_macs")
     # random: ClassVar[bool] = True  # if it draws random numbers; seed them with context.seed
+    # supports: ClassVar[bool] = True  # if it only prepares or repairs what other steps do, and so names no variant
     # after: ClassVar[tuple[str, ...]] = ("export_onnx",)  # techniques of which one must stand before it
     # before: ClassVar[tuple[str, ...]] = ("cast",)  # techniques that may not stand before it
     # rather_after: ClassVar[dict[str, str]] = {{"low_rank": "why it had better stand after that one"}}

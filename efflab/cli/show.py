@@ -100,14 +100,28 @@ def _show_technique(name: str, style: str) -> int:
 
 
 def _settings(technique: Any) -> list[dict[str, str]]:
+    """Return a row for each setting, those of a section after it."""
     rows = []
     for name, field in technique.model_fields.items():
-        kind = _kind(field.annotation)
-        limits = ", ".join(_limit(one) for one in field.metadata if _limit(one))
-        default = "(none: must be given)" if field.is_required() else str(field.default)
-        kind = f"{kind}{f' ({limits})' if limits else ''}"
-        rows.append({"setting": name, "kind": kind, "default": default, "meaning": field.description or ""})
+        if name != technique.short_form:
+            rows.append(_setting(name, field, field.default))
+    for name in filter(None, [technique.short_form]):
+        field = technique.model_fields[name]
+        rows.append({"setting": name, "kind": "section", "default": "", "meaning": field.description or ""})
+        rows += [_setting(f"{name}.{one}", inner, getattr(field.default, one)) for one, inner in _inside(field)]
     return rows
+
+
+def _inside(field: Any) -> list[tuple[str, Any]]:
+    return list(field.annotation.model_fields.items())
+
+
+def _setting(name: str, field: Any, default: Any) -> dict[str, str]:
+    kind = _kind(field.annotation)
+    limits = ", ".join(_limit(one) for one in field.metadata if _limit(one))
+    told = "(none: must be given)" if field.is_required() else str(default)
+    kind = f"{kind}{f' ({limits})' if limits else ''}"
+    return {"setting": name, "kind": kind, "default": told, "meaning": field.description or ""}
 
 
 def _kind(annotation: Any) -> str:
@@ -182,10 +196,10 @@ def _gains(name: str) -> list[dict[str, str]]:
 
 def _tells(record: Record, name: str) -> bool:
     """Say whether a technique is the last telling step of a variant."""
-    from efflab.reporting.charts.panel import SUPPORT
+    from efflab.contracts.technique_roles import supports
 
     steps = [step for one in record["steps"] for step in one]
-    telling = [step for step in steps if step not in SUPPORT or step == name]
+    telling = [step for step in steps if not supports(step) or step == name]
     return record["role"] == "variant" and telling[-1:] == [name]
 
 

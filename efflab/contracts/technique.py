@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -53,6 +54,8 @@ class Technique(Settings, ABC):
     ] = ()  # metrics of efflab.foundation.metrics that it moves for the better; the contract test checks
     least_sqnr_db: ClassVar[float | None] = None  # outputs lie at least so near the input's, else the step failed
     random: ClassVar[bool] = False  # draws random numbers, whatever its settings
+    converts: ClassVar[bool] = False  # changes only the form; where a backend needs that form, the plan adds the step
+    supports: ClassVar[bool] = False  # prepares or repairs what other steps do, and so does not name a variant
     after: ClassVar[tuple[str, ...]] = ()  # techniques of which one must stand before this one
     before: ClassVar[tuple[str, ...]] = ()  # techniques that may not stand before this one
     rather_after: ClassVar[dict[str, str]] = {}  # other technique -> why it had better stand before this one
@@ -77,9 +80,17 @@ class Technique(Settings, ABC):
         """Return the state dict that `pack` was given."""
         return state
 
+    def teachers(self) -> Sequence[str]:
+        """Return the cards whose models it needs beside the baseline, e.g. as teachers."""
+        if type(self).cards is Technique.cards:
+            return ()
+        told = f"`cards` of {type(self).__name__} works for one more release; call it `teachers`"
+        warnings.warn(told, FutureWarning, stacklevel=2)
+        return self.cards()
+
     def cards(self) -> list[str]:
-        """Return the cards whose models it needs beside the baseline, e.g. of teachers."""
-        return []
+        """Return the same as `teachers`: its earlier name."""
+        return [] if type(self).teachers is Technique.teachers else list(self.teachers())
 
     def draws(self) -> bool:
         """Return whether it draws random numbers under these settings: such steps are repeated over the recipe's seeds."""
@@ -100,3 +111,7 @@ class Technique(Settings, ABC):
     def epochs_of_training(self) -> float:
         """Return how many passes over the training split it makes: those of a setting `epochs`, if it has one."""
         return float(getattr(self, "epochs", 0.0))
+
+    def rate_of_training(self) -> float:
+        """Return the highest learning rate of its training: that of a setting `learning_rate`, if it has one."""
+        return float(getattr(self, "learning_rate", 0.0))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -41,13 +42,15 @@ Teacher = Annotated[
 ]
 
 
-class TrainingSettings(Settings):
-    """Budget and schedule: SGD with Nesterov momentum or AdamW, linear warm-up, then a cosine to zero.
+class StepTraining(Settings):
+    """Budget and schedule of a step that trains: linear warm-up, then a cosine to zero.
 
-    Transformers hardly learn under SGD (Zhang et al. 2019, arXiv 1912.03194). Images that begin small cost less (progressive
-    resizing).
+    Its optimizer is the one by which the baseline was trained. Images that begin small cost less (progressive resizing).
     """
 
+    misplaced: ClassVar[Mapping[str, str]] = {
+        "optimizer": "a step trains with the optimizer by which its baseline was trained, as the baseline's card says"
+    }
     epochs: Epochs = 10.0
     learning_rate: LearningRate = 0.1
     batch_size: BatchSize = 128
@@ -63,6 +66,16 @@ class TrainingSettings(Settings):
         ),
     ] = 1.0
     bf16: Bf16 = False
+
+
+class TrainingSettings(StepTraining):
+    """Budget and schedule: SGD with Nesterov momentum or AdamW, linear warm-up, then a cosine to zero.
+
+    Transformers hardly learn under SGD (Zhang et al. 2019, arXiv 1912.03194). Images that begin small cost less (progressive
+    resizing).
+    """
+
+    misplaced: ClassVar[Mapping[str, str]] = {}
     optimizer: Annotated[
         Optimizer,
         Field(

@@ -34,6 +34,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     misplaced: ClassVar[Mapping[str, str]] = {}  # keys that belong elsewhere -> where
+    short_form: ClassVar[str] = ""  # a section of these settings whose own keys may also stand beside it
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,9 @@ def problems_of(
     found: dict[Key, list[str]] = {}
     fitting: dict[Key, list[str]] = {}
     for item in error.errors():
-        location = _keys_of(item["loc"], data, item["type"])
+        location = _keys_of(_as_written(item["loc"], schema, data), data, item["type"])
+        if item["type"] == "given_twice":
+            location = (*location, item["ctx"]["key"])
         if item["type"] == "extra_forbidden":
             what = _unknown(str(location[-1]), _models_at(schema, location[:-1]))
         else:
@@ -189,6 +192,14 @@ def problems_of(
         for location, whats in found.items()
         if location not in outer
     ]
+
+
+def _as_written(location: tuple[str | int, ...], schema: type[BaseModel], data: Any) -> tuple[str | int, ...]:
+    """Return pydantic's location of what is wrong, without the section whose key stands beside it."""
+    if len(location) < 2 or location[0] != getattr(schema, "short_form", "") or not isinstance(data, dict):
+        return location
+    section, key = location[:2]
+    return location[1:] if key in data and key not in data.get(section, {}) else location
 
 
 def _either(whats: list[str]) -> str:
@@ -213,9 +224,15 @@ def _keys_of(location: tuple[str | int, ...], data: Any, kind: str) -> Key:
 
 
 def _unknown(name: str, models: list[type[BaseModel]]) -> str:
-    known = [field.alias or one for model in models for one, field in model.model_fields.items()]
+    known = [key for model in models for key in _keys_to_write(model)]
     hints = [model.misplaced[name] for model in models if issubclass(model, Settings) and name in model.misplaced]
     return f"unknown key {name!r}; {hints[0] if hints else nearest(name, known)}"
+
+
+def _keys_to_write(model: type[BaseModel]) -> list[str]:
+    own = [field.alias or name for name, field in model.model_fields.items()]
+    beside = _models_at(model, (getattr(model, "short_form", ""),))
+    return own + [key for section in beside for key in section.model_fields]
 
 
 def _models_at(schema: Any, location: Key) -> list[type[BaseModel]]:

@@ -11,6 +11,7 @@ from typing import Any
 from efflab.cards.baseline import Baseline, load_baseline
 from efflab.cards.card_paths import find_card
 from efflab.contracts.technique import Technique
+from efflab.contracts.technique_roles import converter
 from efflab.foundation import registry
 from efflab.foundation.errors import Problem, RequestError
 from efflab.foundation.requirements import missing_package
@@ -113,7 +114,7 @@ class StageGraph:
             training = baseline.card.training
             if technique.epochs_of_training() and training and training.optimizer != "sgd":
                 step["optimizer"] = training.optimizer
-            if technique.cards():
+            if technique.teachers():
                 step["cards"] = self.named_cards(technique)
             title = f"{variant.name if index + 1 == len(variant.steps) else '...'}: {name} s{step['seed']}"
             estimate = 3.0 + _training_seconds(baseline, technique.epochs_of_training())
@@ -124,21 +125,22 @@ class StageGraph:
 
     def named_cards(self, technique: Technique) -> dict[str, Any]:
         """Return the content of the other cards that a step names, so that its id depends on them."""
-        others = {name: load_baseline(find_card(name, self.near)) for name in technique.cards()}
+        others = {name: load_baseline(find_card(name, self.near)) for name in technique.teachers()}
         return {name: other.content((other.seeds() or [0])[0]) for name, other in others.items()}
 
     def export(self, baseline: Baseline, made: list[str], variant: Variant) -> str:
         """Add the export that an ONNX backend needs of a torch variant; an explicit step of the same content is the same stage."""
-        technique = registry.load("techniques", "export_onnx")()
+        name = converter("module", "onnx")
+        technique = registry.load("techniques", name)()
         step = {
-            "technique": "export_onnx",
+            "technique": name,
             "settings": technique.model_dump(),
             "version": technique.version,
             "seed": 0,
             "task": self.task_of(baseline),
         }
         extra = _places(baseline) | {"weights_seed": self.stages[made[0]].spec["seed"]}
-        return self.add("step", f"{variant.name}: export_onnx", (made[-1], made[0]), step, extra, 4.0)
+        return self.add("step", f"{variant.name}: {name}", (made[-1], made[0]), step, extra, 4.0)
 
     def on_backend(
         self, baseline: Baseline, variant: Variant, made: list[str], choice: BackendChoice

@@ -54,7 +54,7 @@ def teachers_of(
     found: dict[str, Baseline | None] = {}
     for variant in variants:
         for _, technique in variant.steps:
-            for name in technique.cards():
+            for name in technique.teachers():
                 key: Key = ("variants", variant_name(variant.name).entry)
                 if name not in found:
                     found[name] = collect(problems, document, partial(_teacher, name, baselines, document, key), key)

@@ -232,5 +232,5 @@ def _rate_notes(variants: list[Variant], baselines: list[Baseline]) -> list[str]
 
 def too_fast(steps: Iterable[tuple[str, Technique]], training: TrainingSettings) -> list[tuple[str, float]]:
     """Return the steps that train with a larger learning rate than the baseline was trained with, each with that rate."""
-    rates = [(name, getattr(one, "learning_rate", 0.0)) for name, one in steps if one.epochs_of_training()]
+    rates = [(name, one.rate_of_training()) for name, one in steps if one.epochs_of_training()]
     return [(name, rate) for name, rate in rates if rate > training.learning_rate]

@@ -38,19 +38,35 @@ def card_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
+def _add_sweep(settings: dict[str, Any]) -> None:
+    """Let settings be swept: each may have a list of values."""
+    properties = settings.setdefault("properties", {})
+    lists = {key: {"type": "array", "items": value} for key, value in properties.items() if key != "sweep"}
+    properties["sweep"] = {"type": "object", "properties": lists, "additionalProperties": False}
+
+
+def _beside(plugin: Any, settings: dict[str, Any], definitions: dict[str, Any]) -> None:
+    """Let the keys of a section stand in it, where they can be swept, too, and beside it, with the plug-in's own defaults."""
+    field = plugin.model_fields[plugin.short_form]
+    section = definitions[field.annotation.__name__]
+    _add_sweep(section)
+    usual = field.default.model_dump(mode="json")
+    beside = {key: {**one, "default": usual[key]} for key, one in section["properties"].items() if key != "sweep"}
+    settings["properties"] = {**beside, **settings["properties"]}
+    for one in section["properties"].values():  # several plug-ins share the section, each with defaults of its own
+        one.pop("default", None)
+
+
 def _one_of(kind: str, definitions: dict[str, Any], sweep: bool) -> dict[str, Any]:
     properties = {}
     good, _ = registry.working(kind)
     for name, plugin in good.items():
         settings = plugin.model_json_schema(ref_template=REF)
         definitions.update(settings.pop("$defs", {}))
+        if plugin.short_form:
+            _beside(plugin, settings, definitions)
         if sweep:
-            lists = {key: {"type": "array", "items": value} for key, value in settings.get("properties", {}).items()}
-            settings.setdefault("properties", {})["sweep"] = {
-                "type": "object",
-                "properties": lists,
-                "additionalProperties": False,
-            }
+            _add_sweep(settings)
         properties[name] = {"anyOf": [settings, {"type": "null"}]}
     return {
         "type": "object",

@@ -37,7 +37,17 @@ def _step(step: Any, key: Key) -> OpenStep | Fork:
         return _fork(content, key)
     if not isinstance(content, Mapping | None):
         raise BadChoice(key, f"the settings of {name} must be a mapping")
-    settings = dict(content or {})
+    settings, opened = _parted(name, content or {}, key)
+    for section, inner in settings.items():
+        if isinstance(inner, Mapping):
+            settings[section], inside = _parted(name, inner, (*key, section))
+            opened += [(f"{section}.{one}", dimension) for one, dimension in inside]
+    return OpenStep(name, settings, tuple(opened), key)
+
+
+def _parted(name: str, content: Mapping[str, Any], key: Key) -> tuple[dict[str, Any], list[tuple[str, Dimension]]]:
+    """Return what is given of the settings of a technique, or of a section of them, and what is open."""
+    settings = dict(content)
     if "sweep" in settings:
         raise BadChoice((*key, "sweep"), f"a search has no sweep; write `{name}: {{choose: {{setting: [values]}}}}`")
     choose = settings.pop(CHOOSE, {})
@@ -46,8 +56,7 @@ def _step(step: Any, key: Key) -> OpenStep | Fork:
     twice = next((one for one in choose if one in settings), None)
     if twice:
         raise BadChoice((*key, twice), f"{twice!r} of {name} is given, and open too")
-    opened = tuple((one, _dimension((*key, CHOOSE, one), value)) for one, value in choose.items())
-    return OpenStep(name, settings, opened, key)
+    return settings, [(one, _dimension((*key, CHOOSE, one), value)) for one, value in choose.items()]
 
 
 def _fork(content: Any, key: Key) -> Fork:

@@ -199,7 +199,7 @@ def _check_way(
             values = dimension.values or (dimension.low, dimension.high)
             tried += [{**first, name: value} for value in values[1:]]
         made = [
-            collect(problems, document, partial(_checked, schema, step, {**step.fixed, **chosen}, document))
+            collect(problems, document, partial(_checked, schema, step, step.settings(chosen), document))
             for chosen in tried
         ]
         every += [(step.technique, one) for one in made if one]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from efflab.records.step_settings import side_by_side
 from efflab.records.trial import Point
 
 Step = tuple[str, dict[str, Any]]  # a technique's name, and its settings
@@ -73,8 +74,16 @@ class OpenStep:
 
     technique: str
     fixed: dict[str, Any]
-    open: tuple[tuple[str, Dimension], ...]  # setting -> its dimension
+    open: tuple[tuple[str, Dimension], ...]  # setting -> its dimension; `training.epochs` is one of a section
     key: tuple[str | int, ...] = ()  # where it stands below the steps of the recipe's section
+
+    def settings(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all settings, `chosen` being what was open."""
+        found = dict(self.fixed)
+        for name, value in chosen.items():
+            section, _, inner = name.partition(".")
+            found[section] = {**found[section], inner: value} if inner else value
+        return found
 
 
 @dataclass(frozen=True)
@@ -111,7 +120,7 @@ def _settled(steps: Sequence[OpenStep | Fork], decide: Callable[[Dimension], Any
         if isinstance(step, Fork):
             yield from _settled(step.ways[decide(step.dimension)], decide)
         else:
-            yield step.technique, {**step.fixed, **{key: decide(dimension) for key, dimension in step.open}}
+            yield step.technique, step.settings({key: decide(dimension) for key, dimension in step.open})
 
 
 def recipe_at(space: Space, point: Point) -> tuple[str, list[Step]]:
@@ -200,7 +209,7 @@ def name_of(point: Point) -> str:
 def spelled(card: str, steps: Sequence[Step]) -> str:
     """Return a recipe in one line: `digits-resnet-w8: prune_channels(ratio=0.3) > finetune(epochs=2)`."""
     parts = (
-        f"{name}({', '.join(f'{key}={value}' for key, value in settings.items())})" if settings else name
+        f"{name}({', '.join(f'{key}={value}' for key, value in side_by_side(settings).items())})" if settings else name
         for name, settings in steps
     )
     return f"{card}: {' > '.join(parts) or 'as it is'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Technique
+from efflab.contracts.technique_roles import converter
 from efflab.foundation.config import Document, Key
 from efflab.foundation.errors import Problem
 from efflab.recipe.variants import Variant
@@ -94,7 +95,7 @@ def _legal(variant: Variant) -> str:
     ordered = [name for name, _ in sorted(variant.steps, key=lambda step: rank(step[1]))]
     last = [rank(technique) for _, technique in variant.steps]
     if 2 in last and 1 not in last:
-        ordered.insert(last.count(0), "export_onnx")
+        ordered.insert(last.count(0), converter("module", "onnx"))
     for name, technique in variant.steps:
         place = ordered.index(name)
         if technique.after and not {*technique.after} & {*ordered[:place]}:

@@ -15,6 +15,7 @@ from efflab.contracts.technique import Technique
 from efflab.foundation import registry
 from efflab.foundation.config import Document, Key, Settings, check, collect
 from efflab.foundation.errors import Problem, nearest
+from efflab.records.step_settings import side_by_side
 from efflab.records.variant_name import VariantName, variant_name
 
 Step = dict[str, dict[str, Any] | None]
@@ -147,21 +148,28 @@ def _steps(
 def _sweep(
     name: str, schema: Any, settings: dict[str, Any], key: Key, document: Document, problems: list[Problem]
 ) -> list[tuple[str, tuple[str, Technique]]]:
-    sweep = settings.pop("sweep", {})
-    if not isinstance(sweep, dict) or not all(isinstance(values, list) and values for values in sweep.values()):
-        problems.append(Problem(document.where((*key, "sweep")), "must map settings to non-empty lists of values"))
-        return []
-    twice = [one for one in sweep if one in settings]
-    if twice:
-        problems.append(
-            Problem(document.where((*key, "sweep", twice[0])), f"{twice[0]!r} is also given outside the sweep")
-        )
+    sweep: dict[str, list[Any]] = {}
+    inside, section = {}, schema.short_form
+    swept = [((*key, "sweep"), settings.pop("sweep", {}))]
+    if isinstance(settings.get(section), dict):  # what is swept in a section is given beside it, which means the same
+        inside = settings[section] = dict(settings[section])
+        swept.append(((*key, section, "sweep"), inside.pop("sweep", {})))
+    for place, values in swept:
+        if not isinstance(values, dict) or not all(isinstance(one, list) and one for one in values.values()):
+            problems.append(Problem(document.where(place), "must map settings to non-empty lists of values"))
+            return []
+        twice = [one for one in values if one in settings or one in inside or one in sweep]
+        if twice:
+            what = f"{twice[0]!r} is also given outside the sweep"
+            problems.append(Problem(document.where((*place, twice[0])), what))
+            inside.pop(twice[0], None)
+        sweep |= values
     expanded = []
     for values in itertools.product(*sweep.values()):
         chosen = dict(zip(sweep, values, strict=True))
         technique = collect(problems, document, partial(check, schema, document, key, {**settings, **chosen}), key)
         if technique is not None:
-            suffix = ",".join(f"{one}={value}" for one, value in chosen.items())
+            suffix = ",".join(f"{one}={value}" for one, value in side_by_side(chosen).items())
             expanded.append((suffix, (name, technique)))
     return expanded
 

@@ -38,3 +38,9 @@ class Cost:
     training_macs: float = 0.0
     seconds: float = 0.0
     hardware_burden_flop: float = 0.0
+
+    def add(self, part: Cost) -> None:
+        """Add what a part of the work cost."""
+        self.training_macs += part.training_macs
+        self.seconds += part.seconds
+        self.hardware_burden_flop += part.hardware_burden_flop

@@ -133,7 +133,7 @@ def legal(
             why = "its steps cannot stand on this baseline in their order"
         elif misfit(variant, form, backend, takes):
             why = f"it cannot run on {backend}"
-        elif not all(_same_task(card, task, experience) for _, one in steps for card in one.cards()):
+        elif not all(_same_task(card, task, experience) for _, one in steps for card in one.teachers()):
             why = "its teacher is of another task"
         elif training and too_fast(steps, training):
             why = f"its learning rate is above the {training.learning_rate:g} of the baseline, and would undo its training"

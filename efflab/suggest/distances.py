@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from efflab.records.step_settings import side_by_side
 from efflab.suggest.outcome import COUNTED, Model, Place, Recipe, settings_of
 
 RECIPE_ASPECTS = ("techniques", "settings", "order")
@@ -77,9 +78,10 @@ def _aspects(context: TrialContext) -> dict[str, Coordinates]:
 
 
 def _flat(settings: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return settings as pairs; a list counts as its JSON text."""
+    """Return settings as pairs, those of sections among them; a list counts as its JSON text."""
     return [
-        (name, value if isinstance(value, int | float | str) else json.dumps(value)) for name, value in settings.items()
+        (name, value if isinstance(value, int | float | str) else json.dumps(value))
+        for name, value in side_by_side(settings).items()
     ]
 
 

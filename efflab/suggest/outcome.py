@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from efflab.comparison.columns import AXES
+from efflab.records.step_settings import side_by_side
 from efflab.records.study import Study
 
 DRAWS = 100  # of the bootstrap behind a standard error: an interval's ends need many more, its width does not
@@ -176,10 +177,11 @@ def unknown(step: tuple[str, str]) -> str:
         registry.load("techniques", name).model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        key = str(next(iter(first["loc"]), ""))
+        told = side_by_side(settings)
+        key = next((str(one) for one in first["loc"] if one in told), str(next(iter(first["loc"]), "")))
         if first["type"] == "extra_forbidden":
             return f"{name} (it has no setting {key})"
-        return f"{name}({key}={json.dumps(settings[key])})" if key else f"{name} ({' '.join(first['msg'].split())})"
+        return f"{name}({key}={json.dumps(told.get(key))})" if key else f"{name} ({' '.join(first['msg'].split())})"
     except RequestError as error:
         return f"{name} ({error.problems[0].what.partition(';')[0]})"
     return name

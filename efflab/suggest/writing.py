@@ -19,9 +19,15 @@ NAMED = 2  # recipes that a note names
 
 
 def telling(step: tuple[str, str]) -> dict[str, Any]:
-    """Return the settings of a step that are not the technique's defaults."""
-    made = registry.load("techniques", step[0]).model_validate(settings_of(step))
+    """Return the settings of a step that are not the technique's defaults, those of sections in their short form."""
+    schema = registry.load("techniques", step[0])
+    made = schema.model_validate(settings_of(step))
     found: dict[str, Any] = made.model_dump(mode="json", exclude_defaults=True)
+    if schema.short_form in found:
+        del found[schema.short_form]  # told by its own defaults, not by those of the technique
+        given, usual = getattr(made, schema.short_form), schema.model_fields[schema.short_form].default
+        inside = given.model_dump(mode="json")
+        found |= {key: value for key, value in inside.items() if value != getattr(usual, key)}
     return found
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from efflab.artefacts.artefact import Form
-from efflab.contracts.technique import Context, Result, Technique
-from efflab.contracts.training_section import BatchSize, Bf16, Epochs, LearningRate
+from efflab.contracts.technique import Context, Result
+from efflab.contracts.trains import Trains
 from efflab.foundation.errors import RequestError
 from efflab.records.cost import Cost
 
@@ -19,11 +17,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from efflab.contracts.task import Task
-    from efflab.contracts.training_section import Optimizer
+    from efflab.contracts.trains import TrainingRun
     from efflab.model_surgery.adaptive.early_exits import EarlyExits
 
 
-class AddExits(Technique):
+class AddExits(Trains):
     """Add a head after every stage but the last and train them, with the body (BranchyNet 2016) or on it (Kaya et al. 2019).
 
     It takes models that name their `stages`, as efflab's ResNets do. Nobody leaves early, and nothing gets cheaper, until
@@ -33,7 +31,6 @@ class AddExits(Technique):
 
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
-    random: ClassVar[bool] = True
     before: ClassVar[tuple[str, ...]] = ("cast", "add_exits")  # SGD steps are lost to rounding in 16-bit weights
     rather_after: ClassVar[dict[str, str]] = {
         "prune_channels": "heads are as wide as the stages that they stand after",
@@ -41,6 +38,7 @@ class AddExits(Technique):
         "distill": "training afterwards moves the body away from its heads",
         "low_rank": "heads get used to what the split layers give",
     }
+    usual: ClassVar[Mapping[str, Any]] = {"epochs": 5.0, "learning_rate": 0.02}
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
 
     train_body: Annotated[
@@ -66,17 +64,17 @@ class AddExits(Technique):
             description="Weight of each head's loss; the last exit's loss has weight 1, or 0 without `train_body`.",
         ),
     ] = 0.5
-    epochs: Epochs = 5.0
-    learning_rate: LearningRate = 0.02
-    batch_size: BatchSize = 128
-    bf16: Bf16 = False
 
     def apply(self, model: Any, context: Context) -> Result:
         """Add and train, going on from the checkpoint of an interrupted call if there is one."""
-        from efflab.training.technique_training import train_step
+        from efflab.training.technique_training import train_within
 
-        module = with_exits(model, context.task, self.hidden)
-        train_step(context, add_exits, module, **self.model_dump(exclude={"hidden"}))
+        module, settings = with_exits(model, context.task, self.hidden), self.training.model_dump()
+
+        def train(run: TrainingRun) -> Cost:
+            return add_exits(module, context.task, self.train_body, self.weight, run=run, **settings)
+
+        train_within(context, self.training, train, module)
         heads = [{"stage": name, **_sizes(head)} for name, head in zip(module.stages, module.heads, strict=True)]
         return Result(module, {"heads": heads})
 
@@ -132,36 +130,31 @@ def add_exits(
     task: Task,
     train_body: bool = True,
     weight: float = 0.5,
-    epochs: float = 5.0,
-    learning_rate: float = 0.02,
-    batch_size: int = 128,
-    bf16: bool = False,
-    optimizer: Optimizer = "sgd",
-    seed: int = 0,
-    checkpoint: Path | None = None,
-    report: Callable[[int, int, str], None] = lambda done, total, note: None,
+    *,
+    run: TrainingRun | None = None,
+    **training: Any,
 ) -> Cost:
     """Train the heads of what `with_exits` gave, and its body unless `train_body` is false, in place; return the cost.
 
-    Raises FloatingPointError if the loss stops being finite.
+    training: keys of the section `training`, and of a run, such as `seed`. Raises FloatingPointError if the loss stops being
+    finite.
     """
-    from efflab.contracts.training_section import TrainingSettings
     from efflab.training.cost import macs_per_example, training_cost
-    from efflab.training.trainer import examples_seen, fit
+    from efflab.training.technique_training import read_keywords
+    from efflab.training.trainer import examples_seen, train
+
+    settings, run = read_keywords(AddExits, run, training)
 
     def loss(_inputs: tuple[Tensor, ...], outputs: Tensor, targets: Tensor) -> Tensor:
         early = sum(weight * task.loss(logits, targets) for logits in module.logits)
         return early + task.loss(outputs, targets) if train_body else early  # type: ignore[return-value]
 
-    settings = TrainingSettings(
-        epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16, optimizer=optimizer
-    )
     frozen = [] if train_body else [one for one in module.body.parameters() if one.requires_grad]
     for one in frozen:
         one.requires_grad_(False)
     module.frozen = not train_body
     try:
-        seconds = fit(module, task, settings, seed, loss=loss, checkpoint=checkpoint, report=report)
+        seconds = train(module, task, settings, run, loss)
     finally:
         module.frozen = False
         for one in frozen:
@@ -169,9 +162,10 @@ def add_exits(
     examples = examples_seen(task, settings)
     plain = macs_per_example(module, task)
     with module.all_open():
-        cost = training_cost(module, task, examples, seconds)
-    # a frozen body is only passed forward
-    return cost if train_body else dataclasses.replace(cost, training_macs=cost.training_macs - 2 * plain * examples)
+        cost = training_cost(module, task, examples, seconds, device=run.device)
+    if not train_body:  # a frozen body is only passed forward
+        cost.training_macs -= 2 * plain * examples
+    return run.spent(cost)
 
 
 def _width(features: Any) -> int:

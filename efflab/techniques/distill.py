@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from efflab.artefacts.artefact import Form
-from efflab.contracts.technique import Context, Result, Technique
-from efflab.contracts.training_section import BatchSize, Bf16, Epochs, LearningRate, Teacher
+from efflab.contracts.technique import Context, Result
+from efflab.contracts.training_section import Teacher
+from efflab.contracts.trains import Trains
 from efflab.records.cost import Cost
 
 if TYPE_CHECKING:
     import torch
 
     from efflab.contracts.task import Task
-    from efflab.contracts.training_section import Optimizer
+    from efflab.contracts.trains import TrainingRun
 
 OFF = -1e4  # stands for a logit of -inf
 
 
-class Distill(Technique):
+class Distill(Trains):
     """Train the model on a teacher's softened probabilities beside the targets (Hinton et al. 2015).
 
     It moves quality only and saves no work by itself: it claims nothing, and pays after pruning or for a small dense
@@ -31,13 +31,13 @@ class Distill(Technique):
 
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
-    random: ClassVar[bool] = True
     before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
     rather_after: ClassVar[dict[str, str]] = {
         "prune_channels": "a teacher can win back only what is lost already",
         "prune_weights": "a teacher can win back only what is lost already",
         "low_rank": "a teacher can win back only what is lost already",
     }
+    usual: ClassVar[Mapping[str, Any]] = {"epochs": 5.0, "learning_rate": 0.02}
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
 
     # `baseline` is the dense model that this variant started from; else a card's name; a list is an ensemble
@@ -54,20 +54,20 @@ class Distill(Technique):
         float,
         Field(ge=0, le=1, description="Share of the loss that follows the teacher; the rest follows the targets."),
     ] = 0.9
-    epochs: Epochs = 5.0
-    learning_rate: LearningRate = 0.02
-    batch_size: BatchSize = 128
-    bf16: Bf16 = False
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""
-        from efflab.training.technique_training import load_teachers, train_step
+        from efflab.training.technique_training import load_teachers, train_within
 
-        teachers = load_teachers(self.teacher, context)
-        train_step(context, distill, model, teachers, **self.model_dump(exclude={"teacher"}))
+        teachers, settings = load_teachers(self.teacher, context), self.training.model_dump()
+
+        def train(run: TrainingRun) -> Cost:
+            return distill(model, teachers, context.task, self.temperature, self.weight, run=run, **settings)
+
+        train_within(context, self.training, train, model, *teachers)
         return Result(model)
 
-    def cards(self) -> list[str]:
+    def teachers(self) -> list[str]:
         """Return the teachers that are cards."""
         from efflab.training.technique_training import other_cards
 
@@ -80,23 +80,18 @@ def distill(
     task: Task,
     temperature: float = 4.0,
     weight: float = 0.9,
-    epochs: float = 5.0,
-    learning_rate: float = 0.02,
-    batch_size: int = 128,
-    bf16: bool = False,
-    optimizer: Optimizer = "sgd",
-    seed: int = 0,
-    checkpoint: Path | None = None,
-    report: Callable[[int, int, str], None] = lambda done, total, note: None,
+    *,
+    run: TrainingRun | None = None,
+    **training: Any,
 ) -> Cost:
     """Train `module` in place on the teachers' logits and the targets; return the cost, the teachers' work included.
 
-    Raises RequestError if teacher and model give different shapes, FloatingPointError if the loss stops being finite.
+    training: keys of the section `training`, and of a run, such as `seed`. Raises RequestError if teacher and model give
+    different shapes, FloatingPointError if the loss stops being finite.
     """
     from torch import nn
 
-    from efflab.contracts.training_section import TrainingSettings
-    from efflab.training.technique_training import mean_logits, teach
+    from efflab.training.technique_training import mean_logits, read_keywords, teach
 
     ensemble = [teachers] if isinstance(teachers, nn.Module) else list(teachers)
 
@@ -104,10 +99,8 @@ def distill(
         wanted = mean_logits(ensemble, inputs, outputs, "distill", task)
         return weight * soft_loss(outputs, wanted, temperature) + (1 - weight) * task.loss(outputs, targets)
 
-    settings = TrainingSettings(
-        epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16, optimizer=optimizer
-    )
-    return teach(module, ensemble, task, settings, loss, seed, checkpoint, report)
+    settings, run = read_keywords(Distill, run, training)
+    return teach(module, ensemble, task, settings, loss, run)
 
 
 def soft_loss(logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from efflab.artefacts.artefact import Form
-from efflab.contracts.technique import Context, Result, Technique
-from efflab.contracts.training_section import BatchSize, Bf16, Epochs, LearningRate, Teacher
+from efflab.contracts.technique import Context, Result
+from efflab.contracts.training_section import Teacher
+from efflab.contracts.trains import Trains
 from efflab.records.cost import Cost
 
 if TYPE_CHECKING:
     import torch
 
     from efflab.contracts.task import Task
-    from efflab.contracts.training_section import Optimizer
+    from efflab.contracts.trains import TrainingRun
 
 TEMPERATURE = 4.0  # in all of the paper's experiments on CIFAR (appendix A.2)
 
 
-class DistillDecoupled(Technique):
+class DistillDecoupled(Trains):
     """Train on the teacher's certainty of the target and on its ranking of the other classes, each with a weight of its own.
 
     In plain distillation a certain teacher hides how it ranks the wrong classes; here `beta` brings that out (Zhao et al.
@@ -31,13 +31,13 @@ class DistillDecoupled(Technique):
 
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
-    random: ClassVar[bool] = True
     before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
     rather_after: ClassVar[dict[str, str]] = {
         "prune_channels": "a teacher can win back only what is lost already",
         "prune_weights": "a teacher can win back only what is lost already",
         "low_rank": "a teacher can win back only what is lost already",
     }
+    usual: ClassVar[Mapping[str, Any]] = {"epochs": 5.0, "learning_rate": 0.02}
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
 
     teacher: Teacher = "baseline"
@@ -58,20 +58,20 @@ class DistillDecoupled(Technique):
             "weight 1.",
         ),
     ] = 8.0
-    epochs: Epochs = 5.0
-    learning_rate: LearningRate = 0.02
-    batch_size: BatchSize = 128
-    bf16: Bf16 = False
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""
-        from efflab.training.technique_training import load_teachers, train_step
+        from efflab.training.technique_training import load_teachers, train_within
 
-        teachers = load_teachers(self.teacher, context)
-        train_step(context, distill_decoupled, model, teachers, **self.model_dump(exclude={"teacher"}))
+        teachers, settings = load_teachers(self.teacher, context), self.training.model_dump()
+
+        def train(run: TrainingRun) -> Cost:
+            return distill_decoupled(model, teachers, context.task, self.alpha, self.beta, run=run, **settings)
+
+        train_within(context, self.training, train, model, *teachers)
         return Result(model)
 
-    def cards(self) -> list[str]:
+    def teachers(self) -> list[str]:
         """Return the teachers that are cards."""
         from efflab.training.technique_training import other_cards
 
@@ -84,31 +84,24 @@ def distill_decoupled(
     task: Task,
     alpha: float = 1.0,
     beta: float = 8.0,
-    epochs: float = 5.0,
-    learning_rate: float = 0.02,
-    batch_size: int = 128,
-    bf16: bool = False,
-    optimizer: Optimizer = "sgd",
-    seed: int = 0,
-    checkpoint: Path | None = None,
-    report: Callable[[int, int, str], None] = lambda done, total, note: None,
+    *,
+    run: TrainingRun | None = None,
+    **training: Any,
 ) -> Cost:
     """Train `module` in place; return the cost, the teachers' work included.
 
-    Raises RequestError if teacher and model give different shapes, FloatingPointError if the loss stops being finite.
+    training: keys of the section `training`, and of a run, such as `seed`. Raises RequestError if teacher and model give
+    different shapes, FloatingPointError if the loss stops being finite.
     """
-    from efflab.contracts.training_section import TrainingSettings
-    from efflab.training.technique_training import mean_logits, teach
+    from efflab.training.technique_training import mean_logits, read_keywords, teach
 
     def loss(inputs: tuple[torch.Tensor, ...], outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         wanted = mean_logits(teachers, inputs, outputs, "distill_decoupled", task)
         target, others = decoupled_losses(outputs, wanted, targets)
         return task.loss(outputs, targets) + alpha * target + beta * others
 
-    settings = TrainingSettings(
-        epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16, optimizer=optimizer
-    )
-    return teach(module, teachers, task, settings, loss, seed, checkpoint, report)
+    settings, run = read_keywords(DistillDecoupled, run, training)
+    return teach(module, teachers, task, settings, loss, run)
 
 
 def decoupled_losses(

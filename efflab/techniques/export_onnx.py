@@ -29,6 +29,8 @@ class ExportOnnx(Technique):
 
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "onnx"
+    converts: ClassVar[bool] = True
+    supports: ClassVar[bool] = True
     least_sqnr_db: ClassVar[float | None] = 20.0  # outputs stay what they were, in 16 bits up to rounding
     tiny: ClassVar[dict[str, Any]] = {}
 

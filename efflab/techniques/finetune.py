@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from efflab.artefacts.artefact import Form
-from efflab.contracts.technique import Context, Result, Technique
-from efflab.contracts.training_section import BatchSize, Bf16, Epochs, LearningRate, Warmup, WeightDecay
+from efflab.contracts.technique import Context, Result
+from efflab.contracts.trains import Trains
 from efflab.records.cost import Cost
 
 if TYPE_CHECKING:
     import torch
 
     from efflab.contracts.task import Task
-    from efflab.contracts.training_section import Optimizer
+    from efflab.contracts.trains import TrainingRun
 
 
-class Finetune(Technique):
+class Finetune(Trains):
     """Train on with the task's loss to win back what an earlier step cost (Han et al. 2015); the last epoch is kept.
 
     It helps after pruning; a tenth of the baseline's epochs at a tenth of its learning rate is a good start. The optimizer
@@ -27,7 +26,7 @@ class Finetune(Technique):
 
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
-    random: ClassVar[bool] = True
+    supports: ClassVar[bool] = True
     before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
     rather_after: ClassVar[dict[str, str]] = {
         "prune_channels": "training wins back what the removed channels cost (Han et al. 2015)",
@@ -35,53 +34,31 @@ class Finetune(Technique):
         "prune_heads": "training wins back what the removed heads cost (Michel et al. 2019)",
         "low_rank": "training wins back what the dropped singular values cost (Denton et al. 2014)",
     }
+    usual: ClassVar[Mapping[str, Any]] = {"epochs": 5.0, "learning_rate": 0.02}
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
-
-    epochs: Epochs = 5.0
-    learning_rate: LearningRate = 0.02
-    batch_size: BatchSize = 128
-    weight_decay: WeightDecay = 5e-4
-    warmup: Warmup = 0.1
-    bf16: Bf16 = False
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""
-        from efflab.training.technique_training import train_step
+        from efflab.training.technique_training import train_within
 
-        train_step(context, finetune, model, **self.model_dump())
+        settings = self.training.model_dump()
+        train_within(context, self.training, lambda run: finetune(model, context.task, run=run, **settings), model)
         return Result(model)
 
 
 def finetune(
     module: torch.nn.Module,
     task: Task,
-    epochs: float = 5.0,
-    learning_rate: float = 0.02,
-    batch_size: int = 128,
-    weight_decay: float = 5e-4,
-    warmup: float = 0.1,
-    bf16: bool = False,
-    optimizer: Optimizer = "sgd",
-    seed: int = 0,
-    checkpoint: Path | None = None,
-    report: Callable[[int, int, str], None] = lambda done, total, note: None,
+    *,
+    run: TrainingRun | None = None,
+    **training: Any,
 ) -> Cost:
     """Train `module` in place on the task's training split; return what it cost.
 
-    Raises FloatingPointError if the loss stops being finite.
+    training: keys of the section `training`, and of a run, such as `seed`. Raises FloatingPointError if the loss stops being
+    finite.
     """
-    from efflab.contracts.training_section import TrainingSettings
-    from efflab.training.cost import training_cost
-    from efflab.training.trainer import examples_seen, fit
+    from efflab.training.technique_training import read_keywords, teach
 
-    settings = TrainingSettings(
-        epochs=epochs,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        weight_decay=weight_decay,
-        warmup=warmup,
-        bf16=bf16,
-        optimizer=optimizer,
-    )
-    seconds = fit(module, task, settings, seed, checkpoint=checkpoint, report=report)
-    return training_cost(module, task, examples_seen(task, settings), seconds)
+    settings, run = read_keywords(Finetune, run, training)
+    return teach(module, (), task, settings, None, run)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Context, Result, Technique
-from efflab.contracts.training_section import BatchSize
+from efflab.contracts.trains import Trains
 from efflab.foundation.errors import Paused, RequestError
 from efflab.model_surgery.pruning.settings import Scope, WeightImportance
 from efflab.records.cost import Cost
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from efflab.contracts.task import Task
-    from efflab.contracts.training_section import Optimizer
+    from efflab.contracts.trains import TrainingRun
 
 
-class PruneGradually(Technique):
+class PruneGradually(Trains):
     """Prune single weights in rounds, each followed by training: fast at first, then ever slower (Zhu and Gupta 2017).
 
-    The share of zeros grows as 1 - (1 - t)^3; each round trains at the full learning rate again (Renda et al. 2020). It keeps
+    The share of zeros grows as 1 - (1 - t)^3; each round trains at the full learning rate again (Renda et al. 2020), and
+    `epochs` are those of all rounds together. It keeps
     more quality than pruning at once from about 80 % zeros on, for the price of the training. Like `prune_weights` it lowers
     effective MACs only: most runtimes multiply by zeros.
     """
@@ -36,13 +38,13 @@ class PruneGradually(Technique):
     )
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
-    random: ClassVar[bool] = True
     claims: ClassVar[tuple[str, ...]] = ("effective_macs", "nonzero_params")
     before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
     rather_after: ClassVar[dict[str, str]] = {
         "prune_channels": "removing channels afterwards changes the share of zeros",
         "low_rank": "splitting a layer afterwards fills its zeros again",
     }
+    usual: ClassVar[Mapping[str, Any]] = {"epochs": 4.0, "learning_rate": 0.02}
     tiny: ClassVar[dict[str, Any]] = {"sparsity": 0.5, "rounds": 2, "epochs": 1.0, "batch_size": 64}
 
     sparsity: Annotated[
@@ -56,27 +58,20 @@ class PruneGradually(Technique):
     rounds: Annotated[
         int, Field(ge=1, le=100, description="Number of rounds; each one sets more weights to zero and then trains.")
     ] = 4
-    epochs: Annotated[
-        float, Field(gt=0, le=1000, description="Number of passes over the training split, all rounds together.")
-    ] = 4.0
-    learning_rate: Annotated[
-        float,
-        Field(
-            gt=0,
-            le=10,
-            description="Highest learning rate of each round, after a linear warm-up; it then falls along a cosine.",
-        ),
-    ] = 0.02
-    batch_size: BatchSize = 128
     scope: Scope = "global"
     importance: WeightImportance = "magnitude"
 
     def apply(self, model: Any, context: Context) -> Result:
         """Prune and train; raise RequestError if no weight can be set to zero."""
         from efflab.model_surgery.pruning.weight_masks import marked_layers
-        from efflab.training.technique_training import train_step
+        from efflab.training.technique_training import train_within
 
-        train_step(context, prune_gradually, model, **self.model_dump())
+        own, settings = self.model_dump(exclude={"training"}), self.training.model_dump()
+
+        def train(run: TrainingRun) -> Cost:
+            return prune_gradually(model, context.task, **own, run=run, **settings)
+
+        train_within(context, self.training, train, model)
         return Result(model, {"layers": marked_layers(model)})
 
     @classmethod
@@ -96,39 +91,35 @@ def prune_gradually(
     task: Task,
     sparsity: float = 0.8,
     rounds: int = 4,
-    epochs: float = 4.0,
-    learning_rate: float = 0.02,
-    batch_size: int = 128,
     scope: Scope = "global",
     importance: WeightImportance = "magnitude",
-    optimizer: Optimizer = "sgd",
-    seed: int = 0,
-    checkpoint: Path | None = None,
-    report: Callable[[int, int, str], None] = lambda done, total, note: None,
+    *,
+    run: TrainingRun | None = None,
+    **training: Any,
 ) -> Cost:
     """Prune weights of convolutions and linear layers of `module` in place, ends spared; return what it cost.
 
-    With `checkpoint` each finished round is kept, and each finished epoch of the round that is under way. Raises
-    RequestError if no weight can be set to zero, FloatingPointError if the loss stops being finite, Paused where
-    `efflab.training.trainer.pause_at` asked for it.
+    training: keys of the section `training`, and of a run, such as `seed`. With a checkpoint each finished round is kept, and
+    each finished epoch of the round that is under way. Raises RequestError if no weight can be set to zero,
+    FloatingPointError if the loss stops being finite, Paused where the run or `efflab.training.trainer.pause_at` asks for it.
     """
     import torch
 
-    from efflab.contracts.training_section import TrainingSettings
     from efflab.model_surgery.pruning.weight_masks import free_masks, keep_zeros, prunable_layers, scores
     from efflab.training.cost import training_cost
-    from efflab.training.trainer import asked_to_pause, examples_seen, fit, pause_at
+    from efflab.training.technique_training import read_keywords
+    from efflab.training.trainer import asked_to_pause, examples_seen, train
 
+    whole, run = read_keywords(PruneGradually, run, training)
+    settings = whole.model_copy(update={"epochs": whole.epochs / rounds})
+    checkpoint, seed = run.checkpoint, run.seed
     layers: dict[str, Any] = prunable_layers(module, spare_ends=True)
     if not layers:
         raise RequestError("prune_gradually: no weight can be set to zero under these settings")
     keep_zeros(module, layers)
     weights = [layer.weight for layer in layers.values()]
-    settings = TrainingSettings(
-        epochs=epochs / rounds, learning_rate=learning_rate, batch_size=batch_size, optimizer=optimizer
-    )
     begun, seconds = _resume(checkpoint, module)
-    share_asked = asked_to_pause(checkpoint)  # parts of a round count
+    share_asked = asked_to_pause(checkpoint) if run.pause is None else run.pause  # parts of a round count
     look = math.inf if share_asked is None else max(share_asked * rounds, 1e-9)
     for number in range(begun, rounds):
         if number >= look:
@@ -139,18 +130,18 @@ def prune_gradually(
             for weight, mask in zip(weights, masks, strict=True):
                 weight.mul_(mask)
         inner = _of_round(checkpoint, number) if checkpoint else None
-        if inner:
-            pause_at(inner, look - number if look < number + 1 else None)
+        pause = look - number if look < number + 1 else math.inf
         try:
-            seconds += fit(module, task, settings, seed * rounds + number, checkpoint=inner, report=report)
-        except Paused as pause:
-            raise Paused((number + pause.share) / rounds, seconds + pause.seconds) from pause
+            of_round = replace(run, seed=seed * rounds + number, checkpoint=inner, pause=pause)
+            seconds += train(module, task, settings, of_round)
+        except Paused as paused:
+            raise Paused((number + paused.share) / rounds, seconds + paused.seconds) from paused
         _save(checkpoint, module, number + 1, seconds)
     if checkpoint:
         for number in range(rounds):
-            pause_at(_of_round(checkpoint, number), None)
             _of_round(checkpoint, number).unlink(missing_ok=True)
-    return training_cost(module, task, rounds * examples_seen(task, settings), seconds)
+    examples = rounds * examples_seen(task, settings)
+    return run.spent(training_cost(module, task, examples, seconds, device=run.device))
 
 
 def _of_round(checkpoint: Path, number: int) -> Path:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from efflab.artefacts.artefact import Form
-from efflab.contracts.technique import Context, Result, Technique
-from efflab.contracts.training_section import BatchSize, Epochs, LearningRate, WeightDecay
+from efflab.contracts.technique import Context, Result
+from efflab.contracts.trains import Trains
 from efflab.foundation.errors import RequestError
 from efflab.records.cost import Cost
 
@@ -19,12 +18,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from efflab.contracts.task import Task
-    from efflab.contracts.training_section import Optimizer
+    from efflab.contracts.trains import TrainingRun
 
 MEMORY = 0.99  # of the moving averages of activation ranges
 
 
-class QuantizeAware(Technique):
+class QuantizeAware(Trains):
     """Train on with weights and layer inputs rounded as int8 rounds them; end with weights on the grid (Jacob et al. 2018).
 
     The model stays a float one: `export_onnx` and then `quantize_static` (per channel, `minmax`) make the QDQ graph, whose
@@ -34,7 +33,6 @@ class QuantizeAware(Technique):
 
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
-    random: ClassVar[bool] = True
     before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
     rather_after: ClassVar[dict[str, str]] = {
         "prune_channels": "pruning afterwards moves weights off the grid they were trained on",
@@ -43,6 +41,7 @@ class QuantizeAware(Technique):
         "distill": "training without rounding afterwards moves weights off the grid",
         "low_rank": "split layers have other weights to get used to rounding",
     }
+    usual: ClassVar[Mapping[str, Any]] = {"epochs": 3.0, "learning_rate": 0.005, "weight_decay": 1e-4}
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64, "calibration_examples": 64}
 
     weight_bits: Annotated[
@@ -60,19 +59,19 @@ class QuantizeAware(Technique):
             description="Number of training examples from which the first ranges of the layer inputs are taken.",
         ),
     ] = 512
-    epochs: Epochs = 3.0
-    learning_rate: LearningRate = 0.005
-    batch_size: BatchSize = 128
-    weight_decay: WeightDecay = 1e-4
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""
         from efflab.contracts.examples import calibration_batches
-        from efflab.training.technique_training import train_step
+        from efflab.training.technique_training import train_within
 
         batches = calibration_batches(context.task, self.calibration_examples)
-        settings = self.model_dump(exclude={"calibration_examples"})
-        train_step(context, quantize_aware, model, calibration_batches=batches, **settings)
+        settings = self.training.model_dump()
+
+        def train(run: TrainingRun) -> Cost:
+            return quantize_aware(model, context.task, batches, self.weight_bits, run=run, **settings)
+
+        train_within(context, self.training, train, model)
         return Result(model)
 
 
@@ -81,39 +80,28 @@ def quantize_aware(
     task: Task,
     calibration_batches: Iterable[tuple[np.ndarray, ...]],
     weight_bits: Literal[8, 4] = 8,
-    epochs: float = 3.0,
-    learning_rate: float = 0.005,
-    batch_size: int = 128,
-    weight_decay: float = 1e-4,
-    optimizer: Optimizer = "sgd",
-    seed: int = 0,
-    checkpoint: Path | None = None,
-    report: Callable[[int, int, str], None] = lambda done, total, note: None,
+    *,
+    run: TrainingRun | None = None,
+    **training: Any,
 ) -> Cost:
     """Train `module` in place under emulated rounding; afterwards its weights are on the integer grid. Return the cost.
 
-    Convolutions and linear layers are emulated. Raises RequestError if there are none, FloatingPointError if the loss
-    stops being finite.
+    Convolutions and linear layers are emulated. training: keys of the section `training`, and of a run, such as `seed`. Raises
+    RequestError if there are none, FloatingPointError if the loss stops being finite.
     """
-    from efflab.contracts.training_section import TrainingSettings
     from efflab.training.cost import training_cost
-    from efflab.training.trainer import examples_seen, fit
+    from efflab.training.technique_training import read_keywords
+    from efflab.training.trainer import examples_seen, train
 
+    settings, run = read_keywords(QuantizeAware, run, training)
     emulated = _emulate(module, weight_bits)
     try:
         _observe(module, calibration_batches)
-        settings = TrainingSettings(
-            epochs=epochs,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-        )
         # emulated rounding asks the host to check its ranges, which a captured step cannot
-        seconds = fit(module, task, settings, seed, checkpoint=checkpoint, report=report, replay=False)
+        seconds = train(module, task, settings, run, replay=False)
     finally:
         _round_off(emulated)
-    return training_cost(module, task, examples_seen(task, settings), seconds)
+    return run.spent(training_cost(module, task, examples_seen(task, settings), seconds, device=run.device))
 
 
 def round_weight(weight: Tensor, bits: int) -> Tensor:

@@ -24,6 +24,7 @@ class ReestimateNorms(Technique):
 
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
+    supports: ClassVar[bool] = True
     rather_after: ClassVar[dict[str, str]] = {
         "prune_channels": "statistics measured before are those of sums that lost channels since (Li et al. 2020)",
         "prune_weights": "statistics measured before are those of sums that lost weights since (Li et al. 2020)",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from efflab.artefacts.artefact import Form
-from efflab.contracts.technique import Context, Result, Technique
-from efflab.contracts.training_section import BatchSize, Bf16, Epochs, LearningRate
+from efflab.contracts.technique import Context, Result
+from efflab.contracts.trains import Trains
 from efflab.foundation.errors import RequestError
 from efflab.records.cost import Cost
 
@@ -18,10 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from efflab.contracts.task import Task
-    from efflab.contracts.training_section import Optimizer
+    from efflab.contracts.trains import TrainingRun
 
 
-class RegularizeScales(Technique):
+class RegularizeScales(Trains):
     """Train with an L1 price on batch-norm scales: preparation of a cut by `prune_channels` (Liu 2017, "network slimming").
 
     It saves nothing by itself; follow it with `prune_channels: {importance: bn_scale, scope: global}`, which then removes
@@ -30,8 +29,8 @@ class RegularizeScales(Technique):
 
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
-    random: ClassVar[bool] = True
     before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
+    usual: ClassVar[Mapping[str, Any]] = {"epochs": 5.0, "learning_rate": 0.05}
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
 
     penalty: Annotated[
@@ -40,16 +39,17 @@ class RegularizeScales(Technique):
             gt=0, le=1, description="Factor on the sum of the absolute batch-norm scales, which is added to the loss."
         ),
     ] = 1e-4
-    epochs: Epochs = 5.0
-    learning_rate: LearningRate = 0.05
-    batch_size: BatchSize = 128
-    bf16: Bf16 = False
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""
-        from efflab.training.technique_training import train_step
+        from efflab.training.technique_training import train_within
 
-        train_step(context, regularize_scales, model, **self.model_dump())
+        settings = self.training.model_dump()
+
+        def train(run: TrainingRun) -> Cost:
+            return regularize_scales(model, context.task, self.penalty, run=run, **settings)
+
+        train_within(context, self.training, train, model)
         return Result(model)
 
 
@@ -57,25 +57,19 @@ def regularize_scales(
     module: nn.Module,
     task: Task,
     penalty: float = 1e-4,
-    epochs: float = 5.0,
-    learning_rate: float = 0.05,
-    batch_size: int = 128,
-    bf16: bool = False,
-    optimizer: Optimizer = "sgd",
-    seed: int = 0,
-    checkpoint: Path | None = None,
-    report: Callable[[int, int, str], None] = lambda done, total, note: None,
+    *,
+    run: TrainingRun | None = None,
+    **training: Any,
 ) -> Cost:
     """Train `module` in place with the price on its scales; return what it cost.
 
-    Raises RequestError if it has no batch norm with a scale, FloatingPointError if the loss stops being finite.
+    training: keys of the section `training`, and of a run, such as `seed`. Raises RequestError if it has no batch norm with a
+    scale, FloatingPointError if the loss stops being finite.
     """
     import torch
     from torch.nn.modules.batchnorm import _BatchNorm
 
-    from efflab.contracts.training_section import TrainingSettings
-    from efflab.training.cost import training_cost
-    from efflab.training.trainer import examples_seen, fit
+    from efflab.training.technique_training import read_keywords, teach
 
     scales = [part.weight for part in module.modules() if isinstance(part, _BatchNorm) and part.affine]
     if not scales:
@@ -84,8 +78,5 @@ def regularize_scales(
     def loss(_inputs: tuple[Tensor, ...], outputs: Tensor, targets: Tensor) -> Tensor:
         return task.loss(outputs, targets) + penalty * torch.stack([scale.abs().sum() for scale in scales]).sum()
 
-    settings = TrainingSettings(
-        epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16, optimizer=optimizer
-    )
-    seconds = fit(module, task, settings, seed, loss=loss, checkpoint=checkpoint, report=report)
-    return training_cost(module, task, examples_seen(task, settings), seconds)
+    settings, run = read_keywords(RegularizeScales, run, training)
+    return teach(module, (), task, settings, loss, run)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from efflab.artefacts.artefact import Form
-from efflab.contracts.technique import Context, Result, Technique
-from efflab.contracts.training_section import BatchSize, Bf16, Epochs, LearningRate
+from efflab.contracts.technique import Context, Result
+from efflab.contracts.trains import Trains
 from efflab.foundation.errors import RequestError
 from efflab.records.cost import Cost
 
@@ -20,14 +19,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from efflab.contracts.task import Task
-    from efflab.contracts.training_section import Optimizer
+    from efflab.contracts.trains import TrainingRun
     from efflab.model_surgery.adaptive.subnets import Subnet
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Depth = Annotated[int, Field(ge=1, le=1000)]
 
 
-class TrainSupernet(Technique):
+class TrainSupernet(Trains):
     """Train one net whose sub-nets of several widths and depths share its weights; `cut_subnet` then takes them out.
 
     Every step trains the largest net on the targets, and the smallest and some random sub-nets on what the largest says of
@@ -38,8 +37,8 @@ class TrainSupernet(Technique):
 
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
-    random: ClassVar[bool] = True
     before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
+    usual: ClassVar[Mapping[str, Any]] = {"epochs": 10.0, "learning_rate": 0.05}
     tiny: ClassVar[dict[str, Any]] = {"widths": [0.5], "epochs": 1.0, "batch_size": 64}
 
     widths: Annotated[
@@ -66,22 +65,23 @@ class TrainSupernet(Technique):
             description="Number of random sub-nets that each step trains, besides the largest and the smallest.",
         ),
     ] = 2
-    epochs: Epochs = 10.0
-    learning_rate: LearningRate = 0.05
-    batch_size: BatchSize = 128
-    bf16: Bf16 = False
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""
-        from efflab.training.technique_training import train_step
+        from efflab.training.technique_training import train_within
 
-        train_step(context, train_supernet, model, **self.model_dump())
+        sizes, settings = (self.widths, self.blocks, self.random_subnets), self.training.model_dump()
+
+        def train(run: TrainingRun) -> Cost:
+            return train_supernet(model, context.task, *sizes, run=run, **settings)
+
+        train_within(context, self.training, train, model)
         return Result(model)
 
     def epochs_of_training(self) -> float:
         """Return the passes over the training split, a sub-net's by its share of the work, about its width squared."""
         shares = [width * width for width in self.widths]
-        return self.epochs * (1 + min(shares) + self.random_subnets * sum(shares) / len(shares))
+        return self.training.epochs * (1 + min(shares) + self.random_subnets * sum(shares) / len(shares))
 
 
 def train_supernet(
@@ -90,25 +90,23 @@ def train_supernet(
     widths: Sequence[float] = (0.25, 0.5, 0.75),
     blocks: Sequence[int] = (),
     random_subnets: int = 2,
-    epochs: float = 10.0,
-    learning_rate: float = 0.05,
-    batch_size: int = 128,
-    bf16: bool = False,
-    optimizer: Optimizer = "sgd",
-    seed: int = 0,
-    checkpoint: Path | None = None,
-    report: Callable[[int, int, str], None] = lambda done, total, note: None,
+    *,
+    run: TrainingRun | None = None,
+    **training: Any,
 ) -> Cost:
     """Train `module` and the sub-nets in it in place; return the cost, that of the sub-nets included.
 
-    Sub-nets are all pairs of `widths`, and the full one, with `blocks`, and all of them. Raises RequestError if there is
-    none beside the whole net or the model does not give logits, FloatingPointError if the loss stops being finite.
+    Sub-nets are all pairs of `widths`, and the full one, with `blocks`, and all of them. training: keys of the section
+    `training`, and of a run, such as `seed`. Raises RequestError if there is no sub-net beside the whole net or the model
+    does not give logits, FloatingPointError if the loss stops being finite.
     """
-    from efflab.contracts.training_section import TrainingSettings
     from efflab.model_surgery.adaptive.subnets import run_subnet
     from efflab.training.cost import TRAINING_PASSES, macs_per_example, training_cost, training_device
-    from efflab.training.trainer import examples_seen, fit
+    from efflab.training.technique_training import read_keywords
+    from efflab.training.trainer import examples_seen, train
 
+    settings, run = read_keywords(TrainSupernet, run, training)
+    device, seed = run.device or training_device(), run.seed
     nets = subnets(module, task, widths, blocks)
     macs = [macs_per_example(net.shell, task) for net in nets]
     # the smallest comes first; the others are those that are drawn
@@ -117,7 +115,7 @@ def train_supernet(
     drawn = min(random_subnets, len(nets) - 1)
     _check_logits(module, task)
     for net in nets:
-        net.shell.train().to(training_device())
+        net.shell.train().to(device)
 
     def loss(inputs: tuple[Tensor, ...], outputs: Tensor, targets: Tensor) -> Tensor:
         teacher = _probabilities(outputs)
@@ -127,15 +125,12 @@ def train_supernet(
             total = total + cross_entropy(task.scored(run_subnet(net, parameters, *inputs)), teacher)
         return total
 
-    settings = TrainingSettings(
-        epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16, optimizer=optimizer
-    )
-    seconds = fit(module, task, settings, seed, loss=loss, checkpoint=checkpoint, report=report, replay=False)
+    seconds = train(module, task, settings, run, loss, replay=False)
     examples = examples_seen(task, settings)
-    cost = training_cost(module, task, examples, seconds)
+    cost = training_cost(module, task, examples, seconds, device=device)
     beside = macs[0] + (drawn * sum(macs[1:]) / len(macs[1:]) if drawn else 0.0)
     cost.training_macs += TRAINING_PASSES * examples * beside
-    return cost
+    return run.spent(cost)
 
 
 def _check_logits(module: torch.nn.Module, task: Task) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from efflab.artefacts.artefact import Form
-from efflab.contracts.technique import Context, Result, Technique
-from efflab.contracts.training_section import BatchSize, Bf16, Epochs, LearningRate
+from efflab.contracts.technique import Context, Result
+from efflab.contracts.trains import Trains
 from efflab.foundation.errors import RequestError
 from efflab.records.cost import Cost
 
@@ -18,12 +17,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from efflab.contracts.task import Task
-    from efflab.contracts.training_section import Optimizer
+    from efflab.contracts.trains import TrainingRun
 
 Places = tuple[int, ...]  # shape of an attention map: height and width, or tokens
 
 
-class TransferAttention(Technique):
+class TransferAttention(Trains):
     """Train on the task while the maps of where the features are strong follow the teacher's (Zagoruyko, Komodakis 2017).
 
     Maps are compared after the last layer of each size that both nets have under one name: a pruned net and its baseline,
@@ -33,13 +32,13 @@ class TransferAttention(Technique):
 
     takes: ClassVar[Form] = "module"
     gives: ClassVar[Form] = "module"
-    random: ClassVar[bool] = True
     before: ClassVar[tuple[str, ...]] = ("cast",)  # SGD steps are lost to rounding in 16-bit weights
     rather_after: ClassVar[dict[str, str]] = {
         "prune_channels": "a teacher can win back only what is lost already",
         "prune_weights": "a teacher can win back only what is lost already",
         "low_rank": "a teacher can win back only what is lost already",
     }
+    usual: ClassVar[Mapping[str, Any]] = {"epochs": 5.0, "learning_rate": 0.02}
     tiny: ClassVar[dict[str, Any]] = {"epochs": 1.0, "batch_size": 64}
 
     teacher: Annotated[
@@ -55,20 +54,20 @@ class TransferAttention(Technique):
             "weight 1.",
         ),
     ] = 1000.0
-    epochs: Epochs = 5.0
-    learning_rate: LearningRate = 0.02
-    batch_size: BatchSize = 128
-    bf16: Bf16 = False
 
     def apply(self, model: Any, context: Context) -> Result:
         """Train, going on from the checkpoint of an interrupted call if there is one."""
-        from efflab.training.technique_training import load_teachers, train_step
+        from efflab.training.technique_training import load_teachers, train_within
 
-        teachers = load_teachers(self.teacher, context)
-        train_step(context, transfer_attention, model, *teachers, **self.model_dump(exclude={"teacher"}))
+        (teacher,), settings = load_teachers(self.teacher, context), self.training.model_dump()
+
+        def train(run: TrainingRun) -> Cost:
+            return transfer_attention(model, teacher, context.task, self.weight, run=run, **settings)
+
+        train_within(context, self.training, train, model, teacher)
         return Result(model)
 
-    def cards(self) -> list[str]:
+    def teachers(self) -> list[str]:
         """Return the teacher if it is a card."""
         from efflab.training.technique_training import other_cards
 
@@ -80,25 +79,21 @@ def transfer_attention(
     teacher: nn.Module,
     task: Task,
     weight: float = 1000.0,
-    epochs: float = 5.0,
-    learning_rate: float = 0.02,
-    batch_size: int = 128,
-    bf16: bool = False,
-    optimizer: Optimizer = "sgd",
-    seed: int = 0,
-    checkpoint: Path | None = None,
-    report: Callable[[int, int, str], None] = lambda done, total, note: None,
+    *,
+    run: TrainingRun | None = None,
+    **training: Any,
 ) -> Cost:
     """Train `module` in place; return the cost, the teacher's work included.
 
-    Raises RequestError if the two nets have no map in common, FloatingPointError if the loss stops being finite.
+    training: keys of the section `training`, and of a run, such as `seed`. Raises RequestError if the two nets have no map
+    in common, FloatingPointError if the loss stops being finite.
     """
     import torch
 
     from efflab.contracts.examples import example_inputs
-    from efflab.contracts.training_section import TrainingSettings
-    from efflab.training.technique_training import teach
+    from efflab.training.technique_training import read_keywords, teach
 
+    settings, run = read_keywords(TransferAttention, run, training)
     names = common_layers(module, teacher, example_inputs(task))
     own, wanted = dict[str, Any](), dict[str, Any]()
     handles = [*_record(module, names, own), *_record(teacher, names, wanted)]
@@ -109,11 +104,8 @@ def transfer_attention(
         distance = sum(((attention_map(own[name]) - attention_map(wanted[name])) ** 2).mean() for name in names)
         return task.loss(outputs, targets) + weight / 2 * distance
 
-    settings = TrainingSettings(
-        epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, bf16=bf16, optimizer=optimizer
-    )
     try:
-        return teach(module, [teacher], task, settings, loss, seed, checkpoint, report)
+        return teach(module, [teacher], task, settings, loss, run)
     finally:
         for handle in handles:
             handle.remove()

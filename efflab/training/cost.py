@@ -52,15 +52,21 @@ def peak_flop_per_s(cores: int = 1) -> float:
 
 
 def training_cost(
-    module: nn.Module, task: Task, examples: float, seconds: float, teachers: Sequence[nn.Module] = ()
+    module: nn.Module,
+    task: Task,
+    examples: float,
+    seconds: float,
+    teachers: Sequence[nn.Module] = (),
+    device: str | None = None,
 ) -> Cost:
     """Return what `examples` training examples cost: 3 forward passes each, plus one of each teacher.
 
-    seconds: the time it took on `torch.get_num_threads()` cores, or on the GPU if that is where efflab trains.
+    seconds: the time it took on `torch.get_num_threads()` cores, or on the GPU if `device` (by default where efflab trains)
+    is that.
     """
     import torch
 
-    rate = _gpu_flop_per_s() if training_device() == "cuda" else peak_flop_per_s(torch.get_num_threads())
+    rate = _gpu_flop_per_s() if (device or training_device()) == "cuda" else peak_flop_per_s(torch.get_num_threads())
     macs = TRAINING_PASSES * macs_per_example(module, task)
     macs += sum(macs_per_example(teacher, task) for teacher in teachers)
     return Cost(float(macs * examples), seconds, rate * seconds)
@@ -96,9 +102,7 @@ def macs_per_example(module: nn.Module, task: Task) -> int:
 
 def add_cost(total: Cost, part: Cost) -> None:
     """Add `part` to `total` in place."""
-    total.training_macs += part.training_macs
-    total.seconds += part.seconds
-    total.hardware_burden_flop += part.hardware_burden_flop
+    total.add(part)
 
 
 @functools.cache

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from efflab.artefacts.interface import Interface
 from efflab.contracts.task import Task
 from efflab.contracts.technique import Context
-from efflab.contracts.training_section import TrainingSettings
+from efflab.contracts.training_section import StepTraining, TrainingSettings
+from efflab.contracts.trains import TrainingRun, Trains
 from efflab.foundation.errors import Paused, RequestError
 from efflab.records.cost import Cost
 
@@ -22,24 +23,59 @@ BASELINE = "baseline"  # as a teacher: the dense model that a variant started fr
 CHECKPOINT = "training.safetensors"
 
 
-def train_step(context: Context, train: Callable[..., Cost], *models: Any, **settings: Any) -> None:
-    """Call `train` on the models and the task; it goes on from the checkpoint of an interrupted call if there is one.
+def train_within(
+    context: Context,
+    training: StepTraining,
+    train: Callable[[TrainingRun], Cost],
+    module: nn.Module,
+    *teachers: nn.Module,
+) -> None:
+    """Call `train` with the run of a step; it goes on from the checkpoint of an interrupted call if there is one.
 
-    models: the one that is trained, then teachers, or lists of them. A training that pauses has its work on the ledger, too.
+    `train` puts what it cost on the run's ledger, which is the step's; what a training that pauses cost is put there here.
     """
-    from efflab.training.cost import add_cost, training_cost
+    from efflab.training.cost import training_cost
+    from efflab.training.trainer import examples_seen
 
     checkpoint = context.folder / CHECKPOINT
-    fixed: dict[str, Any] = {"optimizer": context.optimizer, "seed": context.seed, "report": context.report}
+    given: dict[str, Any] = {"report": context.report, "cost": context.cost, "optimizer": context.optimizer}
+    run = TrainingRun(context.seed, checkpoint, **given)
     try:
-        cost = train(*models, context.task, checkpoint=checkpoint, **fixed, **settings)
+        train(run)
     except Paused as pause:
-        examples = pause.share * settings["epochs"] * len(context.task.split("train"))
-        teachers = [one for several in models[1:] for one in (several if isinstance(several, list) else [several])]
-        add_cost(context.cost, training_cost(models[0], context.task, examples, pause.seconds, teachers))
+        whole = training.epochs * len(context.task.split("train"))
+        if training.start_scale != 1:  # images that begin small cost less
+            whole = examples_seen(context.task, training)
+        run.spent(training_cost(module, context.task, pause.share * whole, pause.seconds, teachers))
         raise
-    add_cost(context.cost, cost)
     checkpoint.unlink(missing_ok=True)
+
+
+def train_step(context: Context, train: Callable[..., Cost], *models: Any, **settings: Any) -> None:
+    """Call `train` as earlier plug-ins have it: models, task, and every setting as a keyword of its own.
+
+    models: the one that is trained, then teachers, or lists of them. New ones call `train_within`.
+    """
+
+    def told(run: TrainingRun) -> Cost:
+        known = {"checkpoint": run.checkpoint, "optimizer": run.optimizer, "seed": run.seed, "report": run.report}
+        return run.spent(train(*models, context.task, **known, **settings))
+
+    teachers = [one for several in models[1:] for one in (several if isinstance(several, list) else [several])]
+    train_within(context, StepTraining(epochs=settings.get("epochs", 1.0)), told, models[0], *teachers)
+
+
+def read_keywords(
+    schema: type[Trains], run: TrainingRun | None, given: Mapping[str, Any]
+) -> tuple[TrainingSettings, TrainingRun]:
+    """Return the settings and the run of the plain function of a technique, which takes either as single keywords.
+
+    given: keys of the section `training`, as usual where they are left out, and of a run, such as `seed`.
+    """
+    of_run = {key: value for key, value in given.items() if key in TrainingRun.__dataclass_fields__}
+    whole = replace(run or TrainingRun(), **of_run)
+    settings = {key: value for key, value in given.items() if key not in of_run}
+    return TrainingSettings(**{**schema.usual, **settings}, optimizer=whole.optimizer), whole
 
 
 def named(teacher: str | Sequence[str]) -> list[str]:
@@ -62,23 +98,26 @@ def teach(
     teachers: Sequence[nn.Module],
     task: Task,
     settings: TrainingSettings,
-    loss: Loss,
-    seed: int = 0,
-    checkpoint: Path | None = None,
-    report: Callable[[int, int, str], None] = lambda done, total, note: None,
+    loss: Loss | None,
+    run: TrainingRun | None = None,
+    replay: bool = True,
+    **of_run: Any,
 ) -> Cost:
     """Train `module` in place by `loss`, which looks at `teachers`; return the cost, the teachers' work included.
 
-    Teachers are in evaluation mode, frozen, and where the training is. Raises FloatingPointError if the loss stops being
-    finite.
+    Teachers, of which there may be none, are in evaluation mode, frozen, and where the training is. A run may be given by its
+    parts, such as `seed`. Raises FloatingPointError if the loss stops being finite.
     """
     from efflab.training.cost import training_cost, training_device
-    from efflab.training.trainer import examples_seen, fit
+    from efflab.training.trainer import examples_seen, train
 
+    run = replace(run or TrainingRun(), **of_run)
+    device = run.device or training_device()
     for teacher in teachers:
-        teacher.eval().requires_grad_(False).to(training_device())
-    seconds = fit(module, task, settings, seed, loss=loss, checkpoint=checkpoint, report=report)
-    return training_cost(module, task, examples_seen(task, settings), seconds, [one.cpu() for one in teachers])
+        teacher.eval().requires_grad_(False).to(device)
+    seconds = train(module, task, settings, run, loss, replay)
+    examples, there = examples_seen(task, settings), [one.cpu() for one in teachers]
+    return run.spent(training_cost(module, task, examples, seconds, there, device))
 
 
 def mean_logits(

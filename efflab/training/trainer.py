@@ -1,10 +1,11 @@
-"""The one trainer: dense baselines, fine-tuning and distillation all go through `fit`."""
+"""The one trainer: dense baselines, fine-tuning and distillation all go through `train`."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from torch import nn
 from efflab.artefacts.artefact import tied_names, untied
 from efflab.contracts.image_augmentation import shrunk, shrunk_sides
 from efflab.contracts.task import Split, Task
-from efflab.contracts.training_section import TrainingSettings
+from efflab.contracts.training_section import StepTraining, TrainingSettings
+from efflab.contracts.trains import TrainingRun
 from efflab.foundation.errors import Paused, RequestError
 from efflab.foundation.progress import Report
 from efflab.training.cost import training_device
@@ -41,8 +43,8 @@ def _mark(checkpoint: Path) -> Path:
     return checkpoint.with_suffix(".pause")
 
 
-def _pause_if_asked(checkpoint: Path | None, done: int, total: int, seconds: float) -> None:
-    share = asked_to_pause(checkpoint)
+def _pause_if_asked(run: TrainingRun, done: int, total: int, seconds: float) -> None:
+    share = asked_to_pause(run.checkpoint) if run.pause is None else run.pause
     if share is not None and done < total and done >= share * total > 0:
         raise Paused(done / total, seconds)
 
@@ -57,19 +59,31 @@ def fit(
     report: Report = lambda done, total, note: None,
     replay: bool = True,
 ) -> float:
+    """Train as `train` does, what a run is given told one by one."""
+    return train(module, task, settings, TrainingRun(seed, checkpoint, report=report), loss, replay)
+
+
+def train(
+    module: nn.Module,
+    task: Task,
+    settings: TrainingSettings,
+    run: TrainingRun,
+    loss: Loss | None = None,
+    replay: bool = True,
+) -> float:
     """Train `module` in place on the training split and return the seconds it took, interrupted time included.
 
-    It works where EFFLAB_TRAIN_ON says (cpu or cuda) and brings the module back. With `checkpoint`, progress is saved
-    after each epoch and an interrupted call goes on where it stopped, batch by batch the same. What a pruning step set to
+    It works where the run or EFFLAB_TRAIN_ON says (cpu or cuda) and brings the module back. With a checkpoint, progress is
+    saved after each epoch and an interrupted call goes on where it stopped, batch by batch the same. What a pruning step set to
     zero stays zero (see `weight_masks.keep_zeros`). All inputs of the task are given, `loss` gets them as a tuple, and
     the output that the task scores. `replay`: steps are alike, so that on a GPU one can be captured and replayed; not so
     where the loss draws what it does. Raises FloatingPointError if the loss stops being finite, RequestError if
-    there is no such device, no training split, or fewer examples than a batch, Paused where `pause_at` asked for it.
+    there is no such device, no training split, or fewer examples than a batch, Paused where it was asked for.
     """
-    split, device = _training_split(task, settings), training_device()
+    split, run = _training_split(task, settings), replace(run, device=run.device or training_device())
     objective: Loss = loss or (lambda _inputs, outputs, wanted: task.loss(outputs, wanted))
     try:
-        return _train(module, task, split, settings, seed, objective, checkpoint, report, replay, device)
+        return _train(module, task, split, settings, run, objective, replay)
     finally:  # also where it pauses or fails: who looks at the module then looks here
         module.eval().to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
@@ -79,30 +93,29 @@ def _train(
     task: Task,
     split: Split,
     settings: TrainingSettings,
-    seed: int,
+    run: TrainingRun,
     objective: Loss,
-    checkpoint: Path | None,
-    report: Report,
     replay: bool,
-    device: str,
 ) -> float:
+    device = str(run.device)
     rank, take = split.batch(range(1)).inputs[0].ndim, taker(split, device)
     order_of = memory_order(rank, device)
     module.train().to(device, memory_format=order_of)  # type: ignore[call-overload]
     steps_per_epoch = len(split) // settings.batch_size
     total = max(1, round(settings.epochs * steps_per_epoch))
     optimizer = make_optimizer(module, settings)
-    done, spent = _resume(checkpoint, module, optimizer)
+    done, spent = _resume(run.checkpoint, module, optimizer)
     # where batches differ in length, each length would be captured anew
     replay = replay and not task.free_axes()
     step = make_step(module, optimizer, objective, settings.bf16, replay, task.scored)
     started = time.perf_counter()
     mean_loss = math.nan
-    _pause_if_asked(checkpoint, done, total, spent)
+    _pause_if_asked(run, done, total, spent)
     while done < total:
         epoch, first = divmod(done, steps_per_epoch)
         # every epoch has its own stream, so that a resumed run sees what an uninterrupted one would have seen
-        generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+        stream = np.random.SeedSequence([run.seed, epoch]).generate_state(1)[0]
+        generator = torch.Generator().manual_seed(int(stream))
         order = torch.randperm(len(split), generator=generator)
         for number in range(first, min(steps_per_epoch, total - epoch * steps_per_epoch)):
             set_learning_rate(optimizer, settings.learning_rate * learning_rate_share(done / total, settings.warmup))
@@ -118,10 +131,10 @@ def _train(
                 if not math.isfinite(mean_loss):
                     ways = "lower learning_rate, or give a model whose logits of classes that occur are finite"
                     raise FloatingPointError(f"the loss is {mean_loss} after {done} steps; {ways}")
-                report(done, total, f"loss {mean_loss:.3f}")
-        if checkpoint is not None:
-            _save(checkpoint, module, optimizer, done, spent + time.perf_counter() - started)
-            _pause_if_asked(checkpoint, done, total, spent + time.perf_counter() - started)
+                run.report(done, total, f"loss {mean_loss:.3f}")
+        if run.checkpoint is not None:
+            _save(run.checkpoint, module, optimizer, done, spent + time.perf_counter() - started)
+            _pause_if_asked(run, done, total, spent + time.perf_counter() - started)
     return spent + time.perf_counter() - started
 
 
@@ -156,7 +169,7 @@ def _laid_out(tensor: torch.Tensor, order: torch.memory_format) -> torch.Tensor:
     return tensor.clone(memory_format=order)
 
 
-def examples_seen(task: Task, settings: TrainingSettings) -> float:
+def examples_seen(task: Task, settings: StepTraining) -> float:
     """Return how many full-size examples `fit` passes forward and backward; a shrunk one counts by its area."""
     split = task.split("train")
     total = max(1, round(settings.epochs * (len(split) // settings.batch_size)))

@@ -184,7 +184,8 @@ def test_show_gives_a_techniques_card_with_what_it_gained(monkeypatch, in_folder
     assert {
         tuple(one[key] for key in ("variant", "batch", "speed-up [95 %]", "shift, time [95 %]")) for one in mine
     } <= {*told}
-    assert len(mine) == 3
+    # reestimate_norms after low_rank only repairs: svd-half-norms is a row of low_rank
+    assert sorted(one["variant"] for one in mine) == ["svd-energy", "svd-half", "svd-half-norms", "tucker-half"]
     assert main(["show", "technique", "prune"]) == 2
     assert "did you mean" in capsys.readouterr().err
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from efflab.comparison.columns import AXES
+from efflab.contracts.technique_roles import supports
 from efflab.foundation.errors import RequestError
 from efflab.frontier.fit import PowerLaw, fit_power_law
 from efflab.reporting.charts.geometry import Arrow, Scale, along, arrows_of, ticks
@@ -21,7 +22,6 @@ GREY, INK = "#8A8A8A", "#222222"
 WIDTH, HEIGHT = 430, 330
 MOST_DENSE = 8  # dense models with a label each
 MOST_LABELS, MOST_ARROWS = 14, 40  # of variants; the others tell their names where a pointer rests on them
-SUPPORT = ("finetune", "export_onnx")  # steps that prepare or repair, and do not name a technique
 TITLES = {
     "macs": "MACs of one example", "bits": "bit-operations of one example", "bytes": "bytes on disk",
     "latency": "median time of one call of {batch}, ms", "energy": "energy of one call of {batch}, J",
@@ -55,7 +55,7 @@ class Mark(NamedTuple):
 def technique_of(row: Row) -> str:
     """Return the technique of a row for the legend: its steps without those that only prepare or repair."""
     steps = [step for step in row["steps"].split(" + ") if step]
-    telling = [step for step in steps if step not in SUPPORT] or steps
+    telling = [step for step in steps if not supports(step)] or steps
     name = " + ".join(dict.fromkeys(telling)) or row["role"]
     return f"{name} (control)" if row["role"] == "control" else name
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from efflab.comparison.draws import POINTS, Evidence
+from efflab.contracts.technique_roles import converts
 from efflab.records.record import Record
 from efflab.reporting.numbers import fixed, points_text, si
 from efflab.reporting.section import Asked, Section, ends
@@ -153,7 +154,7 @@ def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
 
 def _changes(record: Record) -> list[str]:
     """Return the techniques of a record; the form in which a model is stored changes nothing."""
-    return [name for step in record["steps"] for name in step if name != "export_onnx"]
+    return [name for step in record["steps"] for name in step if not converts(name)]
 
 
 def _is_subnet(names: list[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
@@ -81,14 +82,21 @@ def refuses_unknown_keys(name: str, workplace: Workplace) -> None:
 def refuses_bad_values(name: str, workplace: Workplace) -> None:
     """It refuses, for each setting, a value of another kind, and a number far below what can be meant."""
     technique = workplace.technique(name)
-    schema, tiny = type(technique), technique.model_dump()
+    schema, tiny, section = type(technique), technique.model_dump(), technique.short_form
+    _try_bad_values(schema, lambda key, value: schema(**{**tiny, key: value}))
+    if section:
+        inside = type(getattr(technique, section))
+        _try_bad_values(inside, lambda key, value: schema(**{**tiny, section: {**tiny[section], key: value}}))
+
+
+def _try_bad_values(schema: Any, make: Callable[[str, Any], Any]) -> None:
     for key, field in schema.model_fields.items():
         bad: list[Any] = [object()]
         bad += [FAR_BELOW] if field.annotation is int else []
         bad += [float(FAR_BELOW), float("nan")] if field.annotation is float else []
         for value in bad:
             try:
-                schema(**{**tiny, key: value})
+                make(key, value)
             except ValidationError:
                 continue
             shown = "an object of no known kind" if type(value) is object else value

@@ -14,6 +14,7 @@ from efflab.artefacts.artefact import Artefact, build, save_module
 from efflab.artefacts.made import store_result
 from efflab.contracts.task import Task
 from efflab.contracts.technique import Context, Technique
+from efflab.contracts.technique_roles import converter
 from efflab.foundation import registry
 from efflab.foundation.errors import RequestError, Unavailable
 from efflab.model_surgery.graphs.onnx_graph import open_graph
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     import torch
 
 TASK = "digits_clutter"
-EXPORT = "export_onnx"
 ROWS = 7  # a prime, so that a batch size baked in shows
 Arrays = Sequence[np.ndarray]
 T = TypeVar("T")
@@ -78,7 +78,8 @@ class Workplace:
         others = [other for other in schema.after if other != name]
         if not others and schema.takes == "module":
             return self.net(family)
-        other = EXPORT if not others or (EXPORT in others and schema.takes == "onnx") else others[0]
+        export = converter("module", "onnx")
+        other = export if not others or (export in others and schema.takes == "onnx") else others[0]
         try:
             found = self.made(other, family).artefact
             exported = found.form == "module" and schema.takes == "onnx"
@@ -97,7 +98,7 @@ class Workplace:
         """Return the graph of the module that a technique made."""
         start = self.made(name, family).artefact
         return self._once(
-            f"{name}/{family}-exported", lambda folder: self.apply(EXPORT, start, folder, family)
+            f"{name}/{family}-exported", lambda folder: self.apply(converter("module", "onnx"), start, folder, family)
         ).artefact
 
     def families(self, name: str) -> list[str]:
