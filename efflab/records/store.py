@@ -12,12 +12,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
 from efflab.foundation.errors import RequestError
 from efflab.foundation.files import file_digest, write_atomically
+from efflab.foundation.registry import entry_points
 
 SCHEMA = 1
 RESULT = "stage.json"
@@ -68,7 +68,7 @@ def open_store(address: str) -> Store:
     scheme, mark, _ = address.partition("://")
     if not mark:
         return LocalStore(Path(address))
-    for point in entry_points(group="efflab.stores", name=scheme):
+    for point in entry_points("efflab.stores").select(name=scheme):
         store: Store = point.load()(address)
         return store
     raise RequestError(f"no installed package opens stores at {scheme}:// (entry points of efflab.stores)")
