@@ -10,7 +10,7 @@ class Resources(NamedTuple):
     """What a stage wants of the machine that it runs on."""
 
     cores: int = 1
-    memory_gb: float | None = None
+    memory_gb: float | None = None  # None: as much as the executor lets a stage have
     gpus: int = 0
     alone: bool = False  # nothing else runs beside it
     home: bool = False  # it reads files of the user, so it runs where the driver does

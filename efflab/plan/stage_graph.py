@@ -157,7 +157,8 @@ class StageGraph:
     ) -> str:
         """Add the scoring of an artefact on a backend: `quality` on the test split, `validation` on that one."""
         settings, task = choice.settings.model_dump(), self.task_of(baseline)
-        return self.add(Score(kind=kind, backend=choice.name, settings=settings, task=task), title, (artefact,), 3.0)
+        spec = Score(kind=kind, backend=choice.name, settings=settings, task=task, gpus=_gpus(choice))
+        return self.add(spec, title, (artefact,), 3.0)
 
     def time(
         self,
@@ -186,10 +187,15 @@ class StageGraph:
             members=members,
             task=first.task,
             inputs=inputs,
+            gpus=_gpus(choice),
         )
         title = f"{choice.label} at batch {batch_size}, {len(members)} in turn"
         seconds = len(members) * seconds_of(Budget(**budget), batch_size, inputs)
         return self.add(spec, title, tuple(dict.fromkeys(members.values())), seconds)
+
+
+def _gpus(choice: BackendChoice) -> int:
+    return int(choice.settings.device == "cuda")
 
 
 def _training_seconds(baseline: Baseline, epochs: float) -> float:

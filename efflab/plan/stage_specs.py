@@ -96,6 +96,7 @@ class Score(Settings):
     backend: str
     settings: dict[str, Any]
     task: TaskRef
+    gpus: Annotated[int, ASIDE] = 0  # that the backend runs on
 
     @property
     def split(self) -> SplitName:
@@ -105,7 +106,7 @@ class Score(Settings):
     @property
     def resources(self) -> Resources:
         """Where it may run."""
-        return Resources()
+        return Resources(gpus=self.gpus)
 
 
 class TimeInTurn(Settings):
@@ -121,11 +122,12 @@ class TimeInTurn(Settings):
     members: dict[str, str]  # label -> the stage of its artefact
     task: TaskRef
     inputs: int = 1  # batches over which the calls go in turn, where the work of a member depends on the input
+    gpus: Annotated[int, ASIDE] = 0  # that the backend runs on
 
     @property
     def resources(self) -> Resources:
         """Where it may run."""
-        return Resources(cores=self.threads, alone=True)
+        return Resources(cores=self.threads, gpus=self.gpus, alone=True)
 
 
 StageSpec = LoadBaseline | ApplyTechnique | Score | TimeInTurn
