@@ -8,6 +8,7 @@ from efflab.contracts.executor import Done, Executor, Job, Progress
 from efflab.execution.outcomes import Outcomes
 from efflab.execution.watcher import Watcher
 from efflab.foundation.errors import RequestError
+from efflab.foundation.machine import fingerprint
 from efflab.plan.stage_graph import Stage
 from efflab.plan.stage_results import Timed, read_result
 from efflab.plan.stage_specs import TimeInTurn
@@ -81,7 +82,7 @@ def _finish(stage: Stage, done: Done, store: Store, outcomes: Outcomes, watcher:
         raise RequestError(WHOLE_DISK)
     if done.refused and stage.kind in OF_THE_REQUEST:
         raise RequestError(done.reason)
-    outcomes.machines[stage.id] = done.machine
+    outcomes.machines[stage.id] = done.machine or fingerprint()
     status, why = done.status, done.reason
     if done.status == "paused":
         outcomes.paused[stage.id] = done.result  # type: ignore[assignment]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from efflab.contracts.executor import read_job
 from efflab.foundation.child_server import serve
 from efflab.foundation.progress import Report
-from efflab.records.store import open_store
+from efflab.records.store import Store, open_store
+
+
+@cache
+def _store(address: str) -> Store:
+    return open_store(address)
 
 
 def do_stage(request: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -19,7 +25,7 @@ def do_stage(request: dict[str, Any], report: Report) -> dict[str, Any]:
         import torch
 
         torch.set_num_threads(request["threads"])
-    return vars(do_job(job, open_store(request["store"]), report))
+    return vars(do_job(job, _store(request["store"]), report))
 
 
 if __name__ == "__main__":

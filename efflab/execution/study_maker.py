@@ -61,10 +61,10 @@ class _Machines:
         self.groups = {(row.variant, row.backend): row.latency for row in reversed(plan.rows) if row.latency}
 
     def of(self, row: Row, batch: int) -> str:
-        """Return the id of the machine that made a row's numbers; the driver's where none was made."""
-        group = self.groups.get((row.variant, row.backend), {}).get(batch, "")
-        prints = [self.outcomes.machines.get(one or "") for one in (group, row.quality, *reversed(row.made))]
-        print_ = next(filter(None, prints), None)
+        """Return the id of the machine that made a row's numbers; the driver's where there are none."""
+        group = self.groups.get((row.variant, row.backend), {}).get(batch)
+        made = () if row.misfit else (group, row.quality)
+        print_ = next(filter(None, (self.outcomes.machines.get(one or "") for one in made)), None)
         name, print_ = (machine_id(print_), print_) if print_ else self.here
         self.named.setdefault(name, print_)
         return name
