@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from statistics import median
 
@@ -26,6 +27,14 @@ def processor_s(command: list[str]) -> float:
 
 def main() -> None:
     torch = [sys.executable, "-c", "import torch"]
+    # as where it is installed: bytecode is kept, here in a folder of its own
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["PYTHONPYCACHEPREFIX"] = folder
+        compare(torch)
+
+
+def compare(torch: list[str]) -> None:
     for name, words in COMMANDS.items():
         pairs = [(processor_s([*EFFLAB, *words]), processor_s(torch)) for _ in range(RUNS + 1)][1:]
         ours, theirs = (median(column) for column in zip(*pairs, strict=True))

@@ -1,29 +1,31 @@
-"""Runs a plan: models and quality in parallel workers, then latency alone on the quiet machine, then the study."""
+"""Runs a plan: models and quality side by side, then latency alone on the quiet machine, then the study."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from efflab.contracts.executor import Executor
 from efflab.execution.local_executor import LocalExecutor
 from efflab.execution.outcomes import Outcomes
 from efflab.execution.scheduler import WHOLE_DISK, drive
-from efflab.execution.stages.time_in_turn import time_in_turn, timed_in_full
+from efflab.execution.stages.time_in_turn import timed_in_full
 from efflab.execution.study_maker import assemble
+from efflab.execution.two_places import TwoPlaces
 from efflab.execution.watcher import Watcher
 from efflab.foundation.errors import RequestError
 from efflab.foundation.machine import fingerprint, machine_id, usable_processors
 from efflab.plan.plan import Plan, make_plan
 from efflab.plan.selection import narrowed, stages_to_force
 from efflab.plan.stage_graph import Stage, data_digest
+from efflab.plan.stage_specs import TimeInTurn
 from efflab.recipe.recipe import Recipe, load_recipe
-from efflab.records.store import Store
+from efflab.records.store import LocalStore, Store
 from efflab.records.study import Study, save_study
 
 
-def plan_file(path: Path, only: list[str] | None = None, store: Store | None = None) -> Plan:
+def plan_file(path: Path, only: list[str] | None = None, store: LocalStore | None = None) -> Plan:
     """Load and plan a recipe for this machine; a search that is not finished is a note of the plan."""
-    recipe, store = _loaded(path), store or Store.open()
+    recipe, store = _loaded(path), store or LocalStore.open()
     if recipe.search:
         from efflab.search.run import with_known
 
@@ -39,7 +41,7 @@ def _loaded(path: Path) -> Recipe:
     return recipe
 
 
-def _planned(recipe: Recipe, only: list[str] | None, store: Store) -> Plan:
+def _planned(recipe: Recipe, only: list[str] | None, store: LocalStore) -> Plan:
     plan = make_plan(recipe, *_where(recipe))
     if not only:
         return plan
@@ -62,14 +64,16 @@ def run_file(
     only: list[str] | None = None,
     force: list[str] | None = None,
     workers: int | None = None,
-    store: Store | None = None,
+    store: LocalStore | None = None,
     watcher: Watcher | None = None,
+    executor: Executor | None = None,
 ) -> Study:
     """Run a recipe and return its study; finished stages are taken from the store.
 
+    `executor` runs all that reads no files of the user, and is closed at the end; by default, processes of this machine do.
     `force` does the named variants again (all stages if it is empty). Raises RequestError for a wrong recipe or a full disk.
     """
-    store = store or Store.open()
+    store = store or LocalStore.open()
     watcher = watcher or Watcher()
     recipe = _loaded(path)
     plan = None if recipe.search else _planned(recipe, only, store)  # what is wrong with it is told before any work
@@ -83,7 +87,7 @@ def run_file(
             if plan is None:
                 from efflab.search.run import searched
 
-                found = searched(recipe, store, _where(recipe), workers or processors(), watcher)
+                found = searched(recipe, store, _where(recipe), workers or processors(), watcher, executor)
                 plan = _planned(found, only, store)
             if force is not None:
                 for stage in stages_to_force(plan, force):
@@ -91,8 +95,7 @@ def run_file(
             outcomes = _cached(plan, store)
             watcher.start(plan, plan.stages.keys() & outcomes.results.keys())
             try:
-                _run_models(plan, store, outcomes, watcher, workers or processors())
-                _run_latency(plan, store, outcomes, watcher)
+                _run_stages(plan, store, outcomes, watcher, workers or processors(), executor)
             finally:
                 study = assemble(plan, outcomes)
                 save_study(study, store.study_file(plan.recipe.spec.name))
@@ -105,56 +108,33 @@ def run_file(
 
 def _cached(plan: Plan, store: Store) -> Outcomes:
     outcomes = Outcomes()
-    for one in (*plan.stages, *plan.left_out):
-        result = store.result(one)
-        if result is not None and _usable(plan, one, result):
-            outcomes.results[one] = result
+    for one, stage in (*plan.stages.items(), *plan.left_out.items()):
+        finished = store.finished(one)
+        if finished is None:
+            continue
+        outcomes.take(stage, finished)
+        if isinstance(stage.spec, TimeInTurn) and not timed_in_full(stage.spec, outcomes.timed(one)):
+            del outcomes.results[one]
     return outcomes
 
 
-def _usable(plan: Plan, one: str, result: dict[str, Any]) -> bool:
-    """Say whether a kept result means what its stage says today."""
-    stage = plan.stages.get(one) or plan.left_out[one]
-    rows = (row for row in plan.rows if one in row.latency.values())
-    row = next(rows, None) if stage.kind == "latency" else None
-    return row is None or timed_in_full(stage, result, plan.owner(row).task)
-
-
-def _run_models(plan: Plan, store: Store, outcomes: Outcomes, watcher: Watcher, workers: int) -> None:
-    limits = plan.recipe.spec.limits
-    waiting = {
-        one: stage for one, stage in plan.stages.items() if stage.kind != "latency" and one not in outcomes.results
-    }
-    if not waiting:
-        return
-    count = max(1, min(workers, len(waiting)))
-    executor = LocalExecutor(count, max(1, processors() // count), limits.stage_s, limits.memory_gb)
+def _run_stages(
+    plan: Plan, store: Store, outcomes: Outcomes, watcher: Watcher, workers: int, away: Executor | None
+) -> None:
+    """Run what is not finished: models and scores side by side, then the times."""
+    limits, waiting = plan.recipe.spec.limits, dict[str, Stage]()
+    for one, stage in plan.stages.items():
+        if one not in outcomes.results or isinstance(stage.spec, TimeInTurn):
+            waiting[one] = stage
+    count = max(1, min(workers, sum(stage.kind != "latency" for stage in waiting.values())))
+    threads = max(1, processors() // count)
+    executor: Executor = LocalExecutor(store.address, count, threads, limits.stage_s, limits.memory_gb)
+    if away is not None:
+        executor = TwoPlaces(executor, away)
     try:
         drive(executor, waiting, store, outcomes, watcher)
     finally:
         executor.close()
-
-
-def _run_latency(plan: Plan, store: Store, outcomes: Outcomes, watcher: Watcher) -> None:
-    for stage in [stage for stage in plan.stages.values() if stage.kind == "latency" and _lacking(stage, outcomes)]:
-        watcher.begin(stage)
-        label = next(label for label, made in stage.spec["members"].items() if made in outcomes.results)
-        task = plan.owner(next(row for row in plan.rows if row.variant == label)).task
-        result, seconds = time_in_turn(stage, task, store, outcomes, watcher)
-        outcomes.results[stage.id] = result
-        labels: dict[str, list[str]] = {}
-        for label, (_, reason) in result["reasons"].items():
-            labels.setdefault(reason, []).append(label)
-        why = "; ".join(f"{', '.join(some)}: {reason}" for reason, some in labels.items())
-        watcher.end(stage, "failed" if labels else "ok", why, seconds)
-
-
-def _lacking(stage: Stage, outcomes: Outcomes) -> set[str]:
-    """Return the members of a latency group that have a model but no times; for one of them the whole group is measured."""
-    result = outcomes.results.get(stage.id, {"timings": {}, "reasons": {}})
-    absent = (label for label, (status, _) in result["reasons"].items() if status == "unavailable")
-    with_model = {label for label, made in stage.spec["members"].items() if made in outcomes.results}
-    return with_model - {*result["timings"], *absent}
 
 
 def cached_stages(plan: Plan, store: Store) -> set[str]:

@@ -18,6 +18,7 @@ from efflab.execution.stages.execute import execute
 from efflab.foundation import registry
 from efflab.foundation.errors import RequestError, Unavailable
 from efflab.foundation.files import file_digest
+from efflab.plan.stage_specs import read_spec
 from efflab.records.samples import unpack_scores
 from efflab.tasks.digits_clutter import DigitsClutter
 
@@ -41,8 +42,8 @@ BACKEND = {"module": "torch", "onnx": "onnxruntime"}
 
 def do(kind, folder, needs, **told):
     folder.mkdir(parents=True)
-    spec = {"task": {"name": "digits_clutter", "settings": SETTINGS}, **told}
-    return execute(kind, spec, needs, folder, lambda done, total, note: None)
+    spec = read_spec({"kind": kind, "task": {"name": "digits_clutter", "settings": SETTINGS}, **told})
+    return execute(spec, needs, folder, lambda done, total, note: None)
 
 
 def bare_hits(artefact):
@@ -71,7 +72,7 @@ def bare_hits(artefact):
 
 def held(artefact, folder, needs, form):
     """Score an artefact as a row does, and hold the scores against the bare run."""
-    row = do("quality", folder, needs, backend=BACKEND[form], settings={})
+    row = do("quality", folder, needs, backend=BACKEND[form], settings={}).quality
     scores = unpack_scores(row["scores"]).astype(bool).tolist()
     assert scores == bare_hits(artefact)
     assert row["value"] == pytest.approx(np.mean(scores))
@@ -87,8 +88,7 @@ def card(folder: Path, source: str, extra: str = "") -> str:
 
 def through(folder: Path, path: str, names: list[str], form: str) -> dict[str, str]:
     """Put a card's model through techniques; return how each ended. What ends well is held against its bare library."""
-    told = {"card": path, "seed": 0}
-    do("baseline", folder / "base", [], content={}, **told)
+    do("baseline", folder / "base", [], content={}, card=path, seed=0, form=form)
     base = Artefact.open(folder / "base")
     held(base, folder / "base-score", [folder / "base"], form)
     ends = {}
@@ -96,12 +96,13 @@ def through(folder: Path, path: str, names: list[str], form: str) -> dict[str, s
         technique = registry.load("techniques", name)
         step = folder / name
         try:
-            result = do("step", step, [folder / "base"] * 2, technique=name, settings=dict(technique.tiny), **told)
+            told = {"technique": name, "settings": dict(technique.tiny), "version": technique.version, "seed": 0}
+            result = do("step", step, [folder / "base"] * 2, **told)
         except (RequestError, Unavailable) as error:
             assert "\n" not in str(error)
             ends[name] = str(error)
             continue
-        assert result["fidelity"]["sqnr_db"] is not None
+        assert result.fidelity["sqnr_db"] is not None
         made = Artefact.open(step)
         assert made.interface.scored is not None
         held(made, folder / f"{name}-score", [step], technique.gives)

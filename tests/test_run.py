@@ -13,7 +13,7 @@ import pytest
 from worlds import QUICK, efflab, make_card, make_recipe
 
 import efflab as package
-from efflab.records.store import Store
+from efflab.records.store import LocalStore
 from efflab.records.study import load_study
 from efflab.run import cached_stages, plan_file
 
@@ -121,7 +121,9 @@ def test_only_force_and_shared_prefixes(in_folder):
         measure=QUICK_ONE,
     )
     plan = plan_file(recipe)
-    assert len([stage for stage in plan.stages.values() if stage.spec.get("technique") == "prune_channels"]) == 1
+    assert (
+        len([stage for stage in plan.stages.values() if getattr(stage.spec, "technique", "") == "prune_channels"]) == 1
+    )
     part = package.run_recipe(recipe, only=["a"])
     assert {record["variant"] for record in part["records"]} == {"tiny", "a"}
     first = stage_times(in_folder)
@@ -206,7 +208,7 @@ def test_kill_9_of_the_whole_tree_loses_only_what_was_under_way(in_folder):
     assert done.returncode == 0, done.stdout + done.stderr
     assert all(stage_times(in_folder)[stage] == when for stage, when in kept.items())
     plan = plan_file(in_folder / "r.yaml")
-    assert cached_stages(plan, Store.open()) == set(plan.stages)
+    assert cached_stages(plan, LocalStore.open()) == set(plan.stages)
     assert len(load_study(in_folder / ".efflab/studies/r/study.json")["records"]) == 12
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 Form = Literal["module", "onnx"]  # a torch module, or the path of an ONNX file
 SCHEMA = 1
 STRUCTURE, WEIGHTS, GRAPH = "artefact.json", "weights.safetensors", "model.onnx"
+OWN = {
+    "python": "builder.py",
+    "torch_export": "program.pt2",
+}  # a user's file from which a module is built, in its artefact
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,12 @@ class Artefact:
     @property
     def bytes(self) -> int:
         """Size of the artefact's weights or graph on disk, in bytes (external ONNX data included)."""
-        return sum(path.stat().st_size for path in self.folder.iterdir() if path.name != STRUCTURE)
+        return sum(path.stat().st_size for path in self.folder.iterdir() if path.name not in (STRUCTURE, *OWN.values()))
+
+    @property
+    def builder(self) -> dict[str, Any]:
+        """What `build` builds the module from, its file where it lies now."""
+        return _located(self.structure["builder"], self.folder)
 
     def module(self) -> torch.nn.Module:
         """Rebuild the torch module, in evaluation mode, with its stored weights."""
@@ -111,8 +121,20 @@ def _a_kind(value: Any) -> str:
     return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}" if value is not None else "nothing"
 
 
+def _located(builder: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a stored builder with the path of its file, which lies in the artefact's folder."""
+    return {key: str(folder / value) if key in OWN else value for key, value in builder.items()}
+
+
+def _stored(builder: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Copy the file that a builder names into the artefact's folder, and return the builder as it is stored."""
+    for key in OWN.keys() & builder.keys():
+        shutil.copyfile(builder[key], folder / OWN[key])
+    return {key: OWN.get(key, value) for key, value in builder.items()}
+
+
 def save_module(module: torch.nn.Module, builder: dict[str, Any], edits: list[dict[str, Any]], folder: Path) -> None:
-    """Store `module`: its builder, the edits of its structure in order, its dtype and its weights.
+    """Store `module`: its builder with the file that it names, the edits of its structure in order, its dtype, its weights.
 
     Each edit is {"technique": name, "structure": plain data for that technique's `rebuild`}.
     """
@@ -123,7 +145,7 @@ def save_module(module: torch.nn.Module, builder: dict[str, Any], edits: list[di
     for edit in edits:
         state = registry.load("techniques", edit["technique"]).pack(state)
     save_file(state, str(folder / WEIGHTS))
-    write_structure(folder, "module", builder=builder, edits=edits, **({"tied": tied} if tied else {}))
+    write_structure(folder, "module", builder=_stored(builder, folder), edits=edits, **({"tied": tied} if tied else {}))
 
 
 def untied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -143,7 +165,7 @@ def load_module(folder: Path) -> torch.nn.Module:
     from safetensors.torch import load_file
 
     structure = read_structure(folder)
-    module = build(structure["builder"])
+    module = build(_located(structure["builder"], folder))
     for edit in structure["edits"]:
         module = registry.load("techniques", edit["technique"]).rebuild(module, edit["structure"])
     state = load_file(str(folder / WEIGHTS))

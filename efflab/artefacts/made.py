@@ -19,7 +19,7 @@ def store_result(name: str, gives: Form, model: Any, structure: Any, parent: Art
         edits = list(parent.structure["edits"])
         if structure is not None:
             edits.append({"technique": name, "structure": structure})
-        save_module(model.eval(), parent.structure["builder"], edits, folder)
+        save_module(model.eval(), parent.builder, edits, folder)
     return Artefact(folder, gives)
 
 

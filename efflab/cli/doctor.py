@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     from efflab.foundation import registry
     from efflab.foundation.datasets import data_folder
     from efflab.foundation.machine import fingerprint, load_state, machine_id, quiet
-    from efflab.records.store import Store
+    from efflab.records.store import LocalStore
 
     print_ = fingerprint()
     state = load_state()
@@ -31,7 +31,10 @@ def run(args: argparse.Namespace) -> int:
         {"what": "load", "value": _load(state)},
         {"what": "quiet?", "value": "yes" if quiet(state) else "no: measured times will be noisy"},
     ]
-    rows += [{"what": "store", "value": str(Store.open().root)}, {"what": "data sets", "value": str(data_folder())}]
+    rows += [
+        {"what": "store", "value": str(LocalStore.open().root)},
+        {"what": "data sets", "value": str(data_folder())},
+    ]
     rows += [{"what": f"backend {name}", "value": _state(name)} for name in registry.names("backends")]
     show(rows, args.format, ["what", "value"])
     return 0

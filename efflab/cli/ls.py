@@ -68,9 +68,9 @@ def _rows(kind: str) -> list[dict[str, Any]]:
     if kind in registry.KINDS:
         return [_plugin(kind, name) for name in registry.names(kind)]
     if kind == "studies":
-        from efflab.records.store import Store
+        from efflab.records.store import LocalStore
 
-        return [_study(path) for path in sorted((Store.open().root / "studies").glob("*/study.json"))]
+        return [_study(path) for path in sorted((LocalStore.open().root / "studies").glob("*/study.json"))]
     if kind == "baselines":
         from efflab.cards.card_paths import card_files
 

@@ -21,11 +21,11 @@ def run(args: argparse.Namespace) -> int:
 
     from efflab.cli._tables import show
     from efflab.foundation.wording import duration
-    from efflab.records.store import Store
+    from efflab.records.store import LocalStore
     from efflab.run import cached_stages, plan_file, processors
 
     plan = plan_file(args.recipe, args.only)
-    finished = cached_stages(plan, Store.open())
+    finished = cached_stages(plan, LocalStore.open())
     rows = [
         {
             "stage": one,

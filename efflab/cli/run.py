@@ -27,13 +27,13 @@ def run(args: argparse.Namespace) -> int:
     from efflab.cli._progress import watcher
     from efflab.execution.study_maker import broken_promises
     from efflab.foundation.errors import RequestError
-    from efflab.records.store import Store
+    from efflab.records.store import LocalStore
     from efflab.run import run_file
     from efflab.suggest.past_studies import read
 
     if args.workers is not None and args.workers < 1:
         raise RequestError("--workers must be at least 1")
-    store = Store.open()
+    store = LocalStore.open()
     with watcher() as watch:
         study = run_file(
             args.recipe, only=args.only, force=args.force, workers=args.workers, store=store, watcher=watch

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from efflab.records.store import Store
+    from efflab.records.store import LocalStore
     from efflab.suggest.advice import Advice, Suggestion
     from efflab.suggest.outcome import Model, Place
     from efflab.suggest.past_studies import Experience
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from efflab.cli._trials import show_trials
     from efflab.foundation.errors import RequestError, nearest
     from efflab.recipe.measure import MOST_BATCH
-    from efflab.records.store import Store
+    from efflab.records.store import LocalStore
     from efflab.reporting.table import check_style
     from efflab.suggest.outcome import GOALS
     from efflab.suggest.past_studies import read, study_files
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     if args.yaml and not args.yaml.parent.is_dir():
         raise RequestError(f"--yaml {args.yaml}: there is no folder {args.yaml.parent}; make it first")
     args.backend = backend_label(args.backend)
-    store = Store.open()
+    store = LocalStore.open()
     experience = read(study_files(args.records, store), store)
     if args.leave_one_out:
         say([*show_trials(experience, args.goal, args.hide, args.format), *experience.notes], args.format)
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     return _suggest(args, experience, store)
 
 
-def _suggest(args: argparse.Namespace, experience: Experience, store: Store) -> int:
+def _suggest(args: argparse.Namespace, experience: Experience, store: LocalStore) -> int:
     from efflab.cards.card_paths import find_card
     from efflab.cli._tables import show
     from efflab.foundation.machine import fingerprint, machine_id

@@ -154,7 +154,7 @@ def _backend(backend: str, args: argparse.Namespace) -> int:
     from efflab.cli._progress import steps
     from efflab.cli.main import INTERRUPTED
     from efflab.foundation.errors import RequestError
-    from efflab.records.store import Store
+    from efflab.records.store import LocalStore
     from efflab.validation.backends.pool import Opening
     from efflab.validation.backends.tolerance import rules_of
     from efflab.validation.backends.validate import SUITES, Request, validate
@@ -167,7 +167,7 @@ def _backend(backend: str, args: argparse.Namespace) -> int:
     _check_suites(backend, suites, args)
     rules_of([Path(path) for path in args.tolerances])  # read before the work, so that a mistake in them is told first
     before = load_validation(Path(args.against)) if args.against else None
-    folder = Path(args.out) if args.out else Store.open().root / "validation" / backend
+    folder = Path(args.out) if args.out else LocalStore.open().root / "validation" / backend
     rules = [str(Path(path).resolve()) for path in args.tolerances]
     asked = Request(
         opening=Opening(backend, _settings(backend, args.set), os.cpu_count() or 1, rules),

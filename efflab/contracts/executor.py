@@ -1,20 +1,39 @@
-"""The contract of an executor: what a job is, and what is told of it."""
+"""The contract of an executor: what a job is, where it may run, and what is told of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+
+class Resources(NamedTuple):
+    """What a stage wants of the machine that it runs on."""
+
+    cores: int = 1
+    memory_gb: float | None = None  # None: as much as the executor lets a stage have
+    gpus: int = 0
+    alone: bool = False  # nothing else runs beside it
+    home: bool = False  # it reads files of the user, so it runs where the driver does
 
 
 @dataclass(frozen=True)
 class Job:
-    """A stage to run: plain data, so that any engine can carry it."""
+    """A stage to run: plain data, so that any engine can carry it. No path is in it but in the spec of a stage at home."""
 
     stage_id: str
-    kind: str
-    spec: dict[str, Any]
-    needs: tuple[str, ...]  # folders of the finished stages that it needs
-    folder: str  # where it works
+    title: str
+    spec: dict[str, Any]  # of efflab.plan.stage_specs, as plain data
+    needs: tuple[str, ...]  # ids of the finished stages that it needs, which the worker fetches from the store
+    resources: Resources
+
+    def data(self) -> dict[str, Any]:
+        """Return it as JSON can carry it."""
+        return {**vars(self), "needs": [*self.needs], "resources": [*self.resources]}
+
+
+def read_job(data: dict[str, Any]) -> Job:
+    """Return the job that `Job.data` gave."""
+    return Job(**{**data, "needs": tuple(data["needs"]), "resources": Resources(*data["resources"])})
 
 
 @dataclass(frozen=True)
@@ -27,6 +46,7 @@ class Done:
     result: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     refused: bool = False  # failed because what was asked for is wrong, in the words of `reason`
+    machine: dict[str, Any] = field(default_factory=dict)  # fingerprint of where it ran; empty: that of the driver
 
 
 @dataclass(frozen=True)
@@ -42,11 +62,11 @@ class Progress:
 class Executor(Protocol):
     """Takes jobs while `free()` is positive and gives back what happens to them."""
 
-    def free(self) -> int:
-        """Return how many more jobs it takes now."""
+    def free(self, wanted: Resources = ...) -> int:
+        """Return how many more jobs that want this it takes now."""
 
     def submit(self, job: Job) -> None:
-        """Start a job."""
+        """Start a job; its worker takes what it needs from the store, and puts there what it made."""
 
     def wait(self) -> list[Done | Progress]:
         """Return what has happened, after waiting a short while for something to happen."""

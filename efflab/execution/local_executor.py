@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
+import math
 import selectors
 import time
 from typing import NamedTuple
 
-from efflab.contracts.executor import Done, Job, Progress
+from efflab.contracts.executor import Done, Job, Progress, Resources
 from efflab.foundation.child import Child
 
 SERVER = "efflab.execution.stage_server"
+ANY = Resources()
 
 
 class _Busy(NamedTuple):
     child: Child
     deadline: float
+    alone: bool
 
 
 class LocalExecutor:
-    """Keeps up to `workers` processes; a stage that crashes, overruns or outgrows takes only its process along."""
+    """Keeps up to `workers` processes; a stage that crashes, overruns or outgrows takes only its process along.
 
-    def __init__(self, workers: int, threads: int, stage_s: float, memory_gb: float | None = None):
-        self.workers, self.threads, self.stage_s, self.memory_gb = workers, threads, stage_s, memory_gb
+    store: the address of the store. The limits are not for jobs that run alone, which have bounds of their own.
+    """
+
+    def __init__(self, store: str, workers: int, threads: int, stage_s: float, memory_gb: float | None = None):
+        self.store, self.workers, self.threads = store, workers, threads
+        self.stage_s, self.memory_gb = stage_s, memory_gb
         self.idle: list[Child] = []
         self.busy: dict[str, _Busy] = {}
 
-    def free(self) -> int:
-        """Return how many more jobs it takes now."""
+    def free(self, wanted: Resources = ANY) -> int:
+        """Return how many more jobs that want this it takes now."""
+        if wanted.alone or any(busy.alone for busy in self.busy.values()):
+            return 0 if self.busy else 1
         return self.workers - len(self.busy)
 
     def submit(self, job: Job) -> None:
         """Send a job to an idle process, starting one if there is none."""
         child = self.idle.pop() if self.idle else Child(SERVER, self.threads)
-        child.send(
-            {"kind": job.kind, "spec": job.spec, "needs": job.needs, "folder": job.folder, "threads": self.threads}
-        )
-        self.busy[job.stage_id] = _Busy(child, time.monotonic() + self.stage_s)
+        child.send({"job": job.data(), "store": self.store, "threads": self.threads})
+        alone = job.resources.alone
+        deadline = math.inf if alone else time.monotonic() + self.stage_s
+        self.busy[job.stage_id] = _Busy(child, deadline, alone)
 
     def wait(self) -> list[Done | Progress]:
         """Return what the processes say; wait for them at most half a second."""
@@ -62,14 +71,15 @@ class LocalExecutor:
                 events.append(Progress(stage_id, *reply["progress"]))
                 continue
             self.idle.append(self.busy.pop(stage_id).child)
-            events.append(Done(stage_id, **(reply["answer"] if "answer" in reply else reply["failed"])))
+            told = reply["answer"] if "answer" in reply else reply["failed"]
+            events.append(Done(**{**told, "stage_id": stage_id}))
         return events
 
     def _check_limits(self, stage_id: str) -> list[Done | Progress]:
-        child, deadline = self.busy[stage_id]
+        child, deadline, alone = self.busy[stage_id]
         if time.monotonic() > deadline:
             return [self._lost(stage_id, f"stopped after {self.stage_s:g} s (limits.stage_s)")]
-        if self.memory_gb and child.memory_gb() > self.memory_gb:
+        if self.memory_gb and not alone and child.memory_gb() > self.memory_gb:
             return [self._lost(stage_id, f"out of memory: more than {self.memory_gb:g} GB (limits.memory_gb)")]
         return []
 

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
+from functools import cache
 from typing import Any
 
+from efflab.contracts.executor import read_job
 from efflab.foundation.child_server import serve
-from efflab.foundation.errors import Paused
 from efflab.foundation.progress import Report
+from efflab.records.store import Store, open_store
 
 
-def do_stage(job: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Do the stage that a request names, and return its status, result and seconds."""
-    import torch
+@cache
+def _store(address: str) -> Store:
+    return open_store(address)
 
-    from efflab.execution.stages.execute import execute
 
-    torch.set_num_threads(job["threads"])
-    started, status = time.perf_counter(), "ok"
-    try:
-        result = execute(job["kind"], job["spec"], [Path(path) for path in job["needs"]], Path(job["folder"]), report)
-    except Paused as pause:
-        status, result = "paused", pause.result
-    return {"status": status, "result": result, "seconds": time.perf_counter() - started}
+def do_stage(request: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Do the job of a request with the store at its address, and say what became of it."""
+    from efflab.execution.worker import do_job
+
+    job = read_job(request["job"])
+    if not job.resources.alone:  # timing computes nothing here
+        import torch
+
+        torch.set_num_threads(request["threads"])
+    return vars(do_job(job, _store(request["store"]), report))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from efflab.execution.outcomes import Outcomes
 from efflab.foundation.errors import Status
 from efflab.foundation.machine import commit, fingerprint, machine_id
 from efflab.plan.plan import Plan, Row
+from efflab.plan.stage_specs import LoadBaseline, TaskRef
 from efflab.recipe.search_space import size
 from efflab.records.cost import CostRecord, less, summed
 from efflab.records.record import Record, keeps_promise
@@ -18,9 +19,8 @@ from efflab.records.study import SCHEMA, Study
 
 def assemble(plan: Plan, outcomes: Outcomes) -> Study:
     """Make the study of what is known: a record for each row and batch that was run, failed ones with their reason."""
-    print_ = fingerprint()
-    machine = machine_id(print_)
-    records = [record for row in plan.rows for record in _records(plan, row, machine, outcomes)]
+    machines = _Machines(plan, outcomes)
+    records = [record for row in plan.rows for record in _records(plan, row, machines, outcomes)]
     _charge_search(plan, records, outcomes)
     study = Study(
         schema=SCHEMA,
@@ -28,8 +28,8 @@ def assemble(plan: Plan, outcomes: Outcomes) -> Study:
         recipe=plan.recipe.text,
         efflab=version("efflab"),
         commit=commit(),
-        data={task["name"]: task["digest"] for task in _tasks(plan)},
-        machines={machine: print_},
+        data={task.name: task.digest for task in _tasks(plan)},
+        machines=machines.named,
         records=records,
     )
     search, found = plan.recipe.search, plan.recipe.found
@@ -48,10 +48,32 @@ def assemble(plan: Plan, outcomes: Outcomes) -> Study:
     return study
 
 
-def _tasks(plan: Plan) -> list[dict[str, Any]]:
+class _Machines:
+    """Names the machines of a plan's rows, and keeps the fingerprints of those that it named.
+
+    A row is of the machine that timed it. A later seed is timed nowhere: it belongs to the row that its first one has.
+    """
+
+    def __init__(self, plan: Plan, outcomes: Outcomes):
+        here = fingerprint()
+        self.outcomes, self.here = outcomes, (machine_id(here), here)
+        self.named: dict[str, dict[str, Any]] = {}
+        self.groups = {(row.variant, row.backend): row.latency for row in reversed(plan.rows) if row.latency}
+
+    def of(self, row: Row, batch: int) -> str:
+        """Return the id of the machine that made a row's numbers; the driver's where there are none."""
+        group = self.groups.get((row.variant, row.backend), {}).get(batch)
+        made = () if row.misfit else (group, row.quality)
+        print_ = next(filter(None, (self.outcomes.machines.get(one or "") for one in made)), None)
+        name, print_ = (machine_id(print_), print_) if print_ else self.here
+        self.named.setdefault(name, print_)
+        return name
+
+
+def _tasks(plan: Plan) -> list[TaskRef]:
     """Return the tasks that stages name: name, settings, and the digest that the data had when the plan was made."""
     stages = (*plan.stages.values(), *plan.left_out.values())
-    return [stage.spec["task"] for stage in stages if stage.kind == "baseline"]
+    return [stage.spec.task for stage in stages if isinstance(stage.spec, LoadBaseline)]
 
 
 def _charge_search(plan: Plan, records: list[Record], outcomes: Outcomes) -> None:
@@ -64,7 +86,7 @@ def _charge_search(plan: Plan, records: list[Record], outcomes: Outcomes) -> Non
         row = next((one for one in own if one.seed == search.spec.seed), own[0] if own else None)
         if row is None:
             continue
-        steps = (outcomes.results[stage]["cost"] for stage in row.made[1:] if stage in outcomes.results)
+        steps = (outcomes.made(stage).cost for stage in row.made[1:] if stage in outcomes.results)
         spent = summed([*steps, _training(plan, row)])
         beside = less(found.cost, spent)
         for record in records:
@@ -72,7 +94,7 @@ def _charge_search(plan: Plan, records: list[Record], outcomes: Outcomes) -> Non
                 record["recovery"] = summed([record["recovery"], beside])
 
 
-def _records(plan: Plan, row: Row, machine: str, outcomes: Outcomes) -> list[Record]:
+def _records(plan: Plan, row: Row, machines: _Machines, outcomes: Outcomes) -> list[Record]:
     """Return the records of a row, one a batch size; none yet where it has not been run to its end."""
     measure = plan.recipe.spec.measure
     records = []
@@ -93,7 +115,7 @@ def _records(plan: Plan, row: Row, machine: str, outcomes: Outcomes) -> list[Rec
             "backend": row.backend,
             "device": row.device,
             "batch_size": batch,
-            "machine": machine,
+            "machine": machines.of(row, batch),
             "status": status,
             "reason": reason,
             "margin": measure.margin,
@@ -120,23 +142,26 @@ def _ending(row: Row, batch: int, outcomes: Outcomes) -> tuple[Status | None, st
             return "unavailable" if status == "unavailable" else "failed", reason, {}
     if row.quality is None or any(stage not in outcomes.results for stage in (*row.made, row.quality)):
         return None, "", {}
-    steps = [outcomes.results[stage]["cost"] for stage in row.made[1:]]
+    made = [outcomes.made(stage) for stage in row.made]
     measured: dict[str, Any] = {
-        "work": outcomes.results[row.made[-1]]["work"],
-        "quality": outcomes.results[row.quality],
-        "recovery": summed(steps),
+        "work": made[-1].work,
+        "quality": outcomes.scored(row.quality).quality,
+        "recovery": summed(one.cost for one in made[1:]),
     }
-    told = [outcomes.results[stage].get("fidelity") for stage in row.made[1:]]
-    if any(told):
-        measured["fidelity"] = [one for one in told if one]
+    fidelity = [one.fidelity for one in made[1:] if one.fidelity]
+    if fidelity:
+        measured["fidelity"] = fidelity
     group = row.latency.get(batch)
     if group is None:
         return "ok", "", measured
-    times = outcomes.results.get(group, {"timings": {}, "reasons": {}})
-    if row.variant in times["timings"]:
-        return "ok", "", measured | {"latency": {**times["timings"][row.variant], "group": group}}
-    if row.variant in times["reasons"]:
-        return *times["reasons"][row.variant], measured
+    times = outcomes.timed(group)
+    if row.variant in times.timings:
+        return "ok", "", measured | {"latency": {**times.timings[row.variant], "group": group}}
+    if row.variant in times.reasons:
+        return *times.reasons[row.variant], measured
+    if group in outcomes.failures:
+        status, reason = outcomes.failures[group]
+        return "unavailable" if status == "unavailable" else "failed", reason, measured
     return None, "", {}
 
 
@@ -155,4 +180,4 @@ def broken_promises(study: Study) -> list[str]:
 
 def _training(plan: Plan, row: Row) -> CostRecord:
     made = plan.stages.get(row.made[0]) or plan.left_out[row.made[0]]
-    return plan.owner(row).training_cost(made.spec["seed"])
+    return plan.owner(row).training_cost(made.spec.weights_seed if isinstance(made.spec, LoadBaseline) else 0)

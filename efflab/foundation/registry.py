@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import sys
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,6 +37,16 @@ class Clash:
 
 
 Source = Path | EntryPoint | Clash
+
+
+@cache
+def _all_entry_points() -> EntryPoints:
+    return importlib.metadata.entry_points()  # reads those of every installed package, whatever is asked for
+
+
+def entry_points(group: str) -> EntryPoints:
+    """Return the entry points of a group."""
+    return _all_entry_points().select(group=group)
 
 
 def class_name(name: str) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from efflab.artefacts.artefact import Artefact
 from efflab.foundation.errors import RequestError, nearest
+from efflab.plan.stage_specs import ApplyTechnique, LoadBaseline, read_spec
 from efflab.records.record import Record
-from efflab.records.store import RESULT, Store
+from efflab.records.store import LocalStore
 from efflab.records.study import Study
 from efflab.records.variant_name import variant_name
 
@@ -34,10 +33,10 @@ class Chosen:
     study: Study
     record: Record
     artefact: Artefact
-    spec: dict[str, Any]  # of the stage that made it: task, seed, card
+    spec: LoadBaseline | ApplyTechnique  # of the stage that made it
 
 
-def choose(study: Study, wanted: Wanted, store: Store) -> Chosen:
+def choose(study: Study, wanted: Wanted, store: LocalStore) -> Chosen:
     """Return the record and the artefact; raise RequestError, naming what there is, if the study or the store lacks them."""
     records = _of_seed(_measured(_of_backend(_of_variant(study, wanted), wanted), wanted), wanted)
     found = [_stored(study, record, wanted, store) for record in _one_an_artefact(records)]
@@ -108,17 +107,23 @@ def _no_graph(study: Study, wanted: Wanted) -> str:
     return f"no ONNX graph of {wanted.variant} was measured{where} ({why})"
 
 
-def _stored(study: Study, record: Record, wanted: Wanted, store: Store) -> Chosen:
+def _stored(study: Study, record: Record, wanted: Wanted, store: LocalStore) -> Chosen:
     """Return the artefact of a record; raise RequestError if the store lacks it, or its files have changed."""
     stage = _stage(record)
     if not store.holds(stage):
         what = f"the store {store.root} does not hold the model of {record['variant']} (seed {record['seed']})"
         raise RequestError(f"{what}; {_way_back(study, record, wanted)}")
-    if store.result(stage) is None:
-        what = f"the stored model of {record['variant']} in {store.folder(stage)} is damaged (not as it was written)"
+    finished, folder = store.finished(stage), store.fetch(stage)
+    if finished is None:
+        what = f"the stored model of {record['variant']} in {folder} is damaged (not as it was written)"
         raise RequestError(f"{what}; {_way_back(study, record, wanted)}")
-    folder = store.folder(stage)
-    spec: dict[str, Any] = json.loads((folder / RESULT).read_text())["about"]["spec"]
+    try:
+        spec = read_spec(finished.about["spec"])
+    except (ValueError, KeyError):
+        spec = None
+    if not isinstance(spec, LoadBaseline | ApplyTechnique):
+        what = f"the stored model of {record['variant']} in {folder} was made by another efflab"
+        raise RequestError(f"{what}; {_way_back(study, record, wanted)}")
     return Chosen(study, record, Artefact.open(folder), spec)
 
 
@@ -147,9 +152,9 @@ def _recipe_file(name: str, named: str) -> str:
     return ""
 
 
-def store_of(named: str) -> Store:
+def store_of(named: str) -> LocalStore:
     """Return the store that a study file lies in, else the one of this folder."""
     path = Path(named) / "study.json" if Path(named).is_dir() else Path(named)
     root = path.resolve().parent.parent.parent
     inside = path.is_file() and path.resolve().parent.parent.name == "studies" and (root / "store.json").is_file()
-    return Store.open(root if inside else None)
+    return LocalStore.open(root if inside else None)

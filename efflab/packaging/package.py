@@ -18,7 +18,6 @@ from efflab.foundation.wording import one_line
 from efflab.packaging.choice import Chosen, Wanted, choose, store_of
 from efflab.packaging.model import write_model
 from efflab.packaging.provenance import KIND, digests, provenance
-from efflab.plan.stage_specs import task_of
 from efflab.records.study import Study
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def _write(chosen: Chosen, folder: Path) -> dict[str, Any]:
     from efflab.artefacts.interface import as_port, graph_ports
     from efflab.contracts.examples import first_inputs
 
-    split = task_of(chosen.spec).split(SPLIT)
+    split = chosen.spec.task.load().split(SPLIT)
     count = chosen.artefact.interface.batch or EXAMPLES
     inputs = tuple(np.ascontiguousarray(array) for array in first_inputs(split, count))
     if chosen.artefact.form == "onnx":  # in the types that the graph takes

@@ -12,7 +12,6 @@ from efflab.contracts.task import Task
 from efflab.foundation.files import file_digest
 from efflab.packaging.choice import Chosen
 from efflab.packaging.model import TOLERANCES, ModelFile
-from efflab.plan.stage_specs import task_of
 from efflab.records.study import Study
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def provenance(
     chosen: Chosen, written: ModelFile, outputs: list[np.ndarray], split: str, examples: int
 ) -> dict[str, Any]:
     """Return all of it but the digests of the files; the same for the same artefact and study."""
-    study, record, task = chosen.study, chosen.record, task_of(chosen.spec)
+    study, record, task = chosen.study, chosen.record, chosen.spec.task.load()
     relative, why = TOLERANCES[written.numbers]
     shapes = [["batch", *array.shape[1:]] for array in outputs]
     return {
@@ -43,9 +42,9 @@ def provenance(
         "baseline": record["baseline"],
         "steps": record["steps"],
         "seed": record["seed"],
-        "weights_seed": chosen.spec.get("weights_seed", chosen.spec["seed"]),
+        "weights_seed": chosen.spec.weights_seed,
         "stage": record["stages"]["artefact"],
-        "task": {**{key: chosen.spec["task"][key] for key in ("name", "settings")}, "digest": task.digest()},
+        "task": {"name": chosen.spec.task.name, "settings": chosen.spec.task.settings, "digest": task.digest()},
         "metric": task.metric,
         "model": written.files[0],
         "form": chosen.artefact.form,

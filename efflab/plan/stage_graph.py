@@ -6,23 +6,23 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from efflab.cards.baseline import Baseline, load_baseline
 from efflab.cards.card_paths import find_card
-from efflab.contracts.technique import Technique
 from efflab.contracts.technique_roles import converter
 from efflab.foundation import registry
 from efflab.foundation.errors import Problem, RequestError
 from efflab.foundation.requirements import missing_package
 from efflab.foundation.wording import one_line
+from efflab.plan.stage_specs import ApplyTechnique, LoadBaseline, Score, StageSpec, TaskRef, TimeInTurn, told
 from efflab.profiling.latency import Budget, Pace, batches_for, seconds_of
 from efflab.recipe.backend_choice import BackendChoice
 from efflab.recipe.measure import Measure
 from efflab.recipe.step_order import misfit
 from efflab.recipe.variants import Variant
 
-STAGE_VERSION = 1  # raise it when a stage's result means something else
+STAGE_VERSION = 2  # raise it when a stage's result means something else
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,15 @@ class Stage:
     """One piece of work. `spec` is plain data that a worker needs; `id` is the digest of all that it depends on."""
 
     id: str
-    kind: str  # baseline, step, quality or latency
     title: str
     needs: tuple[str, ...]
-    spec: dict[str, Any]
+    spec: StageSpec
     estimate_s: float
+
+    @property
+    def kind(self) -> str:
+        """The kind of its spec: baseline, step, quality, validation or latency."""
+        return self.spec.kind
 
 
 def stage_id(kind: str, spec: dict[str, Any], needs: tuple[str, ...]) -> str:
@@ -59,88 +63,84 @@ def data_digest(baseline: Baseline) -> str:
     return digest
 
 
-def _places(baseline: Baseline) -> dict[str, Any]:
-    """Return where a card lies, and beside what folder its task's files are looked up; they enter no id."""
-    card = baseline.document.path.resolve()
-    return {"card": str(card), "near": str(card.parent)}
-
-
 class StageGraph:
     """Collects the stages of models; `near` is the recipe's file, beside which cards are looked up."""
 
     def __init__(self, near: Path):
         self.near = near
         self.stages: dict[str, Stage] = {}
-        self.digests: dict[str, str] = {}  # by what tells tasks apart: their name and all their settings
+        self.tasks: dict[str, TaskRef] = {}  # by what tells tasks apart: their name, all their settings, and where their files lie
+        self.cards: dict[str, Baseline] = {}  # of teachers, by name
+        self.loads: dict[tuple[Path, int], str] = {}  # card, seed -> the stage that loads it; files are digested once
 
-    def add(
-        self,
-        kind: str,
-        title: str,
-        needs: tuple[str, ...],
-        told: dict[str, Any],
-        extra: dict[str, Any],
-        estimate_s: float,
-    ) -> str:
-        """Add a stage; `told` enters its id, `extra` (paths, titles) does not."""
-        one = stage_id(kind, told, needs)
-        self.stages.setdefault(one, Stage(one, kind, title, needs, {**told, **extra}, estimate_s))
+    def add(self, spec: StageSpec, title: str, needs: tuple[str, ...], estimate_s: float) -> str:
+        """Add a stage; what its spec marks as aside, and its title, do not enter its id."""
+        one = stage_id(spec.kind, told(spec), needs)
+        self.stages.setdefault(one, Stage(one, title, needs, spec, estimate_s))
         return one
 
-    def task_of(self, baseline: Baseline) -> dict[str, Any]:
+    def task_of(self, baseline: Baseline) -> TaskRef:
         """Return a card's task as stages name it, with the digest of its data."""
         (name,) = baseline.card.task
-        key = f"{name} {baseline.task.model_dump()!r}"
-        if key not in self.digests:
-            self.digests[key] = data_digest(baseline)
-        return {"name": name, "settings": baseline.task_settings(), "digest": self.digests[key]}
+        near = str(baseline.document.path.resolve().parent)  # equal paths in other folders are other files
+        key = f"{name} {baseline.task.model_dump()!r} {near}"
+        if key not in self.tasks:
+            settings = baseline.task_settings()
+            self.tasks[key] = TaskRef(name=name, settings=settings, digest=data_digest(baseline), near=near)
+        return self.tasks[key]
+
+    def load(self, baseline: Baseline, seed: int) -> str:
+        """Add the stage that loads a card's model with the weights of `seed`."""
+        card = baseline.document.path.resolve()
+        if (card, seed) not in self.loads:
+            content, task = baseline.content(seed), self.task_of(baseline)
+            spec = LoadBaseline(content=content, seed=seed, form=baseline.form, task=task, card=str(card))
+            seconds = 15.0 if baseline.card.hugging_face and baseline.form == "onnx" else 2.0
+            self.loads[card, seed] = self.add(spec, f"{baseline.name} s{seed}", (), seconds)
+        return self.loads[card, seed]
 
     def artefacts(self, baseline: Baseline, variant: Variant, seed: int) -> list[str]:
         """Add the stages that make a variant, from the baseline on, and return them in order."""
         weights_seed = baseline.seed_for(seed)
-        task = self.task_of(baseline)
-        extra = _places(baseline)
-        told = {"content": baseline.content(weights_seed), "seed": weights_seed, "form": baseline.form, "task": task}
-        seconds = 15.0 if baseline.card.hugging_face and baseline.form == "onnx" else 2.0
-        made = [self.add("baseline", f"{baseline.name} s{weights_seed}", (), told, extra, seconds)]
+        made = [self.load(baseline, weights_seed)]
         for index, (name, technique) in enumerate(variant.steps):
-            step = {
-                "technique": name,
-                "settings": technique.model_dump(),
-                "version": technique.version,
-                "seed": seed if technique.draws() else 0,
-                "task": task,
-            }
             training = baseline.card.training
-            if technique.epochs_of_training() and training and training.optimizer != "sgd":
-                step["optimizer"] = training.optimizer
-            if technique.teachers():
-                step["cards"] = self.named_cards(technique)
-            title = f"{variant.name if index + 1 == len(variant.steps) else '...'}: {name} s{step['seed']}"
-            estimate = 3.0 + _training_seconds(baseline, technique.epochs_of_training())
-            made.append(
-                self.add("step", title, (made[-1], made[0]), step, extra | {"weights_seed": weights_seed}, estimate)
+            spec = ApplyTechnique(
+                technique=name,
+                settings=technique.model_dump(),
+                version=technique.version,
+                seed=seed if technique.draws() else 0,
+                task=self.task_of(baseline),
+                optimizer=training.optimizer if training and technique.epochs_of_training() else "sgd",
+                teachers=list(technique.teachers()),
+                weights_seed=weights_seed,
             )
+            title = f"{variant.name if index + 1 == len(variant.steps) else '...'}: {name} s{spec.seed}"
+            estimate = 3.0 + _training_seconds(baseline, technique.epochs_of_training())
+            needs = (made[-1], made[0], *map(self.teacher, spec.teachers))
+            made.append(self.add(spec, title, needs, estimate))
         return made
 
-    def named_cards(self, technique: Technique) -> dict[str, Any]:
-        """Return the content of the other cards that a step names, so that its id depends on them."""
-        others = {name: load_baseline(find_card(name, self.near)) for name in technique.teachers()}
-        return {name: other.content((other.seeds() or [0])[0]) for name, other in others.items()}
+    def teacher(self, name: str) -> str:
+        """Add the stage that loads another card that a step names, with its first weights."""
+        if name not in self.cards:
+            self.cards[name] = load_baseline(find_card(name, self.near))
+        return self.load(self.cards[name], (self.cards[name].seeds() or [0])[0])
 
     def export(self, baseline: Baseline, made: list[str], variant: Variant) -> str:
         """Add the export that an ONNX backend needs of a torch variant; an explicit step of the same content is the same stage."""
         name = converter("module", "onnx")
         technique = registry.load("techniques", name)()
-        step = {
-            "technique": name,
-            "settings": technique.model_dump(),
-            "version": technique.version,
-            "seed": 0,
-            "task": self.task_of(baseline),
-        }
-        extra = _places(baseline) | {"weights_seed": self.stages[made[0]].spec["seed"]}
-        return self.add("step", f"{variant.name}: {name}", (made[-1], made[0]), step, extra, 4.0)
+        dense = self.stages[made[0]].spec
+        spec = ApplyTechnique(
+            technique=name,
+            settings=technique.model_dump(),
+            version=technique.version,
+            seed=0,
+            task=self.task_of(baseline),
+            weights_seed=dense.weights_seed if isinstance(dense, LoadBaseline) else 0,
+        )
+        return self.add(spec, f"{variant.name}: {name}", (made[-1], made[0]), 4.0)
 
     def on_backend(
         self, baseline: Baseline, variant: Variant, made: list[str], choice: BackendChoice
@@ -152,10 +152,18 @@ class StageGraph:
             return list(made), why
         return [*made, self.export(baseline, made, variant)], ""
 
-    def score(self, kind: str, title: str, baseline: Baseline, artefact: str, choice: BackendChoice) -> str:
+    def score(
+        self,
+        kind: Literal["quality", "validation"],
+        title: str,
+        baseline: Baseline,
+        artefact: str,
+        choice: BackendChoice,
+    ) -> str:
         """Add the scoring of an artefact on a backend: `quality` on the test split, `validation` on that one."""
-        told = {"backend": choice.name, "settings": choice.settings.model_dump(), "task": self.task_of(baseline)}
-        return self.add(kind, title, (artefact,), told, {"near": _places(baseline)["near"]}, 3.0)
+        settings, task = choice.settings.model_dump(), self.task_of(baseline)
+        spec = Score(kind=kind, backend=choice.name, settings=settings, task=task, gpus=_gpus(choice))
+        return self.add(spec, title, (artefact,), 3.0)
 
     def time(
         self,
@@ -166,27 +174,33 @@ class StageGraph:
         where: tuple[str, int],
         adapts: bool = False,
     ) -> str:
-        """Add the group that measures `members` (label -> artefact) in turn.
+        """Add the group that measures `members` (label -> artefact) in turn, on the examples of the first one's task.
 
         where: the machine and the threads. `adapts`: the work of some member depends on the input; then all of them go over
         several inputs, so that times stay paired.
         """
         budget = measure.model_dump(include=set(Pace.model_fields))
-        told = {
-            "backend": choice.name,
-            "settings": choice.settings.model_dump(),
-            "batch_size": batch_size,
-            "budget": budget,
-            "machine": where[0],
-            "threads": where[1],
-            "members": members,
-        }
         inputs = batches_for(batch_size) if adapts else 1
-        if inputs > 1:
-            told["inputs"] = inputs
+        first = self.stages[next(iter(members.values()))].spec
+        spec = TimeInTurn(
+            backend=choice.name,
+            settings=choice.settings.model_dump(),
+            batch_size=batch_size,
+            budget=budget,
+            machine=where[0],
+            threads=where[1],
+            members=members,
+            task=first.task,
+            inputs=inputs,
+            gpus=_gpus(choice),
+        )
         title = f"{choice.label} at batch {batch_size}, {len(members)} in turn"
         seconds = len(members) * seconds_of(Budget(**budget), batch_size, inputs)
-        return self.add("latency", title, tuple(dict.fromkeys(members.values())), told, {}, seconds)
+        return self.add(spec, title, tuple(dict.fromkeys(members.values())), seconds)
+
+
+def _gpus(choice: BackendChoice) -> int:
+    return int(choice.settings.device == "cuda")
 
 
 def _training_seconds(baseline: Baseline, epochs: float) -> float:

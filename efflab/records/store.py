@@ -1,4 +1,7 @@
-"""One folder per stage id, written beside and renamed, with sha256 of its files; interrupted work resumes."""
+"""Where finished stages are kept: what any store does, and the store that is a folder.
+
+The folder has one folder per stage id, written beside and renamed, with sha256 of its files; interrupted work resumes.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,77 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from efflab.foundation.errors import RequestError
 from efflab.foundation.files import file_digest, write_atomically
+from efflab.foundation.registry import entry_points
 
 SCHEMA = 1
 RESULT = "stage.json"
 
 
-class Store:
+@dataclass(frozen=True)
+class Finished:
+    """A finished stage: its result, and what it is of: kind, title, spec, seconds, and the machine that did it."""
+
+    result: dict[str, Any]
+    about: dict[str, Any]
+
+
+class Store(Protocol):
+    """Where finished stages are, by their ids; whoever knows its address can take what is there and put what it made."""
+
+    @property
+    def address(self) -> str:
+        """What `open_store` opens it by, anywhere."""
+
+    def holds(self, stage_id: str) -> bool:
+        """Say whether a stage is finished, without looking at its files."""
+
+    def finished(self, stage_id: str) -> Finished | None:
+        """Return a finished stage, or None if it is not finished, or its files are not as they were written."""
+
+    def fetch(self, stage_id: str) -> Path:
+        """Return a folder of this machine with a finished stage's files, to be read only."""
+
+    def put(self, stage_id: str, folder: Path, result: dict[str, Any], about: dict[str, Any]) -> None:
+        """Make what lies in a work folder the stage's files, all at once; the folder goes with it."""
+
+    def work_folder(self, stage_id: str) -> Path:
+        """Return the folder of this machine in which a stage works; what an interrupted try left there is kept for it."""
+
+    def discard(self, stage_id: str) -> None:
+        """Forget what an unfinished try left."""
+
+    def remove(self, stage_id: str) -> None:
+        """Forget a stage."""
+
+
+def open_store(address: str) -> Store:
+    """Open the store at an address: a folder, or `scheme://...`, where an installed package knows the scheme.
+
+    Such a package has an entry point of the group `efflab.stores` of that name, which takes the address.
+    """
+    scheme, mark, _ = address.partition("://")
+    if not mark:
+        return LocalStore(Path(address))
+    for point in entry_points("efflab.stores").select(name=scheme):
+        store: Store = point.load()(address)
+        return store
+    raise RequestError(f"no installed package opens stores at {scheme}:// (entry points of efflab.stores)")
+
+
+class LocalStore:
     """A folder of finished stages: `stages/<id>/` with `stage.json` and the stage's files."""
 
     def __init__(self, root: Path):
         self.root = root
 
     @classmethod
-    def open(cls, root: Path | None = None) -> Store:
+    def open(cls, root: Path | None = None) -> LocalStore:
         """Open (or start) a store: `root`, else EFFLAB_STORE, else `.efflab`. Refuses one of a newer schema."""
         store = cls(root or Path(os.environ.get("EFFLAB_STORE") or ".efflab"))
         mark = store.root / "store.json"
@@ -41,6 +97,11 @@ class Store:
                     f"the store {store.root} was written by a newer efflab (schema {schema}, this one knows {SCHEMA})"
                 )
         return store
+
+    @property
+    def address(self) -> str:
+        """What `open_store` opens it by on this machine."""
+        return str(self.root.resolve())
 
     def prepare(self) -> None:
         """Make the store's folders."""
@@ -62,26 +123,30 @@ class Store:
                 ) from error
             yield
 
-    def folder(self, stage_id: str) -> Path:
+    def fetch(self, stage_id: str) -> Path:
         """Return where a finished stage's files are."""
         return self.root / "stages" / stage_id
 
     def holds(self, stage_id: str) -> bool:
         """Say whether a stage is finished, without looking at its files."""
-        return (self.folder(stage_id) / RESULT).is_file()
+        return (self.fetch(stage_id) / RESULT).is_file()
 
-    def result(self, stage_id: str) -> dict[str, Any] | None:
-        """Return a finished stage's result, or None if it is not finished, or its files are not as they were written."""
-        folder = self.folder(stage_id)
+    def finished(self, stage_id: str) -> Finished | None:
+        """Return a finished stage, or None if it is not finished, or its files are not as they were written."""
+        folder = self.fetch(stage_id)
         try:
             stored = json.loads((folder / RESULT).read_text())
             if stored["schema"] > SCHEMA:
                 raise RequestError(f"{folder} was written by a newer efflab")
             intact = all(file_digest(folder / name) == digest for name, digest in stored["files"].items())
+            return Finished(stored["result"], stored["about"]) if intact else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        result: dict[str, Any] = stored["result"]
-        return result if intact else None
+
+    def result(self, stage_id: str) -> dict[str, Any] | None:
+        """Return the result of a finished stage, else None."""
+        found = self.finished(stage_id)
+        return found.result if found else None
 
     def work_folder(self, stage_id: str) -> Path:
         """Return the folder in which a stage works; what an interrupted try left there is kept for it."""
@@ -89,22 +154,27 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def commit(self, stage_id: str, result: dict[str, Any], about: dict[str, Any]) -> None:
+    def put(self, stage_id: str, folder: Path, result: dict[str, Any], about: dict[str, Any]) -> None:
         """Make a stage's work folder its finished folder, in one rename."""
-        work, final = self.work_folder(stage_id), self.folder(stage_id)
+        final = self.fetch(stage_id)
         files = {
-            path.name: file_digest(path) for path in sorted(work.iterdir()) if path.is_file() and path.name != RESULT
+            path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != RESULT
         }
         stored = {"schema": SCHEMA, "about": about, "result": result, "files": files}
-        (work / RESULT).write_text(json.dumps(stored))
+        (folder / RESULT).write_text(json.dumps(stored))
+        final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():
             shutil.rmtree(final)
-        work.replace(final)
+        folder.replace(final)
+
+    def discard(self, stage_id: str) -> None:
+        """Forget what an unfinished try left."""
+        shutil.rmtree(self.root / "work" / stage_id, ignore_errors=True)
 
     def remove(self, stage_id: str) -> None:
         """Forget a stage."""
-        shutil.rmtree(self.folder(stage_id), ignore_errors=True)
-        shutil.rmtree(self.root / "work" / stage_id, ignore_errors=True)
+        shutil.rmtree(self.fetch(stage_id), ignore_errors=True)
+        self.discard(stage_id)
 
     def study_file(self, name: str) -> Path:
         """Return where the study of the recipe `name` is written."""
@@ -124,7 +194,7 @@ def study_path(name_or_path: str) -> Path:
         from efflab.foundation.config import read_yaml
 
         name_or_path = str(read_yaml(path).data.get("name", path.stem))
-    found = Store.open().study_file(name_or_path)
+    found = LocalStore.open().study_file(name_or_path)
     if not found.exists():
         from efflab.foundation.errors import nearest
 

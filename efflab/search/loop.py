@@ -13,7 +13,7 @@ from efflab.plan.stage_graph import STAGE_VERSION
 from efflab.recipe.search_goal import LATENCY, WORK, Bound, described, spelled_value
 from efflab.recipe.search_section import Search
 from efflab.recipe.search_space import corners, holds, size
-from efflab.records.store import Store
+from efflab.records.store import LocalStore
 from efflab.records.trial import Trial
 from efflab.search import early_stopping
 from efflab.search.front import best_trials, nearest_trial
@@ -45,7 +45,7 @@ def search_id(search: Search, where: tuple[str, int]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def journal_file(store: Store, name: str, search: Search, where: tuple[str, int]) -> Path:
+def journal_file(store: LocalStore, name: str, search: Search, where: tuple[str, int]) -> Path:
     """Return where the trials of a recipe's search are kept."""
     return store.root / "searches" / f"{name}-{search_id(search, where)}.jsonl"
 
@@ -122,16 +122,17 @@ def _make(bench: TrialMaker, attempts: list[Attempt], trials: Sequence[Trial]) -
     pauses = {attempt.paused: attempt.pause_at for attempt in live() if attempt.paused}
     bench.make((stage for attempt in live() for stage in (*attempt.made, attempt.score)), pauses)
     for attempt in live():
-        result = bench.outcomes.results.get(attempt.paused, {}).get("rung") or bench.outcomes.paused.get(attempt.paused)
-        if result:
-            attempt.rung = 1 - result["quality"]
+        whole = attempt.paused in bench.outcomes.results
+        look = bench.outcomes.made(attempt.paused).rung if whole else bench.outcomes.paused.get(attempt.paused)
+        if look:
+            attempt.rung = 1 - look["quality"]
             _stop(attempt, early_stopping.by_rung(search.goal, attempt.values, attempt.rung, trials))
     bench.make(stage for attempt in live() for stage in (*attempt.made, attempt.score))
     for attempt in live():
         bench.note_failure(attempt, (*attempt.made, attempt.score))
     for attempt in live():
         bench.note_work(attempt, attempt.made[-1])
-        quality = bench.outcomes.results[attempt.score]["value"]
+        quality = bench.outcomes.scored(attempt.score).quality["value"]
         attempt.values |= {"quality": quality, "error": 1 - quality}
     late = [attempt for attempt in live() if search.timed and LATENCY not in attempt.values]
     if late:

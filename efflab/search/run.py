@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from efflab.contracts.executor import Executor
 from efflab.execution.local_executor import LocalExecutor
+from efflab.execution.two_places import TwoPlaces
 from efflab.execution.watcher import Watcher
 from efflab.foundation.config import read_yaml
 from efflab.foundation.files import write_atomically
@@ -15,7 +17,7 @@ from efflab.recipe.found import Found
 from efflab.recipe.recipe import Recipe
 from efflab.recipe.search_space import size
 from efflab.recipe.variants import controls
-from efflab.records.store import Store
+from efflab.records.store import LocalStore
 from efflab.search.forecast import check_budget, forecast
 from efflab.search.front import best_recipe, best_trials, found_by
 from efflab.search.loop import finished, journal_file, known_trials, nothing_found, run_search
@@ -24,7 +26,7 @@ from efflab.search.trial_maker import TrialMaker
 Where = tuple[str, int]  # the machine's id, and the threads of a latency session
 
 
-def with_known(recipe: Recipe, store: Store, where: Where, workers: int) -> Recipe:
+def with_known(recipe: Recipe, store: LocalStore, where: Where, workers: int) -> Recipe:
     """Return the recipe with what its search found, or with a note on how far that is and what is still to come."""
     if recipe.search is None:
         return recipe
@@ -54,9 +56,12 @@ def with_known(recipe: Recipe, store: Store, where: Where, workers: int) -> Reci
     return replace(recipe, notes=(*recipe.notes, *notes), search_s=seconds)
 
 
-def searched(recipe: Recipe, store: Store, where: Where, workers: int, watcher: Watcher) -> Recipe:
+def searched(
+    recipe: Recipe, store: LocalStore, where: Where, workers: int, watcher: Watcher, away: Executor | None = None
+) -> Recipe:
     """Do the trials that are left, and return the recipe with what was found; `best.yaml` is written beside the study.
 
+    `away` runs all that reads no files of the user; by default, processes of this machine do.
     Every worker has one thread, whatever the number of trials left: sums of another order would be another training.
     """
     if recipe.search is None:
@@ -64,12 +69,13 @@ def searched(recipe: Recipe, store: Store, where: Where, workers: int, watcher: 
     search, limits = recipe.search, recipe.spec.limits
     for note in with_known(recipe, store, where, workers).notes:
         watcher.say(f"note: {note}")
-    executor = LocalExecutor(workers, 1, limits.stage_s, limits.memory_gb)
+    home = LocalExecutor(store.address, workers, 1, limits.stage_s, limits.memory_gb)
+    executor = TwoPlaces(home, away) if away is not None else home
     try:
         bench = TrialMaker(search, recipe.spec.measure, StageGraph(recipe.path), store, executor, watcher, where)
         trials = run_search(bench, journal_file(store, recipe.spec.name, search, where))
     finally:
-        executor.close()
+        home.close()
     found = found_by(search, trials)
     data = read_yaml(recipe.path).data if recipe.path.exists() else {}
     file = best_file(store, recipe.spec.name)
@@ -86,12 +92,12 @@ def with_found(recipe: Recipe, found: Found) -> Recipe:
     return replace(recipe, variants=(*recipe.variants, *new), found=found)
 
 
-def best_file(store: Store, name: str) -> Path:
+def best_file(store: LocalStore, name: str) -> Path:
     """Return where the recipe of the best trial is written."""
     return store.study_file(name).with_name("best.yaml")
 
 
-def forget(recipe: Recipe, store: Store, where: Where) -> None:
+def forget(recipe: Recipe, store: LocalStore, where: Where) -> None:
     """Forget a recipe's trials and their stages."""
     if recipe.search is not None:
         path = journal_file(store, recipe.spec.name, recipe.search, where)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from efflab.contracts.executor import Executor
 from efflab.execution.outcomes import Outcomes
 from efflab.execution.scheduler import drive
-from efflab.execution.stages.time_in_turn import time_in_turn, timed_in_full
+from efflab.execution.stages.time_in_turn import timed_in_full
 from efflab.execution.watcher import Watcher
 from efflab.foundation.errors import RequestError
-from efflab.plan.stage_graph import StageGraph
+from efflab.plan.stage_graph import Stage, StageGraph
+from efflab.plan.stage_results import Timed
+from efflab.plan.stage_specs import TimeInTurn
 from efflab.recipe.measure import Measure
 from efflab.recipe.search_goal import LATENCY, WORK
 from efflab.recipe.search_section import Search
@@ -19,7 +22,7 @@ from efflab.recipe.search_space import recipe_at, spelled
 from efflab.recipe.step_order import order_problems
 from efflab.recipe.variants import Variant
 from efflab.records.cost import CostRecord, less, summed
-from efflab.records.store import Store
+from efflab.records.store import LocalStore
 from efflab.records.trial import Point, State
 
 Charged = dict[str, Mapping[str, float] | None]  # stage -> how much of its cost a trial bears; None: all of it
@@ -58,7 +61,7 @@ class TrialMaker:
     search: Search
     measure: Measure
     graph: StageGraph
-    store: Store
+    store: LocalStore
     executor: Executor
     watcher: Watcher
     where: tuple[str, int]
@@ -98,20 +101,19 @@ class TrialMaker:
         for one in stages:
             self.outcomes.paused.pop(one, None)
             if one not in self.outcomes.results and one not in self.outcomes.failures:
-                result = self.store.result(one)
-                if result is not None:
-                    self.outcomes.results[one] = result
+                stage, finished = self.graph.stages[one], self.store.finished(one)
+                if finished is not None:
+                    self.outcomes.take(stage, finished)
                     continue
-                stage = self.graph.stages[one]
                 if pauses and one in pauses:
-                    stage = replace(stage, spec={**stage.spec, "pause_at": pauses[one]})
+                    stage = replace(stage, spec=stage.spec.model_copy(update={"pause_at": pauses[one]}))
                 waiting[one] = stage
         if waiting:
             drive(self.executor, waiting, self.store, self.outcomes, self.watcher)
 
     def note_work(self, attempt: Attempt, stage: str) -> None:
         """Take the ledger of an artefact into an attempt's values."""
-        work = self.outcomes.results[stage]["work"]
+        work: Mapping[str, Any] = self.outcomes.made(stage).work
         attempt.values.update({name: float(work[name]) for name in WORK})
 
     def note_failure(self, attempt: Attempt, stages: Sequence[str]) -> None:
@@ -138,24 +140,34 @@ class TrialMaker:
         members |= {f"trial {attempt.number}": (attempt.twin or attempt.made)[-1] for attempt in attempts}
         adapts = any(attempt.input_dependent for attempt in attempts)
         one = self.graph.time(search.backend, search.batch_size, members, self.measure, self.where, adapts)
-        task, result = search.reference.task, self.store.result(one)
-        if result is None or not timed_in_full(self.graph.stages[one], result, task):
-            result, _ = time_in_turn(self.graph.stages[one], task, self.store, self.outcomes, self.watcher)
+        result = self._timed(self.graph.stages[one])
         times = {
             label: time_over_inputs(timing["rounds_ms"], timing.get("inputs", 1))
-            for label, timing in result["timings"].items()
+            for label, timing in result.timings.items()
         }
         base = times.get(search.reference.name)
         for attempt in attempts:
             label = f"trial {attempt.number}"
             if base is None or label not in times:
-                _, why = result["reasons"].get(label, ("failed", "the baseline could not be timed"))
-                attempt.end("failed", why)
+                lost = self.outcomes.failures.get(one, ("failed", "the baseline could not be timed"))
+                attempt.end("failed", result.reasons.get(label, lost)[1])
             else:
                 self.reference_ms = self.reference_ms or base
                 attempt.values[LATENCY] = times[label] / base * self.reference_ms
                 attempt.values[REFERENCE] = self.reference_ms
-                attempt.quiet = bool(result["timings"][label]["quiet"])
+                attempt.quiet = bool(result.timings[label]["quiet"])
+
+    def _timed(self, group: Stage) -> Timed:
+        """Return the times of a group, measured if the store does not hold them."""
+        finished, spec = self.store.finished(group.id), group.spec
+        self.outcomes.results.pop(group.id, None)
+        if finished is not None:
+            self.outcomes.take(group, finished)
+            if isinstance(spec, TimeInTurn) and timed_in_full(spec, self.outcomes.timed(group.id)):
+                return self.outcomes.timed(group.id)
+            del self.outcomes.results[group.id]
+        drive(self.executor, {group.id: group}, self.store, self.outcomes, self.watcher)
+        return self.outcomes.timed(group.id)
 
     def cost(self, attempt: Attempt, charged: Charged) -> tuple[CostRecord, list[str], dict[str, CostRecord]]:
         """Return what an attempt's stages cost beyond what is `charged` already, those stages, and what paused ones cost.
@@ -165,17 +177,17 @@ class TrialMaker:
         bears: list[CostRecord] = []
         new, parts = [], {}
         for one in dict.fromkeys((*attempt.twin, *attempt.made)):
-            whole = one in self.outcomes.results
-            result = self.outcomes.results.get(one) or self.outcomes.paused.get(one) or {}
+            look, whole = self.outcomes.paused.get(one), one in self.outcomes.results
+            cost = self.outcomes.made(one).cost if whole else look and look["cost"]
             before = charged.get(one, {})
-            if "cost" not in result or before is None:
+            if not cost or before is None:
                 continue
-            bears.append(less(result["cost"], before))
-            charged[one] = None if whole else result["cost"]
+            bears.append(less(cost, before))
+            charged[one] = None if whole else dict(cost)  # type: ignore[arg-type]
             if whole:
                 new.append(one)
             else:
-                parts[one] = result["cost"]
+                parts[one] = cost
         return summed(bears), new, parts
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efflab.records.store import Store
+from efflab.records.store import LocalStore
 from efflab.suggest.distances import CONTEXT_ASPECTS, LEAST, TrialContext, context_distances, context_of
 from efflab.suggest.gaussian_process import NAMES, PRIOR, Belief, Datum, Observations, believe, learn
 from efflab.suggest.outcome import COUNTED, POINTS, Model, Outcome, Place, Ratio, Recipe, points_of
@@ -118,7 +118,7 @@ def kin_of(outcomes: Iterable[Outcome], goal: str, kind: str) -> set[Recipe]:
 
 
 def believed_of(
-    outcomes: Iterable[Outcome], goal: str, asked: TrialContext, recipes: Sequence[Recipe], store: Store | None
+    outcomes: Iterable[Outcome], goal: str, asked: TrialContext, recipes: Sequence[Recipe], store: LocalStore | None
 ) -> tuple[Belief, int]:
     """Return what outcomes let one expect of recipes in a context, and from how many observations."""
     data = nearest_data(data_of(outcomes, goal), asked)
@@ -126,7 +126,7 @@ def believed_of(
     return believe(evidence, learnt(evidence, store)), len(data)
 
 
-def learnt(evidence: Observations, store: Store | None) -> np.ndarray:
+def learnt(evidence: Observations, store: LocalStore | None) -> np.ndarray:
     """Return `learn` of the evidence, from the store if it was worked out of the same numbers before."""
     if store is None:
         return learn(evidence)
@@ -195,7 +195,7 @@ def advise(
     goal: str,
     recipes: Sequence[Recipe],
     most_loss: float | None = None,
-    store: Store | None = None,
+    store: LocalStore | None = None,
 ) -> Advice:
     """Return the recipes in the order in which to try them; `most_loss` in points leaves out those expected to lose more.
 

@@ -21,7 +21,7 @@ from efflab.foundation.errors import RequestError, nearest
 from efflab.recipe.recipe import too_fast
 from efflab.recipe.step_order import misfit, order_problems
 from efflab.recipe.variants import Variant
-from efflab.records.store import Store
+from efflab.records.store import LocalStore
 from efflab.suggest.outcome import Model, Recipe, kind_of, settings_of
 from efflab.suggest.past_studies import FOLDER, Experience, keep, recalled
 
@@ -47,7 +47,7 @@ def asked_model(name: str, experience: Experience) -> tuple[Model, Form]:
     return experience.models.get(baseline.name) or _of_card(baseline, experience), baseline.form
 
 
-def counted(model: Model, name: str, store: Store | None = None) -> tuple[Model, tuple[str, ...]]:
+def counted(model: Model, name: str, store: LocalStore | None = None) -> tuple[Model, tuple[str, ...]]:
     """Return a model with its MACs and parameters, and a note if they had to be counted.
 
     To count, the card's model is built and run on an example, which imports torch; the store keeps the count.
@@ -87,7 +87,7 @@ def _of_card(baseline: Baseline, experience: Experience) -> Model:
     return Model(baseline.name, kind, card.family or "", task, baseline.task.metric, 0.0, 0.0, error)
 
 
-def _counts(baseline: Baseline, store: Store | None) -> tuple[float, float]:
+def _counts(baseline: Baseline, store: LocalStore | None) -> tuple[float, float]:
     """Return MACs of one example and parameters, from the store if the same model was counted before."""
     content = json.dumps(baseline.content(baseline.seed_for(0)), sort_keys=True)
     kept = store.root / FOLDER / f"counts-{hashlib.sha256(content.encode()).hexdigest()}.json" if store else None

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from efflab.foundation.errors import RequestError
 from efflab.foundation.files import file_digest, write_atomically
 from efflab.foundation.wording import one_line
-from efflab.records.store import Store
+from efflab.records.store import LocalStore
 from efflab.records.study import load_study
 from efflab.suggest.outcome import Model, Outcome, Recipe, current, distil, odd_work, packed, unknown, unpacked
 
@@ -42,13 +42,13 @@ class Experience:
         return replace(self, outcomes=tuple(one for one in self.outcomes if not hidden(one)))
 
 
-def study_files(places: Iterable[Path] | None = None, store: Store | None = None) -> list[Path]:
+def study_files(places: Iterable[Path] | None = None, store: LocalStore | None = None) -> list[Path]:
     """Return the study files of places (files, or folders that hold them); by default of `reports` and the store.
 
     Raises RequestError for a place that is given and is not there, or holds none.
     """
     if places is None:
-        studies = (store or Store.open()).root / "studies"
+        studies = (store or LocalStore.open()).root / "studies"
         return [*sorted(Path("reports").glob("*/study.json")), *sorted(studies.glob("*/study.json"))]
     found: list[Path] = []
     for place in places:
@@ -69,7 +69,7 @@ class Told(NamedTuple):
     outcomes: list[Outcome]
 
 
-def read(paths: Iterable[Path], store: Store | None = None) -> Experience:
+def read(paths: Iterable[Path], store: LocalStore | None = None) -> Experience:
     """Return what study files tell, from the store's cache where the same file was read before."""
     files: dict[str, Told] = {}
     notes = []

@@ -24,6 +24,7 @@ from efflab.cards.hugging_face.fit import misfits
 from efflab.execution.stages.load_baseline import run_baseline
 from efflab.foundation import registry
 from efflab.foundation.errors import RequestError, Unavailable
+from efflab.plan.stage_specs import LoadBaseline, TaskRef
 from efflab.recipe.recipe import load_recipe
 from efflab.recipe.schema import card_schema
 from efflab.tasks.digits_clutter import DigitsClutter
@@ -128,10 +129,13 @@ def test_the_identity_is_that_of_the_files(vit, in_folder):
 
 
 def test_files_that_changed_after_the_plan_are_not_used(vit, in_folder):
-    spec = {"card": str(vit), "seed": 0, "content": load_baseline(vit).content(0)}
+    card = load_baseline(vit)
+    spec = LoadBaseline(
+        card=str(vit), seed=0, content=card.content(0), form="onnx", task=TaskRef(name=next(iter(card.card.task)))
+    )
     change(in_folder / "baselines" / "net" / CONFIG, layer_norm_eps=1e-6)
     with pytest.raises(RequestError, match="the model of mine has changed since the plan was made; plan again"):
-        run_baseline(spec, [], in_folder, lambda *_: None)
+        run_baseline(spec, in_folder)
 
 
 def test_a_module_technique_is_refused_by_the_plan(vit, in_folder):

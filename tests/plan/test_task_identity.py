@@ -62,10 +62,17 @@ def test_two_settings_of_one_task_have_two_digests(in_folder):
     spelled = with_task(make_card(in_folder, "spelled"), "{digits_clutter: {test: 200, validation: 64, train: 512}}")
     graph = StageGraph(in_folder / "r.yaml")
     one, other, same = (graph.task_of(load_baseline(path)) for path in (small, large, spelled))
-    assert one["digest"] == load_baseline(small).task.digest()
-    assert other["digest"] == load_baseline(large).task.digest()
-    assert one["digest"] != other["digest"]
-    assert same["digest"] == one["digest"]
+    assert one.digest == load_baseline(small).task.digest()
+    assert other.digest == load_baseline(large).task.digest()
+    assert one.digest != other.digest
+    assert same.digest == one.digest
+
+
+def test_a_stage_is_not_done_on_other_data_than_those_of_the_plan(in_folder):
+    ref = StageGraph(in_folder / "r.yaml").task_of(load_baseline(make_card(in_folder)))
+    ref.check()
+    with pytest.raises(RequestError, match="the data of the task 'digits_clutter' here are not those that the plan"):
+        ref.model_copy(update={"digest": "other"}).check()
 
 
 @pytest.mark.parametrize(

@@ -3,41 +3,42 @@ import json
 import pytest
 
 from efflab.foundation.errors import RequestError
-from efflab.records.store import Store, study_path
+from efflab.records.store import LocalStore, open_store, study_path
 
 
 @pytest.fixture
 def store(tmp_path):
-    store = Store.open(tmp_path / "store")
+    store = LocalStore.open(tmp_path / "store")
     store.prepare()
     return store
 
 
 def finish(store, name="a"):
     (store.work_folder(name) / "weights").write_bytes(b"12345")
-    store.commit(name, {"value": 1}, {"kind": "step"})
+    store.put(name, store.work_folder(name), {"value": 1}, {"kind": "step"})
 
 
-def test_a_stage_is_there_only_after_commit(store):
+def test_a_stage_is_there_only_after_it_was_put(store):
     (store.work_folder("a") / "weights").write_bytes(b"123")
     assert store.result("a") is None
     assert not store.holds("a")
     finish(store)
     assert store.result("a") == {"value": 1}
+    assert store.finished("a").about == {"kind": "step"}
     assert store.holds("a")
 
 
 def test_a_changed_or_lost_file_makes_a_stage_unfinished(store):
     finish(store)
-    (store.folder("a") / "weights").write_bytes(b"12346")
+    (store.fetch("a") / "weights").write_bytes(b"12346")
     assert store.result("a") is None
-    (store.folder("a") / "weights").unlink()
+    (store.fetch("a") / "weights").unlink()
     assert store.result("a") is None
 
 
 def test_a_half_written_result_makes_a_stage_unfinished(store):
     finish(store)
-    path = store.folder("a") / "stage.json"
+    path = store.fetch("a") / "stage.json"
     path.write_text(path.read_text()[:20])
     assert store.result("a") is None
 
@@ -46,12 +47,12 @@ def test_a_store_of_a_newer_efflab_is_refused_and_left_alone(store):
     mark = store.root / "store.json"
     mark.write_text(json.dumps({"schema": 99}))
     with pytest.raises(RequestError, match="newer efflab"):
-        Store.open(store.root)
+        LocalStore.open(store.root)
     assert json.loads(mark.read_text()) == {"schema": 99}
     for text in ("{", "null", "[]", "5", '{"schema": "x"}', '{"schema": -1}', '{"schema": true}', "{}"):
         mark.write_text(text)
         with pytest.raises(RequestError, match="store.json is damaged; move the folder"):
-            Store.open(store.root)
+            LocalStore.open(store.root)
 
 
 def test_two_runs_in_one_store_are_refused(store):
@@ -62,6 +63,15 @@ def test_two_runs_in_one_store_are_refused(store):
 def test_what_an_interrupted_stage_left_is_there_for_its_next_try(store):
     (store.work_folder("a") / "training.safetensors").write_bytes(b"half")
     assert (store.work_folder("a") / "training.safetensors").read_bytes() == b"half"
+
+
+def test_a_store_is_opened_anywhere_by_its_address(store, monkeypatch, tmp_path):
+    finish(store)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert open_store(store.address).result("a") == {"value": 1}
+    with pytest.raises(RequestError, match="no installed package opens stores at bucket://"):
+        open_store("bucket://one")
 
 
 def test_studies_are_found_by_name_path_and_folder(in_folder):

@@ -14,7 +14,7 @@ import efflab as package
 from efflab.foundation.errors import RequestError
 from efflab.plan.plan import make_plan
 from efflab.recipe.recipe import load_recipe
-from efflab.records.store import Store
+from efflab.records.store import LocalStore
 from efflab.records.study import load_study
 from efflab.run import plan_file
 from efflab.search import run as run_search
@@ -107,7 +107,7 @@ def test_killed_twice_it_ends_as_if_it_had_not_been(in_folder, whole):
 
 def test_the_ledger_counts_every_trial_once_and_the_found_rows_bear_it(whole):
     folder, study = whole
-    trials, store = study["search"]["trials"], Store.open(folder / ".efflab")
+    trials, store = study["search"]["trials"], LocalStore.open(folder / ".efflab")
     assert len(trials) == 6
     assert {trial["state"] for trial in trials} <= {"done", "stopped"}
     spent = 0.0
@@ -129,7 +129,7 @@ def test_the_ledger_counts_every_trial_once_and_the_found_rows_bear_it(whole):
 
 def test_a_pause_for_a_look_is_kept_with_its_stage(whole):
     folder, study = whole
-    trials, store = study["search"]["trials"], Store.open(folder / ".efflab")
+    trials, store = study["search"]["trials"], LocalStore.open(folder / ".efflab")
     trained = [trial for trial in trials if "epochs=2" in trial["recipe"] or "epochs=3" in trial["recipe"]]
     assert [trial["number"] for trial in trained] == [trial["number"] for trial in trials if "rung" in trial]
     for trial in trained:
@@ -201,7 +201,7 @@ def test_times_of_another_machine_are_never_taken_for_this_ones(in_folder):
     path = make_search(in_folder, "minimize: latency_ms_p50\n  where: [error <= 0.99]\n  trials: 2")
     package.run_recipe(path)
     assert all("latency_ms_p50" in trial["values"] for trial in journal(in_folder))
-    search, store = load_recipe(path).search, Store.open()
+    search, store = load_recipe(path).search, LocalStore.open()
     here, there = (run_search.journal_file(store, "s", search, (machine, 1)) for machine in ("here", "there"))
     assert here != there
     assert known_trials(search, there, ("there", 1)) == ([], "")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from outcomes import HERE, experience, model, outcome, prune, recipe
 
-from efflab.records.store import Store
+from efflab.records.store import LocalStore
 from efflab.suggest.advice import MOST_DATA, advise, data_of, gaps, has_basis, nearest_data, order, unmeasured
 from efflab.suggest.gaussian_process import Belief
 from efflab.suggest.outcome import Place
@@ -146,11 +146,11 @@ def test_of_many_data_the_nearest_are_kept():
 
 def test_what_the_store_keeps_changes_no_answer(tmp_path):
     asked = (KNOWN, model("digits-resnet-w8", 3e6), HERE, "time", list(GAINS))
-    first, again = (advise(*asked, store=Store(tmp_path)) for _ in range(2))
+    first, again = (advise(*asked, store=LocalStore(tmp_path)) for _ in range(2))
     assert first == again == advise(*asked)
     (kept, _) = sorted((tmp_path / "experience").glob("strengths-*.json"))
     fine = kept.read_text()
     for text in ("[1, 2]", '{"a": 1}', fine.replace("0.", "9.", 1), fine[:-9]):  # damaged: worked out again
         kept.write_text(text)
-        assert advise(*asked, store=Store(tmp_path)) == first
+        assert advise(*asked, store=LocalStore(tmp_path)) == first
     assert kept.read_text() == fine

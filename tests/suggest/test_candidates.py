@@ -4,7 +4,7 @@ import pytest
 from outcomes import HERE, experience, model, outcome, prune, recipe
 
 from efflab.foundation.errors import RequestError
-from efflab.records.store import Store
+from efflab.records.store import LocalStore
 from efflab.records.study import load_study
 from efflab.suggest.advice import advise
 from efflab.suggest.candidates import asked_model, counted, legal, training_of
@@ -87,13 +87,13 @@ def test_a_baseline_without_records_is_counted_once_as_a_study_counts_it(tmp_pat
     found, form = asked_model("digits-resnet-w4", KNOWN)
     told = (found.kind, found.family, found.task, found.metric, form)
     assert told == ("resnet", "digits-resnet", "digits_clutter", "accuracy", "module")
-    whole, notes = counted(found, "digits-resnet-w4", Store(tmp_path))
+    whole, notes = counted(found, "digits-resnet-w4", LocalStore(tmp_path))
     records = load_study(ROOT / "reports" / "digits" / "study.json")["records"]
     work = next(one["work"] for one in records if one["variant"] == "digits-resnet-w4")
     assert (whole.macs, whole.params) == (work["macs"], work["params"])
     assert notes == ("no study holds digits-resnet-w4: its MACs are counted, its error is the card's",)
     monkeypatch.setattr("efflab.training.cost.macs_per_example", lambda *_: pytest.fail("counted again"))
-    assert counted(found, "digits-resnet-w4", Store(tmp_path))[0] == whole
+    assert counted(found, "digits-resnet-w4", LocalStore(tmp_path))[0] == whole
 
 
 def test_an_unknown_baseline_is_told_with_the_nearest():

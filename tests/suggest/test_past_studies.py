@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from studies import example_study, record, study_of
 
 from efflab.foundation.errors import RequestError
-from efflab.records.store import Store
+from efflab.records.store import LocalStore
 from efflab.records.study import save_study
 from efflab.suggest import past_studies
 from efflab.suggest.past_studies import read, recipes, study_files
@@ -61,14 +61,14 @@ def test_studies_of_mixed_versions_are_left_out_one_by_one_with_the_reason(folde
 
 
 def test_the_second_reading_is_of_the_store_and_tells_the_same(folder, monkeypatch):
-    store = Store(folder / "store")
+    store = LocalStore(folder / "store")
     first = read(study_files([folder]), store)
     monkeypatch.setattr(past_studies, "load_study", lambda path: pytest.fail("the study was read again"))
     assert read(study_files([folder]), store) == first
 
 
 def test_what_the_store_holds_is_not_trusted_when_damaged_or_of_another_version(folder):
-    store = Store(folder / "store")
+    store = LocalStore(folder / "store")
     first = read(study_files([folder]), store)
     (kept,) = (folder / "store" / "experience").iterdir()
     fine = json.loads(kept.read_text())
@@ -80,7 +80,7 @@ def test_what_the_store_holds_is_not_trusted_when_damaged_or_of_another_version(
 
 
 def test_what_an_older_version_worked_out_is_worked_out_anew(folder):
-    store = Store(folder / "store")
+    store = LocalStore(folder / "store")
     first = read(study_files([folder]), store)
     (kept,) = (folder / "store" / "experience").iterdir()
     content = past_studies.recalled(kept)
@@ -136,7 +136,7 @@ def test_no_part_of_a_study_can_be_such_that_reading_fails(tmp_path_factory, dat
         else:
             del inside[place[-1]]
     (folder / "study.json").write_text(json.dumps(study))
-    store = Store(folder / "store")
+    store = LocalStore(folder / "store")
     found = read(study_files([folder]), store)
     assert (found.studies == 1) != any("study.json is left out: " in note for note in found.notes)
     assert read(study_files([folder]), store) == found
@@ -188,7 +188,7 @@ def test_a_note_names_the_setting_that_this_version_does_not_take(folder):
 
 def test_a_store_that_cannot_be_written_makes_no_difference(folder):
     (folder / "file").write_text("")
-    assert read(study_files([folder]), Store(folder / "file")).records > 0
+    assert read(study_files([folder]), LocalStore(folder / "file")).records > 0
 
 
 def test_a_copy_of_a_study_is_read_once_and_one_card_is_one_model(folder):
@@ -213,4 +213,4 @@ def test_where_studies_are_looked_for(folder, monkeypatch):
     monkeypatch.chdir(folder)
     save_study(example_study(), folder / "reports" / "a" / "study.json")
     save_study(example_study(), folder / "st" / "studies" / "b" / "study.json")
-    assert [path.parent.name for path in study_files(None, Store(folder / "st"))] == ["a", "b"]
+    assert [path.parent.name for path in study_files(None, LocalStore(folder / "st"))] == ["a", "b"]

@@ -3,44 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from efflab.artefacts.artefact import GRAPH, Artefact, save_module, write_interface, write_structure
 from efflab.artefacts.graph_files import external_files, save_graph
 from efflab.artefacts.interface import graph_ports, match_inputs
 from efflab.artefacts.made import store_onnx
-from efflab.cards.baseline import Baseline
+from efflab.cards.baseline import Baseline, load_baseline
 from efflab.cards.model_check import check_steady, look_at
 from efflab.contracts.examples import calibration_split, first_inputs
 from efflab.contracts.task import Task
 from efflab.foundation.errors import RequestError
-from efflab.foundation.progress import Report
 from efflab.model_surgery.quantization.float_graph import load_whole
-from efflab.plan.stage_specs import baseline_of, task_of
+from efflab.plan.stage_results import Made
+from efflab.plan.stage_specs import LoadBaseline
 from efflab.profiling.work_of_artefact import artefact_result
 
 
-def run_baseline(spec: dict[str, Any], needs: list[Path], folder: Path, report: Report) -> dict[str, Any]:
+def run_baseline(spec: LoadBaseline, folder: Path) -> Made:
     """Check a card's weights (or ONNX file, or checkpoint, which is exported) and store the model as an artefact."""
-    baseline = baseline_of(spec["card"])
+    baseline, task = load_baseline(Path(spec.card)), spec.task.load()
     if baseline.card.hugging_face and baseline.form == "onnx":
         from efflab.cards.hugging_face.export import export_checkpoint
 
-        if baseline.content(spec["seed"]) != spec["content"]:
+        if baseline.content(spec.seed) != spec.content:
             raise RequestError(f"the model of {baseline.name} has changed since the plan was made; plan again")
-        export_checkpoint(baseline.checkpoint(), task_of(spec), folder / GRAPH)
+        export_checkpoint(baseline.checkpoint(), task, folder / GRAPH)
         write_structure(folder, "onnx")
     elif baseline.form == "onnx":
-        _take_graph(baseline, task_of(spec), folder)
+        _take_graph(baseline, task, folder)
     else:
-        save_module(baseline.module(spec["seed"]), baseline.builder(), [], folder)
+        save_module(baseline.module(spec.seed), baseline.builder(), [], folder)
     try:
-        write_interface(folder, look_at(Artefact.open(folder), task_of(spec), baseline.card.output))
+        write_interface(folder, look_at(Artefact.open(folder), task, baseline.card.output))
         artefact = Artefact.open(folder)
-        check_steady(artefact, task_of(spec).for_model(artefact.interface))
+        check_steady(artefact, task.for_model(artefact.interface))
     except RequestError as error:
         raise error.at(baseline.source()) from error
-    return artefact_result(folder, task_of(spec))
+    return Made(**artefact_result(folder, task))
 
 
 def _take_graph(baseline: Baseline, task: Task, folder: Path) -> None:

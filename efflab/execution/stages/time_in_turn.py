@@ -2,63 +2,52 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from efflab.contracts.task import Split, Task
-from efflab.execution.outcomes import Outcomes, keep
-from efflab.execution.watcher import Watcher
-from efflab.foundation.errors import RequestError
-from efflab.plan.stage_graph import Stage
-from efflab.records.record import repeats
-from efflab.records.store import Store
+from efflab.artefacts.artefact import Artefact
+from efflab.contracts.task import Split
+from efflab.foundation.errors import RequestError, Status, Unavailable
+from efflab.foundation.machine import fingerprint, machine_id
+from efflab.foundation.progress import Report
+from efflab.plan.stage_results import Timed
+from efflab.plan.stage_specs import TimeInTurn
 
 
-def time_in_turn(
-    stage: Stage, task: Task, store: Store, outcomes: Outcomes, watcher: Watcher
-) -> tuple[dict[str, Any], float]:
-    """Measure the members of a latency stage that have a model, in turn; gives the stage's result, and seconds.
+def time_in_turn(spec: TimeInTurn, needs: Sequence[Path], folder: Path, report: Report) -> Timed:
+    """Measure the members of a group in turn; `needs` are their folders, each once.
 
-    The result has times, and status and reason of failures, by label; it is kept where there are times. A batch that is
-    larger than the validation split repeats its examples; `examples` says of how many different ones a call is made.
+    A batch that is larger than the validation split repeats its examples; `examples` says of how many different ones a call
+    is made. Raises Unavailable on another machine than that of the plan.
     """
     from efflab.profiling.latency import Budget, LatencyJob, measure_group
 
-    spec, inputs = stage.spec, store.work_folder(stage.id) / "inputs.npz"
-    batch, split = spec["batch_size"], task.split("validation")
+    here = machine_id(fingerprint())
+    if spec.machine not in ("", here):
+        raise Unavailable(f"its times are to be those of the machine {spec.machine}, and this is {here}")
+    batch, split = spec.batch_size, spec.task.load().split("validation")
     if not len(split):
         raise RequestError("the validation split has no examples, and models are timed on them")
-    batches = max(1, min(spec.get("inputs", 1), len(split) // batch))
-    if batch > len(split):
-        watcher.say(f"note: {stage.title}: {repeats(len(split))}")
+    batches = max(1, min(spec.inputs, len(split) // batch))
+    inputs = folder / "inputs.npz"
     save_batches(inputs, split, batches, batch)
-    misfits = {
+    artefacts = dict(zip(dict.fromkeys(spec.members.values()), map(Artefact.open, needs), strict=True))
+    misfits: dict[str, tuple[Status, str]] = {
         label: ("unavailable", f"the model takes batches of {takes}; export it with a free first axis to time others")
-        for label, made in spec["members"].items()
-        if (takes := outcomes.results.get(made, {}).get("batch")) not in (None, batch)
+        for label, made in spec.members.items()
+        if (takes := artefacts[made].interface.batch) not in (None, batch)
     }
     jobs = [
-        LatencyJob(label, store.folder(made), spec["backend"], spec["settings"], inputs, batches)
-        for label, made in spec["members"].items()
-        if made in outcomes.results and label not in misfits
+        LatencyJob(label, artefacts[made].folder, spec.backend, spec.settings, inputs, batches)
+        for label, made in spec.members.items()
+        if label not in misfits
     ]
-    started = time.perf_counter()
-
-    def report(done: int, total: int, note: str = "") -> None:
-        watcher.progress(stage.id, done, total, note)
-
-    timings = measure_group(jobs, Budget(**spec["budget"]), spec["threads"], report) if jobs else {}
-    seconds = time.perf_counter() - started
+    timings = measure_group(jobs, Budget(**spec.budget), spec.threads, report) if jobs else {}
     examples = min(batch, len(split))
     repeated = {"examples": examples} if examples < batch else {}
     good = {label: {**timing, **repeated} for label, timing in timings.items() if isinstance(timing, dict)}
     bad = {label: (timing.status, str(timing)) for label, timing in timings.items() if not isinstance(timing, dict)}
-    bad |= misfits
-    result = {"timings": good, "reasons": bad, "examples": examples}
-    if good:
-        keep(stage, result, seconds, store)
-    return result, seconds
+    return Timed(good, bad | misfits, examples)
 
 
 def save_batches(path: Path, split: Split, batches: int, size: int) -> None:
@@ -72,6 +61,6 @@ def save_batches(path: Path, split: Split, batches: int, size: int) -> None:
     np.savez(path, *(array for several in places for array in split.batch(several).inputs))
 
 
-def timed_in_full(stage: Stage, result: dict[str, Any], task: Task) -> bool:
-    """Say whether a kept latency result is of whole batches: older ones were cut short where the split has fewer examples."""
-    return "examples" in result or stage.spec["batch_size"] <= len(task.split("validation"))
+def timed_in_full(spec: TimeInTurn, result: Timed) -> bool:
+    """Say whether a kept result is of whole batches: older ones were cut short where the split has fewer examples."""
+    return result.examples is not None or spec.batch_size <= len(spec.task.load().split("validation"))

@@ -1,0 +1,40 @@
+"""Does one job, wherever it is: takes what it needs from the store by id, and puts there what it made."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from efflab.contracts.executor import Done, Job
+from efflab.execution.stages.execute import execute
+from efflab.foundation.errors import Paused, disk_full
+from efflab.foundation.machine import fingerprint
+from efflab.foundation.progress import Report
+from efflab.plan.stage_results import Timed
+from efflab.plan.stage_specs import read_spec
+from efflab.records.store import Store
+
+
+def do_job(job: Job, store: Store, report: Report) -> Done:
+    """Do a job and say what became of it, and on which machine; what a stage raises passes through."""
+    spec, folder = read_spec(job.spec), store.work_folder(job.stage_id)
+    started = time.perf_counter()
+
+    def done(status: str, result: dict[str, Any]) -> Done:
+        return Done(job.stage_id, status, "", result, time.perf_counter() - started, machine=fingerprint())
+
+    try:
+        result = execute(spec, [store.fetch(need) for need in job.needs], folder, report)
+        ending = done("ok", result.data())
+        if not isinstance(result, Timed) or result.timings:  # a group of which nothing was timed is to be timed again
+            about = {"kind": spec.kind, "title": job.title, "spec": job.spec}
+            store.put(
+                job.stage_id, folder, ending.result, about | {"seconds": ending.seconds, "machine": ending.machine}
+            )
+    except Paused as pause:
+        return done("paused", pause.result)
+    except Exception as error:
+        if not disk_full(error):  # then the next try goes on
+            store.discard(job.stage_id)
+        raise
+    return ending
