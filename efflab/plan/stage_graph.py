@@ -82,7 +82,8 @@ class StageGraph:
     def task_of(self, baseline: Baseline) -> TaskRef:
         """Return a card's task as stages name it, with the digest of its data."""
         (name,) = baseline.card.task
-        near = str(baseline.document.path.resolve().parent)  # equal paths in other folders are other files
+        folder, task = baseline.document.path.resolve().parent, baseline.task
+        near = str(folder) if task.beside(folder) is not task else ""  # equal paths in other folders are other files
         key = f"{name} {baseline.task.model_dump()!r} {near}"
         if key not in self.tasks:
             settings = baseline.task_settings()
