@@ -117,4 +117,4 @@ def rows(study: Study) -> list[dict[str, Any]]:
     """Return a study as flat rows, one a (variant, backend, batch size, machine), seeds aggregated, with intervals."""
     from efflab.comparison.compare import rows
 
-    return rows(study)
+    return [row.flat() for row in rows(study)]

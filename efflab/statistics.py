@@ -20,11 +20,24 @@ STUDENT = (
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its 95 % interval."""
+    """A value with its 95 % interval; what is not known is NaN: the ends, or all three."""
 
     value: float
     low: float
     high: float
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a value."""
+        return not math.isnan(self.value)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the ends are known."""
+        return not math.isnan(self.low)
+
+
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 @lru_cache(maxsize=4096)

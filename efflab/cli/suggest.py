@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from efflab.records.store import Store
     from efflab.suggest.advice import Advice, Suggestion
-    from efflab.suggest.outcome import Model, Place
+    from efflab.suggest.outcome import Model, Target
     from efflab.suggest.past_studies import Experience
 
 HELP = "which recipes to try first on a baseline, from earlier studies, and what that is worth"
@@ -96,7 +96,7 @@ def _suggest(args: argparse.Namespace, experience: Experience, store: Store) -> 
     from efflab.foundation.machine import fingerprint, machine_id
     from efflab.suggest.advice import advise, gaps, unmeasured
     from efflab.suggest.candidates import asked_model, counted, legal, training_of
-    from efflab.suggest.outcome import Place
+    from efflab.suggest.outcome import Target
     from efflab.suggest.past_studies import recipes
     from efflab.suggest.writing import listed
 
@@ -109,7 +109,7 @@ def _suggest(args: argparse.Namespace, experience: Experience, store: Store) -> 
         say([f"no basis: {what}", *experience.notes], args.format)
         return 0
     model, form = asked_model(args.baseline, experience)
-    place = Place(args.backend, args.batch, machine_id(fingerprint()))
+    place = Target(args.backend, args.batch, machine_id(fingerprint()))
     notes: tuple[str, ...] = ()
     if not gaps(experience, model, place, args.goal):  # else there is nothing that a count would tell
         model, notes = counted(model, args.baseline, store)
@@ -210,7 +210,7 @@ def _hidden(advice: Advice, args: argparse.Namespace) -> list[str]:
     return [f"not shown: {'; '.join(told)}"] if told else []
 
 
-def _machines(experience: Experience, model: Model, place: Place, goal: str) -> list[str]:
+def _machines(experience: Experience, model: Model, place: Target, goal: str) -> list[str]:
     """Say how much of what is known of times was measured on other machines."""
     from efflab.suggest.outcome import COUNTED
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from efflab.comparison.place import task_of
 from efflab.foundation.errors import RequestError
 from efflab.foundation.wording import one_line
 from efflab.records.record import SAME_QUALITY, Latency, Record
@@ -149,9 +149,8 @@ def _count(packed: dict[str, Any]) -> int:
 
 
 def _score_key(record: Record) -> Any:
-    packed, settings = record["quality"]["scores"], record.get("task_settings")
-    told = json.dumps(settings, sort_keys=True) if settings else ""
-    return (record["task"], told, _count(packed), packed.get("bits") or packed.get("float32"))
+    packed = record["quality"]["scores"]
+    return (task_of(record), _count(packed), packed.get("bits") or packed.get("float32"))
 
 
 def _metric_of(record: Record) -> tuple[Callable[[np.ndarray], float] | None, str]:

@@ -11,12 +11,11 @@ import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from efflab.comparison.columns import ALIASES, COLUMNS, WORDS, YES_OR_NO, column_of, known
 from efflab.foundation.errors import RequestError
 
-Row = dict[str, Any]
 LONGEST = 1000  # characters; deep nesting must not exhaust the stack
 MOST_VALUES = 12  # listed of a column
 
@@ -38,6 +37,16 @@ COMPARISONS: dict[type, Callable[[Any, Any], bool]] = {
 }
 
 
+class Named(Protocol):
+    """A row whose columns go by the names that users know."""
+
+    def __getitem__(self, column: str, /) -> Any:
+        """Return a column."""
+
+
+Given = TypeVar("Given", bound=Named)
+
+
 @dataclass(frozen=True)
 class Condition:
     """A checked expression; called with a row it gives True, False, or None where it cannot be computed."""
@@ -45,15 +54,15 @@ class Condition:
     text: str
     tree: ast.expr
 
-    def __call__(self, row: Row) -> bool | None:
+    def __call__(self, row: Named) -> bool | None:
         """Judge a row; raise RequestError where a word meets a number."""
         return _truth(_value(self.tree, row, self.text))
 
-    def missing(self, row: Row) -> list[str]:
+    def missing(self, row: Named) -> list[str]:
         """Return the columns of the expression that have no value in this row."""
         return [name for name in dict.fromkeys(_names(self.tree)) if row[name] is None]
 
-    def hints(self, rows: Iterable[Row]) -> list[str]:
+    def hints(self, rows: Iterable[Named]) -> list[str]:
         """Return a sentence for each comparison that holds for no row: what its column holds instead."""
         rows, found = list(rows), []
         for node in ast.walk(self.tree):
@@ -154,7 +163,7 @@ def _truth(value: Any) -> bool | None:
     return None if value is None else bool(value)
 
 
-def _value(node: ast.expr, row: Row, text: str) -> Any:
+def _value(node: ast.expr, row: Named, text: str) -> Any:
     match node:
         case ast.Constant():
             return node.value
@@ -178,7 +187,7 @@ def _value(node: ast.expr, row: Row, text: str) -> Any:
     raise AssertionError(f"unchecked node {node!r}")
 
 
-def _compare(node: ast.Compare, row: Row, text: str) -> bool | None:
+def _compare(node: ast.Compare, row: Named, text: str) -> bool | None:
     sides = (node.left, *node.comparators)
     asks_none = any(isinstance(child, ast.Constant) and child.value is None for child in sides)
     unknown = False
@@ -213,7 +222,7 @@ def _numbers(operation: Callable[[Any, Any], Any], left: Any, right: Any, text: 
         return None
 
 
-def _values_of(name: str, rows: list[Row]) -> str:
+def _values_of(name: str, rows: list[Named]) -> str:
     values = {row[name] for row in rows} - {None}
     if not values:
         return f"{name} has no value in any row"
@@ -224,7 +233,7 @@ def _values_of(name: str, rows: list[Row]) -> str:
     return f"{name} lies between {min(values):.4g} and {max(values):.4g}"
 
 
-def sort_rows(rows: list[Row], column: str) -> list[Row]:
+def sort_rows(rows: list[Given], column: str) -> list[Given]:
     """Return rows sorted by a column, descending with a leading `-`; rows without a value come last."""
     name = column_of(column.removeprefix("-"), " to sort by")
     filled = [row for row in rows if row[name] is not None]

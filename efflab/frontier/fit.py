@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from efflab.foundation.errors import RequestError
+from efflab.frontier.flags import Flag, FlagKind
 from efflab.statistics import student
 
 FEWEST, FEW = 3, 5  # fewer members than the first: no law; fewer than the second: a flag
@@ -56,11 +57,11 @@ class PowerLaw:
         middle = self.a + self.b * x
         return 10 ** (middle - reach), 10 ** (middle + reach)
 
-    def flags(self) -> list[str]:
+    def flags(self) -> list[Flag]:
         """Say what makes this law weak."""
-        weak = [f"small family (n = {self.n})"] if self.n < FEW else []
+        weak = [Flag(FlagKind.SMALL_FAMILY, f"(n = {self.n})")] if self.n < FEW else []
         if not self.significant:
-            weak.append("slope not significant")
+            weak.append(Flag(FlagKind.SLOPE))
         return weak
 
     @property

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from efflab.frontier.fit import PowerLaw, fit_power_law
+from efflab.frontier.flags import Flag, FlagKind
 from efflab.statistics import NORMAL, Interval, interval_of, mix_seeds, student
 
 FAR_DEX = 0.5  # how far beyond the family's compute a law is followed without naming the distance
@@ -82,7 +83,7 @@ class Shift:
     dominates: float  # share of draws in which the variant is no worse and no dearer than its baseline, and one truly
     stair: float | None  # the least dense member at most as wrong, over the variant; None when censored
     censored_over: float | None  # no dense member is that good: the whole distance on the staircase is more than this
-    flags: tuple[str, ...]
+    flags: tuple[Flag, ...]
 
 
 def family_of(members: list[Point], draws: int = 1000, seed: int = 0) -> Family:
@@ -164,13 +165,14 @@ def _dominates(log_r: np.ndarray | float, log_rho: np.ndarray) -> float:
     return float(np.mean((log_r >= 0) & (log_rho <= 0) & ((log_r > 0) | (log_rho < 0))))
 
 
-def _flags(law: PowerLaw, wanted: float, error: float, as_good: int, seeds: int) -> list[str]:
+def _flags(law: PowerLaw, wanted: float, error: float, as_good: int, seeds: int) -> list[Flag]:
     flags = []
     if not law.error_low <= error <= law.error_high:
         outside = max(math.log10(law.x_low / wanted), math.log10(wanted / law.x_high)) if wanted > 0 else math.inf
-        flags.append(f"extrapolated by {outside:.1f} powers of ten" if outside > FAR_DEX else "extrapolated")
+        far = f"by {outside:.1f} powers of ten" if outside > FAR_DEX else ""
+        flags.append(Flag(FlagKind.EXTRAPOLATED, far))
     if not as_good:
-        flags.append("censored")
+        flags.append(Flag(FlagKind.CENSORED))
     if seeds < 2:
-        flags.append("single seed")
+        flags.append(Flag(FlagKind.SINGLE_SEED))
     return flags + law.flags()

@@ -92,10 +92,12 @@ def measured(study: Study, chosen: Chosen) -> list[dict[str, Any]]:
     ran = {one["backend"] for one in kept if _same_artefact(one, chosen)}
     found = []
     for row in rows(part, []):
-        if row["variant"] == record["variant"] and row["status"] == "ok":
-            low, high = ((1 - row[name] if row[name] is not None else None) for name in ("error_high", "error_low"))
-            quality = {"quality": row["quality"], "quality_low": low, "quality_high": high}
-            found.append({**{name: row[name] for name in MEASURED}, **quality, "this_artefact": row["backend"] in ran})
+        if row.variant == record["variant"] and row.status == "ok":
+            error = row.quality.error
+            low, high = (1 - error.high, 1 - error.low) if error.bounded else (None, None)
+            quality = {"quality": row.quality.value, "quality_low": low, "quality_high": high}
+            ends = {name: row[name] for name in MEASURED}
+            found.append({**ends, **quality, "this_artefact": row.place.backend in ran})
     return found
 
 

@@ -9,12 +9,12 @@ import json
 from typing import Any, NamedTuple
 
 from efflab.comparison.columns import COLUMNS, heading
+from efflab.comparison.row import Row
 from efflab.records.study import Study
 from efflab.reporting.footer import footer
 from efflab.reporting.section import Section
 from efflab.reporting.table import cells, default_columns, fold_unavailable
 
-Row = dict[str, Any]
 LEADING = 3  # sentences that stand large at the top
 
 STYLE = """
@@ -146,10 +146,10 @@ def _section(section: Section) -> str:
 
 def _comparison(rows: list[Row]) -> str:
     rows, names = fold_unavailable(rows), default_columns(rows)
-    body = []
+    body: list[tuple[str, list[tuple[str, str]]]] = []
     for row, shown in zip(rows, cells(rows, names), strict=True):
         raw = (_sorted_by(row[name]) for name in names)
-        body.append((row["role"], list(zip(raw, shown, strict=True))))
+        body.append((row.role, list(zip(raw, shown, strict=True))))
     return table([(heading(name), COLUMNS[name].sentence) for name in names], body, "", "rows")
 
 

@@ -6,16 +6,24 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from efflab.comparison.columns import COLUMNS, column_of, heading, known
-from efflab.comparison.shifts import NOT_MEASURABLE, NOT_MONOTONIC
+from efflab.comparison.row import Row
 from efflab.foundation.errors import RequestError
+from efflab.frontier.flags import FlagKind
 from efflab.reporting.numbers import digits, fixed, points_text, ratio_text, si
+from efflab.statistics import Interval
 
-Row = dict[str, Any]
-# signs behind a shift, by the words of its flags that they stand for
-SIGNS = {"extrapolated": "x", "censored": "c", "single seed": "s", "small family": "f", NOT_MONOTONIC: "m"}
+# signs behind a shift, by the flags that they stand for
+SIGNS = {
+    FlagKind.EXTRAPOLATED: "x",
+    FlagKind.CENSORED: "c",
+    FlagKind.SINGLE_SEED: "s",
+    FlagKind.SMALL_FAMILY: "f",
+    FlagKind.NOT_MONOTONIC: "m",
+}
 BEATEN = "d"  # sign behind a speed-up: a dense model is better and faster
 OTHER_START = (
     "o"  # sign behind the name of a variant: it is made of another dense model than the one it is compared with
@@ -39,47 +47,52 @@ IDENTITY = (
 )
 
 
-def ratio(row: Row, name: str) -> str:
-    """Return a ratio of a row with its interval, if it has one."""
-    value, low, high = row[name], row.get(f"{name}_low"), row.get(f"{name}_high")
-    if value is None:
+def ratio(found: Interval) -> str:
+    """Return a ratio with its interval, as far as they are known."""
+    if not found.known:
         return ""
-    return f"{value:.2f}x" if low is None or high is None else ratio_text(value, low, high)
+    return ratio_text(found.value, found.low, found.high) if found.bounded else f"{found.value:.2f}x"
 
 
 def starts_elsewhere(row: Row) -> bool:
     """Say whether a row's model is made of another dense model than the one it is compared with."""
-    return row["of"] is not None and row["of"] != row["baseline"]
+    return row.of is not None and row.of != row.baseline
 
 
 def _speedup(row: Row) -> str:
-    signs = [ratio(row, "speedup"), row["speed_verdict"] or "", BEATEN if row["beaten_by"] and row["speedup"] else ""]
+    signs = [
+        ratio(row.against.speedup),
+        row.against.speed_verdict or "",
+        BEATEN if row.against.beaten_by and row.against.speedup.known else "",
+    ]
     return " ".join(sign for sign in signs if sign)
 
 
 def difference(row: Row) -> str:
     """Return a row's points against its baseline with their interval."""
-    value, low, high = (row[f"quality_difference{end}"] for end in ("", "_low", "_high"))
-    if value is None:
+    found = row.against.difference
+    if not found.known:
         return ""
-    return fixed(value, 2, "+") if low is None else points_text(value, low, high, row["margin"])
+    if not found.bounded:
+        return fixed(found.value, 2, "+")
+    return points_text(found.value, found.low, found.high, row.against.margin)
 
 
 def shift(row: Row, axis: str) -> str:
     """Return a row's shift on an axis (macs or latency) with its interval and signs, or that it is not measurable."""
-    flags = row[f"shift_{axis}_flags"] or ""
-    if row[f"shift_{axis}"] is None:
-        return NOT_MEASURABLE if NOT_MEASURABLE in flags else ""
-    signs = ",".join(sign for words, sign in SIGNS.items() if words in flags)
-    return f"{ratio(row, f'shift_{axis}')} {signs}".rstrip()
+    found = row.shift(axis)
+    if not found.shift.known:
+        return FlagKind.NOT_MEASURABLE.value if found.has(FlagKind.NOT_MEASURABLE) else ""
+    signs = ",".join(sign for kind, sign in SIGNS.items() if found.has(kind))
+    return f"{ratio(found.shift)} {signs}".rstrip()
 
 
 # columns that people see otherwise than as one value of their kind
 CELLS: dict[str, Callable[[Row], str]] = {
-    "variant": lambda row: f"{row['variant']} {OTHER_START * starts_elsewhere(row)}".rstrip(),
-    "quality_difference": lambda row: f"{difference(row)} {row['quality_verdict'] or ''}".strip(),
+    "variant": lambda row: f"{row.variant} {OTHER_START * starts_elsewhere(row)}".rstrip(),
+    "quality_difference": lambda row: f"{difference(row)} {row.against.quality_verdict or ''}".strip(),
     "speedup": _speedup,
-    "realisation": lambda row: "" if row["realisation"] is None else f"{row['realisation']:.2f}",
+    "realisation": lambda row: "" if row.against.realisation is None else f"{row.against.realisation:.2f}",
     "shift_macs": lambda row: shift(row, "macs"),
     "shift_latency": lambda row: shift(row, "latency"),
 }
@@ -91,9 +104,10 @@ def show(row: Row, name: str) -> str:
     if name in CELLS:
         return CELLS[name](row)
     if value is None:
-        return f"n/a (n = {row['latency_n']})" if kind == "guarded" and row["latency_n"] else ""
+        return f"n/a (n = {row.time.calls})" if kind == "guarded" and row.time.calls else ""
     if kind == "ratio":
-        return ratio(row, name)
+        low, high = (row[name + end] if name + end in COLUMNS else None for end in ("_low", "_high"))
+        return f"{value:.2f}x" if low is None or high is None else ratio_text(value, low, high)
     if kind == "points":
         return fixed(value, 2, "+")
     if kind == "share":
@@ -128,9 +142,10 @@ def fold_unavailable(rows: Sequence[Row]) -> list[Row]:
     """Return rows in which each variant that is not available on a backend stands once, for all batch sizes."""
     folded: dict[Any, Row] = {}
     for index, row in enumerate(rows):
-        if row["status"] == "unavailable":
-            key = tuple(row[name] for name in IDENTITY if name != "batch_size")
-            folded.setdefault(key, {**row, "batch_size": "all"})
+        if row.status == "unavailable":
+            place = row.place.without_batch()
+            key = (row.variant, row.role, row.steps, row.baseline, row.family, place)
+            folded.setdefault(key, replace(row, place=place))
         else:
             folded[index] = row
     return list(folded.values())
@@ -141,8 +156,8 @@ def cells(rows: Sequence[Row], columns: Sequence[str]) -> list[list[str]]:
     shown = [[show(row, name) for name in columns] for row in rows]
     values = [index for index, name in enumerate(columns) if name not in IDENTITY]
     for row, line in zip(rows, shown, strict=True):
-        if row["status"] != "ok" and values and "status" not in columns and not any(line[index] for index in values):
-            line[values[0]] = row["status"]
+        if row.status != "ok" and values and "status" not in columns and not any(line[index] for index in values):
+            line[values[0]] = row.status
     return shown
 
 
@@ -175,7 +190,7 @@ def tabulated(heads: Sequence[str], body: Sequence[Sequence[str]], align: Sequen
 
 def _upright(row: Row, style: str) -> str:
     """Return all that is known of one row, a line for each column."""
-    place = f"{row['variant']}, {row['backend']}, batch {row['batch_size']}"
+    place = f"{row.variant}, {row.place.words}"
     body = [[name, shown] for name in COLUMNS if (shown := show(row, name))]
     return tabulated([place, ""], body, ["left", "left"], style)
 

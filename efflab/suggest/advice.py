@@ -13,7 +13,7 @@ import numpy as np
 from efflab.records.store import Store
 from efflab.suggest.distances import CONTEXT_ASPECTS, LEAST, TrialContext, context_distances, context_of
 from efflab.suggest.gaussian_process import NAMES, PRIOR, Belief, Datum, Observations, believe, learn
-from efflab.suggest.outcome import COUNTED, POINTS, Model, Outcome, Place, Ratio, Recipe, points_of
+from efflab.suggest.outcome import COUNTED, POINTS, Model, Outcome, Ratio, Recipe, Target, points_of
 from efflab.suggest.past_studies import FOLDER, Experience, keep, recalled
 
 MOST_DATA = 1000  # outcomes behind one answer: of more, those in the contexts most like the one asked for
@@ -73,7 +73,7 @@ def data_of(outcomes: Iterable[Outcome], goal: str) -> list[Datum]:
     ]  # fmt: skip
 
 
-def gaps(experience: Experience, model: Model, place: Place, goal: str) -> list[str]:
+def gaps(experience: Experience, model: Model, place: Target, goal: str) -> list[str]:
     """Say what no study has: nothing is expected of a metric, a kind of network or a backend that none has measured."""
     found = []
     told = [one for one in experience.outcomes if goal in one.gains]
@@ -95,7 +95,7 @@ def gaps(experience: Experience, model: Model, place: Place, goal: str) -> list[
     return found
 
 
-def unmeasured(experience: Experience, place: Place, goal: str) -> list[str]:
+def unmeasured(experience: Experience, place: Target, goal: str) -> list[str]:
     """Say which of a place's settings no record has, though its backend was measured: what is told of them is likeness."""
     places = [one.place for one in experience.outcomes if goal in one.gains]
     name = place.backend.partition("[")[0]
@@ -191,7 +191,7 @@ def order(belief: Belief, seed: int = 0) -> list[int]:
 def advise(
     experience: Experience,
     model: Model,
-    place: Place,
+    place: Target,
     goal: str,
     recipes: Sequence[Recipe],
     most_loss: float | None = None,

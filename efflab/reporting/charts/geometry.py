@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
+from efflab.comparison.columns import Axis
+from efflab.comparison.row import Row
 from efflab.reporting.charts.labels import Box
 
-Row = dict[str, Any]
 Arrow = tuple[float, float, float, float]  # from x, y to x, y in pixels
 
 
@@ -43,16 +43,21 @@ def ticks(low: float, high: float) -> list[float]:
     return inside if len(inside) <= 9 else [step for step in inside if str(step)[0] in "125"]
 
 
-def arrows_of(moved: list[Row], dense: list[Row], axis: str, x: Scale, y: Scale) -> list[Arrow]:
+def compute(row: Row, axis: Axis) -> float:
+    """Return what a row that is drawn takes on an axis."""
+    return axis.of(row) or 0.0
+
+
+def arrows_of(moved: list[Row], dense: list[Row], axis: Axis, x: Scale, y: Scale) -> list[Arrow]:
     """Return arrows from the dense model that each variant started from to it, stopping short of both marks."""
-    base = {row["baseline"]: row for row in dense if row["role"] in ("baseline", "dense")}
+    base = {row.baseline: row for row in dense if row.role in ("baseline", "dense")}
     arrows = []
     for row in moved:
-        start = base.get(row["baseline"])
+        start = base.get(row.baseline)
         if start is None:
             continue
-        ax, ay = x.pixel(start[axis]), y.pixel(start["error"])
-        dx, dy = x.pixel(row[axis]) - ax, y.pixel(row["error"]) - ay
+        ax, ay = x.pixel(compute(start, axis)), y.pixel(start.quality.error.value)
+        dx, dy = x.pixel(compute(row, axis)) - ax, y.pixel(row.quality.error.value) - ay
         length = math.hypot(dx, dy)
         if length >= 30:
             near, far = 6 / length, 1 - 9 / length

@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from efflab.comparison.columns import AXES
+from efflab.comparison.columns import AXES, Axis
+from efflab.comparison.row import Row
 from efflab.foundation.errors import RequestError
 from efflab.frontier.fit import PowerLaw, fit_power_law
-from efflab.reporting.charts.geometry import Arrow, Scale, along, arrows_of, ticks
+from efflab.reporting.charts.geometry import Arrow, Scale, along, arrows_of, compute, ticks
 from efflab.reporting.charts.labels import MARK, Box, place_labels, short_names
 from efflab.reporting.table import difference, ratio, shift
 
-Row = dict[str, Any]
 # Okabe and Ito's colours, told apart with all kinds of colour vision; yellow is left out as too pale on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 SHAPES = ("circle", "square", "triangle-up", "cross", "triangle-down", "diamond", "triangle-right")
@@ -54,10 +54,10 @@ class Mark(NamedTuple):
 
 def technique_of(row: Row) -> str:
     """Return the technique of a row for the legend: its steps without those that only prepare or repair."""
-    steps = [step for step in row["steps"].split(" + ") if step]
+    steps = list(row.steps)
     telling = [step for step in steps if step not in SUPPORT] or steps
-    name = " + ".join(dict.fromkeys(telling)) or row["role"]
-    return f"{name} (control)" if row["role"] == "control" else name
+    name = " + ".join(dict.fromkeys(telling)) or row.role
+    return f"{name} (control)" if row.role == "control" else name
 
 
 def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: Sequence[Mark] = ()) -> Any:
@@ -65,11 +65,15 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
 
     `field`: published models behind, drawn where the axis is MACs.
     """
-    axis = AXES[view.axis].column
-    dense = sorted((row for row in rows if row["role"] in ("baseline", "dense")), key=lambda row: float(row[axis]))
-    moved = [row for row in rows if row["role"] in ("variant", "control")]
-    x = Scale([*(row[axis] for row in rows), *(mark.compute for mark in field)], WIDTH, flip=False)
-    errors = [row[f"error{end}"] or row["error"] for row in rows for end in ("_low", "_high")]
+    axis = AXES[view.axis]
+    dense = sorted((row for row in rows if row.role in ("baseline", "dense")), key=lambda row: compute(row, axis))
+    moved = [row for row in rows if row.role in ("variant", "control")]
+    x = Scale([*(compute(row, axis) for row in rows), *(mark.compute for mark in field)], WIDTH, flip=False)
+    errors = [
+        end if end > 0 else error.value
+        for error in (row.quality.error for row in rows)
+        for end in (error.low, error.high)
+    ]
     y = Scale([*errors, *(mark.error for mark in field)], HEIGHT, flip=True)
     scale_x = alt.X(
         "x:Q", title=TITLES[view.axis].format(batch=view.batch), scale=_log(alt, x.domain),
@@ -115,7 +119,7 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
         lines += along(*(pixel for compute, error in ends for pixel in (x.pixel(compute), y.pixel(error))))
     labelled = [
         *_foremost(moved, MOST_LABELS),
-        *(row for row in dense if row["role"] == "baseline" or len(dense) <= MOST_DENSE),
+        *(row for row in dense if row.role == "baseline" or len(dense) <= MOST_DENSE),
     ]
     layers += _label_layers(alt, labelled, axis, x, y, scale_x, scale_y, lines)
     note = f"grey: dense family{_law_words(law)}" if law else "grey: dense models (too few for a law)"
@@ -126,7 +130,7 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
 
 def _foremost(moved: list[Row], most: int) -> list[Row]:
     """Return the variants to be told apart: those that no other beats first, then the rest, controls last."""
-    ordered = sorted(moved, key=lambda row: (row["role"] == "control", not row["pareto"]))[:most]
+    ordered = sorted(moved, key=lambda row: (row.role == "control", not row.pareto))[:most]
     return [row for row in moved if any(row is one for one in ordered)]
 
 
@@ -149,15 +153,15 @@ def _cycle(items: tuple[str, ...], names: list[str]) -> list[str]:
     return [items[index % len(items)] for index in range(len(names))]
 
 
-def _law(dense: list[Row], axis: str) -> PowerLaw | None:
+def _law(dense: list[Row], axis: Axis) -> PowerLaw | None:
     try:
-        return fit_power_law([row[axis] for row in dense], [row["error"] for row in dense])
+        return fit_power_law([compute(row, axis) for row in dense], [row.quality.error.value for row in dense])
     except RequestError:
         return None
 
 
 def _law_words(law: PowerLaw) -> str:
-    weak = f"; {', '.join(law.flags())}" if law.flags() else ""
+    weak = f"; {', '.join(map(str, law.flags()))}" if law.flags() else ""
     halving = f"; halving the error takes {2**law.power:.3g}x" if law.significant else ""
     return f", its law and 95 % band{halving}{weak}"
 
@@ -185,9 +189,9 @@ def _law_layers(alt: Any, law: PowerLaw, x: Scale, y: Scale, scale_x: Any, scale
 
 def _mark(row: Row, axis: str) -> dict[str, Any]:
     return {
-        "x": row[AXES[axis].column], "y": 100 * row["error"], "name": row["variant"], "technique": technique_of(row),
-        "speed-up": ratio(row, "speedup"), "points": difference(row), "shift": shift(row, axis),
-        "colour": INK if row["role"] == "baseline" else GREY, "size": 90 if row["role"] == "baseline" else 50,
+        "x": compute(row, AXES[axis]), "y": 100 * row.quality.error.value, "name": row.variant, "technique": technique_of(row),
+        "speed-up": ratio(row.against.speedup), "points": difference(row), "shift": shift(row, axis),
+        "colour": INK if row.role == "baseline" else GREY, "size": 90 if row.role == "baseline" else 50,
     }  # fmt: skip
 
 
@@ -215,33 +219,34 @@ def _arrow_layers(alt: Any, arrows: list[Arrow], x: Scale, y: Scale, scale_x: An
     return [shaft.encode(x=scale_x, y=scale_y, x2="x2:Q", y2="y2:Q"), head.encode(x=scale_x, y=scale_y, angle=turn)]
 
 
-def _bar_layer(alt: Any, rows: list[Row], axis: str, scale_x: Any, scale_y: Any, across: bool) -> Any:
+def _bar_layer(alt: Any, rows: list[Row], axis: Axis, scale_x: Any, scale_y: Any, across: bool) -> Any:
     values = []
     for row in rows:
-        here = {"x": row[axis], "y": 100 * row["error"], "x2": row[axis], "y2": 100 * row["error"]}
-        if across and row[f"{axis}_low"] is not None:
-            values.append({**here, "x": row[f"{axis}_low"], "x2": row[f"{axis}_high"]})
-        if not across and row["error_low"]:
-            values.append({**here, "y": 100 * row["error_low"], "y2": 100 * row["error_high"]})
+        error, x = row.quality.error, compute(row, axis)
+        here = {"x": x, "y": 100 * error.value, "x2": x, "y2": 100 * error.value}
+        if across:
+            values.append({**here, "x": row.time.call_ms.low, "x2": row.time.call_ms.high})
+        elif error.low > 0:
+            values.append({**here, "y": 100 * error.low, "y2": 100 * error.high})
     chart = alt.Chart(alt.Data(values=values)).mark_rule(color=INK, opacity=0.6, strokeWidth=1.1, clip=True)
     return chart.encode(x=scale_x, y=scale_y, x2="x2:Q", y2="y2:Q")
 
 
 def _label_layers(
-    alt: Any, rows: list[Row], axis: str, x: Scale, y: Scale, scale_x: Any, scale_y: Any, lines: list[Box]
+    alt: Any, rows: list[Row], axis: Axis, x: Scale, y: Scale, scale_x: Any, scale_y: Any, lines: list[Box]
 ) -> list[Any]:
-    points = [(x.pixel(row[axis]), y.pixel(row["error"])) for row in rows]
+    points = [(x.pixel(compute(row, axis)), y.pixel(row.quality.error.value)) for row in rows]
     bars = [
-        Box(px - 2, y.pixel(row["error_high"]), px + 2, y.pixel(row["error_low"]))
+        Box(px - 2, y.pixel(row.quality.error.high), px + 2, y.pixel(row.quality.error.low))
         for row, (px, _) in zip(rows, points, strict=True)
-        if row["error_low"] and row["role"] in ("variant", "control")
+        if row.quality.error.low > 0 and row.role in ("variant", "control")
     ]
     names = short_names(rows)
     boxes = place_labels(points, names, WIDTH, HEIGHT, [*bars, *lines])
     texts, leaders = [], []
     for row, name, (px, py), box in zip(rows, names, points, boxes, strict=True):
         middle = (box.top + box.bottom) / 2
-        colour = "#6E6E6E" if row["role"] == "dense" else INK
+        colour = "#6E6E6E" if row.role == "dense" else INK
         texts.append({"x": x.value(box.left), "y": 100 * y.value(middle), "name": name, "colour": colour})
         edge = min(max(px, box.left), box.right)
         side = min(max(py, box.top), box.bottom)
