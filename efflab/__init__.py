@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from efflab.artefacts.artefact import Artefact, Form
     from efflab.contracts.backend import Arrays, Backend, Session
     from efflab.contracts.classification import Classification
+    from efflab.contracts.metric import Metric
     from efflab.contracts.module_session import ModuleSession
     from efflab.contracts.task import Batch, Split, Task
     from efflab.contracts.technique import Context, Result, Technique
@@ -36,6 +37,7 @@ PUBLIC = {  # name -> where it lives
     "Classification": "contracts.classification",
     "Context": "contracts.technique",
     "Form": "artefacts.artefact",
+    "Metric": "contracts.metric",
     "ModuleSession": "contracts.module_session",
     "RequestError": "foundation.errors",
     "Result": "contracts.technique",
@@ -55,6 +57,7 @@ __all__ = [
     "Classification",
     "Context",
     "Form",
+    "Metric",
     "ModuleSession",
     "RequestError",
     "Result",

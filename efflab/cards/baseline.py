@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efflab.artefacts.artefact import Form
-from efflab.cards.card import SOURCES, Card, Weights
+from efflab.cards.card import SOURCES, Card, Weights, quality_problems
 from efflab.cards.hugging_face.checkpoint import HF, KEY, Checkpoint, HuggingFace, open_checkpoint
 from efflab.cards.weights import check_safetensors, download, load_weights
 from efflab.contracts.task import Task
@@ -18,6 +18,7 @@ from efflab.foundation.errors import Problem, RequestError, nearest
 from efflab.foundation.files import file_digest
 from efflab.foundation.wording import one_line
 from efflab.records.cost import COST, CostRecord, summed
+from efflab.records.quality import SHARE
 
 if TYPE_CHECKING:
     import torch
@@ -246,6 +247,7 @@ def load_baseline(path: Path) -> Baseline:
     except RequestError as error:
         problems += error.at(document.where(("task",))).problems
     problems += _model_problems(card, document)
+    problems += quality_problems(card, task.metrics[0].name, document) if task and task.metrics[0].unit == SHARE else []
     if problems or task is None:
         raise RequestError(problems)
     return Baseline(card, document, task)

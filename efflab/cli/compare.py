@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from efflab.comparison.draws import MOST_DRAWS
     from efflab.comparison.expressions import condition, sort_rows
     from efflab.foundation.errors import RequestError
+    from efflab.records.quality import SHARE
     from efflab.reporting.table import check_style, choose
 
     # everything the user wrote is checked before the work of reading studies
@@ -51,8 +52,8 @@ def run(args: argparse.Namespace) -> int:
         if given is not None and not given.strip():
             raise RequestError(f"--{option.replace('_', '-')} is empty; leave it out or say what it is to do")
     columns = choose(args.columns)
-    keep = condition(args.where) if args.where else None
-    caught_by = condition(args.fail_if) if args.fail_if else None
+    keep = condition(args.where, shares=False) if args.where else None
+    caught_by = condition(args.fail_if, shares=False) if args.fail_if else None
     check_style(args.format)
     if args.sort:
         sort_rows([], args.sort)
@@ -60,6 +61,9 @@ def run(args: argparse.Namespace) -> int:
     with _no_collection():
         assessed = assess(_studies(args.studies), _axes(args, columns))
     everything: list[Row] = assessed.rows
+    if all(row.quality.unit == SHARE for row in everything):
+        for text in filter(None, (args.where, args.fail_if)):
+            condition(text)  # refuses a fraction that is compared with per cents
     found = [row for row in everything if not keep or keep(row)]
     if args.pareto:
         found = [row for row in found if row.pareto]

@@ -163,9 +163,9 @@ def _shown(rank: int, one: Suggestion, args: argparse.Namespace) -> dict[str, An
 
     gain = "speed-up" if args.goal == "speedup" else f"M, {args.goal}"
     row: dict[str, Any] = {"": rank, f"expected {gain} [90 %]": ratio_text(*one.gain)}
-    row["expected points [90 %]"] = points_text(*one.points) if one.points else "no basis"
+    row[f"expected {one.unit} [90 %]"] = points_text(*one.points) if one.points else "no basis"
     if args.within is not None:
-        row[f"chance to lose at most {_points(args.within)}"] = f"{100 * (one.within or 0):.0f} %"
+        row[f"chance to lose at most {_points(args.within, one.unit)}"] = f"{100 * (one.within or 0):.0f} %"
     names = one.baselines
     told = names[0] if len(names) == 1 else f"{len(names)} baselines"
     row["evidence"] = (
@@ -190,14 +190,14 @@ def _basis(experience: Experience, advice: Advice, args: argparse.Namespace) -> 
     return lines + _hidden(advice, args)
 
 
-def _points(count: float) -> str:
-    return f"{count:g} point{'s' * (count != 1)}"
+def _points(count: float, unit: str = "points") -> str:
+    return f"{count:g} {unit.removesuffix('s') if count == 1 else unit}"
 
 
 def _hidden(advice: Advice, args: argparse.Namespace) -> list[str]:
     """Say how many recipes are not in the table, and why."""
     beyond = len(advice.suggestions) - args.top
-    most = _points(args.within or 0)
+    most = _points(args.within or 0, advice.unit)
     left = [
         (beyond, "come after these (--top)"),
         (

@@ -19,7 +19,10 @@ ENDS = ("lower end of its 95 % interval", "upper end of its 95 % interval")
 
 
 class Column(NamedTuple):
-    """A column of a row; `kind` is its unit, and says how its values are shown to people."""
+    """A column of a row; `kind` is its unit, and says how its values are shown to people.
+
+    "quality" is a fraction where the task's metric is a share, else in the metric's own unit.
+    """
 
     kind: str
     sentence: str
@@ -137,7 +140,7 @@ COLUMNS: dict[str, Column] = {
         "share", "share of compute-bearing operators whose MACs could be counted", lambda row: row.work.coverage
     ),
     "metric": Column("word", "what quality means", lambda row: row.quality.metric),
-    "quality": _measured("share", "quality", lambda row: row.quality.value),
+    "quality": _measured("quality", "quality", lambda row: row.quality.value),
     **_with_ends(
         "quality_difference",
         Column("points", "quality minus the baseline's, in points (hundredths)", _none, "points [95 %]"),
@@ -151,11 +154,11 @@ COLUMNS: dict[str, Column] = {
         "points", "non-inferiority margin in points: the recipe's share of the baseline's quality",
         lambda row: row.against.margin,
     ),
-    "promised": Column("share", "quality that the card of a dense model promises", lambda row: row.quality.promised),
+    "promised": Column("quality", "quality that the card of a dense model promises", lambda row: row.quality.promised),
     "promise": Column(
         "word", "kept, or broken where a seed's quality lies beyond the card's tolerance", lambda row: row.quality.promise
     ),
-    **_with_ends("error", _measured("share", "error", _none), lambda row: row.quality.error),
+    **_with_ends("error", _measured("quality", "error", _none), lambda row: row.quality.error),
     **_with_ends(
         "latency_ms_p50", _measured("ms", "latency_ms_p50", _none, "ms"), lambda row: row.time.call_ms,
         "lower end of its 95 % interval, over rounds",

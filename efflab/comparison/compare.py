@@ -13,11 +13,12 @@ import numpy as np
 
 from efflab.comparison.columns import USUAL_AXES
 from efflab.comparison.dominance import Noise, fill_beaten, fill_pareto, inversions
-from efflab.comparison.draws import POINTS, Evidence
+from efflab.comparison.draws import Evidence, mean_error
 from efflab.comparison.place import Place, place_of
 from efflab.comparison.row import Cell, Counted, Row, Timed
 from efflab.comparison.shifts import Members, Placed, fill_shifts
 from efflab.frontier.cost import break_even
+from efflab.records.quality import RULES, is_share, unit_of, units_in_one
 from efflab.records.record import Latency, Record, keeps_promise, repeats
 from efflab.records.study import Study
 from efflab.statistics import (
@@ -141,14 +142,25 @@ def _joined(*reasons: str) -> str:
 
 def _fill_quality(cell: Cell, scored: list[Record], evidence: Evidence) -> None:
     row, own = cell.row, cell.row.quality
-    own.metric = scored[0]["quality"]["metric"]
+    first = scored[0]["quality"]
+    own.metric, own.unit = first["metric"], unit_of(first)
     own.value = float(np.mean([record["quality"]["value"] for record in scored]))
-    cell.error = 1 - own.value
+    own.others = {
+        name: float(np.mean([record["quality"]["others"][name] for record in scored]))
+        for name in first.get("others", {})
+        if all(name in record["quality"].get("others", {}) for record in scored)
+    }
+    share = is_share(first)
+    cell.error = mean_error(scored)
     own.error = Interval(cell.error, math.nan, math.nan)
-    draws = 1 - np.stack([evidence.quality(record) for record in scored])
+    draws = np.stack([evidence.errors(record) for record in scored])
     if np.isfinite(draws).all():
-        cell.error_by_seed, cell.error_draws = draws, np.clip(mix_seeds(draws, evidence.seed), 0, 1)
+        cell.error_by_seed, cell.error_draws = draws, np.clip(mix_seeds(draws, evidence.seed), 0, 1 if share else None)
         own.error = interval_of(cell.error, cell.error_draws)
+        if share:
+            own.ends = Interval(own.value, 1 - own.error.high, 1 - own.error.low)
+        elif first["error_rule"] in RULES:
+            own.ends = own.error
     why = "; ".join(dict.fromkeys(filter(None, map(evidence.lost, scored))))
     if why:
         row.reason = _joined(row.reason, f"no interval of the quality and no verdict on it, since {why}")
@@ -181,8 +193,11 @@ def _compare_quality(cell: Cell, baseline: Cell, evidence: Evidence) -> None:
     against.difference = evidence.difference([(baseline.partner(record["seed"]), record) for record in mine])
     if not against.difference.bounded:
         return
-    if "margin" in mine[0] and baseline.row.quality.value is not None:
-        against.margin = mine[0]["margin"] * baseline.row.quality.value * POINTS
+    base = baseline.row.quality
+    if "margin" in mine[0] and base.value is not None:
+        # of a share the recipe's part of the quality, of a loss the same part of the error
+        whole = base.value if is_share(mine[0]["quality"]) else base.error.value
+        against.margin = mine[0]["margin"] * whole * units_in_one(base.unit)
     verdict = quality_verdict(against.difference, against.margin)
     against.quality_verdict = {"not worse than the margin": "within margin"}.get(verdict, verdict)
 

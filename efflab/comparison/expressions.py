@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol, TypeVar
@@ -71,13 +71,16 @@ class Condition:
         return list(dict.fromkeys(found))
 
 
-def condition(text: str) -> Condition:
-    """Return the condition that `text` spells; raise RequestError for anything but an expression over columns."""
+def condition(text: str, shares: bool = True) -> Condition:
+    """Return the condition that `text` spells; raise RequestError for anything but an expression over columns.
+
+    shares: quality and error are fractions, so that a number above 1 is a mistake; of a loss they can be any number.
+    """
     if len(text) > LONGEST:
         raise RequestError(f"an expression is longer than {LONGEST} characters")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-        _check(tree, text)
+        _check(tree, text, ("share", "quality") if shares else ("share",))
         _check_truth(tree, text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         what = error.msg if isinstance(error, SyntaxError) else type(error).__name__
@@ -86,7 +89,8 @@ def condition(text: str) -> Condition:
     return Condition(text, tree)
 
 
-def _check(node: ast.AST, text: str) -> None:
+def _check(node: ast.AST, text: str, fractions: Sequence[str]) -> None:
+    """Refuse what is no expression over columns; columns of the kinds `fractions` are at most 1."""
     if isinstance(node, ast.Name):
         column_of(node.id, f" in {text!r}")
         return
@@ -113,9 +117,9 @@ def _check(node: ast.AST, text: str) -> None:
         raise RequestError(f"{text!r} divides by zero")
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.expr) and child not in lists:
-            _check(child, text)
+            _check(child, text, fractions)
     if isinstance(node, ast.Compare):
-        _check_values(node, text)
+        _check_values(node, text, fractions)
 
 
 def _check_truth(node: ast.expr, text: str) -> None:
@@ -130,7 +134,7 @@ def _check_truth(node: ast.expr, text: str) -> None:
         raise RequestError(f"{told!r} in {text!r} is no comparison; write for instance {told} == 1")
 
 
-def _check_values(node: ast.Compare, text: str) -> None:
+def _check_values(node: ast.Compare, text: str, fractions: Sequence[str]) -> None:
     """Refuse a comparison that can never hold: of a fraction with per cents, of a verdict with an unknown word."""
     sides = (node.left, *node.comparators)
     for one, other in (*pairwise(sides), *pairwise(sides[::-1])):
@@ -140,7 +144,7 @@ def _check_values(node: ast.Compare, text: str) -> None:
         for constant in _constants(other):
             value = constant.value
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if COLUMNS[name].kind == "share" and number and value > 1:  # type: ignore[operator]
+            if COLUMNS[name].kind in fractions and number and value > 1:  # type: ignore[operator]
                 raise RequestError(f"{one.id} is a fraction, shown as per cent: write {value / 100:g} for {value:g} % in {text!r}")  # type: ignore[operator,str-bytes-safe] # fmt: skip
             if name in WORDS and isinstance(value, str) and value not in WORDS[name]:
                 raise RequestError(f"{one.id} is never {value!r} in {text!r}; {known(value, WORDS[name])}")

@@ -14,6 +14,7 @@ from efflab.comparison.columns import COLUMNS
 from efflab.comparison.place import Place
 from efflab.foundation.errors import Status
 from efflab.frontier.flags import Flag, FlagKind
+from efflab.records.quality import SHARE
 from efflab.records.record import Latency, Record, Role
 from efflab.statistics import UNKNOWN, Interval
 
@@ -37,6 +38,9 @@ class Scored:
 
     metric: str | None = None
     value: float | None = None
+    ends: Interval = UNKNOWN  # of the value; not known where only the task can say how its error follows
+    unit: str = SHARE  # of differences and margins
+    others: dict[str, float] = field(default_factory=dict)  # the task's further metrics
     error: Interval = UNKNOWN  # without ends where the scores cannot be resampled
     promised: float | None = None
     promise: str | None = None
@@ -66,7 +70,9 @@ class Timed:
 class Against:
     """A row beside the baseline at its place."""
 
-    difference: Interval = UNKNOWN  # of quality, in points; without ends where the scores cannot be resampled
+    difference: Interval = (
+        UNKNOWN  # by how much it is better, in the metric's unit; without ends where the scores cannot be resampled
+    )
     quality_verdict: str | None = None
     margin: float | None = None
     speedup: Interval = UNKNOWN
@@ -101,7 +107,7 @@ class AxisShift:
     of_baseline: float | None = None
     stair: float | None = None
     over: float | None = None
-    gain: Interval = UNKNOWN  # in points
+    gain: Interval = UNKNOWN  # in the metric's unit
     dominates: float | None = None
     flags: tuple[Flag, ...] | None = None  # None where the axis was not asked for, or not measured
 
@@ -142,11 +148,11 @@ class Row:
 
     def __getitem__(self, column: str) -> Any:
         """Return a column by the name that users know it by."""
-        return COLUMNS[column].read(self)
+        return COLUMNS[column].read(self) if column in COLUMNS else self.quality.others.get(column)
 
     def flat(self) -> dict[str, Any]:
-        """Return all columns by name."""
-        return {name: column.read(self) for name, column in COLUMNS.items()}
+        """Return all columns by name, those of further metrics last."""
+        return {name: column.read(self) for name, column in COLUMNS.items()} | self.quality.others
 
 
 @dataclass

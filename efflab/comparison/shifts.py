@@ -8,19 +8,21 @@ is faster than a smaller one it is flagged.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from efflab.comparison.columns import AXES, Axis
-from efflab.comparison.draws import Evidence
+from efflab.comparison.draws import Evidence, mean_error
 from efflab.comparison.place import Place
 from efflab.comparison.row import AxisShift, Row
 from efflab.foundation.errors import RequestError
 from efflab.frontier.fit import FEW
 from efflab.frontier.flags import Flag, FlagKind
 from efflab.frontier.shift import Family, Point, Shift, family_of, shift_of
+from efflab.records.quality import is_share, units_in_one
 from efflab.statistics import UNKNOWN, Interval
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ MOST_SPAN = 100.0  # upper over lower end of an interval that still says somethi
 LEAST_RANGE = 1.5  # largest over least compute of a family on which error may be held against compute at all
 TIMED = ("latency", "energy")  # axes on which a larger model that is faster breaks the order
 COUNTED = ("macs", "bits")  # axes that a backend does not change: its family may have been counted on another one
-POINTS = 100.0
 Members = dict[tuple[str | None, Place], list["Cell"]]  # models of a name, or of a family, at each place
 
 
@@ -69,7 +70,7 @@ def fill_shifts(
             family = fitted[(name, kin, place)]
             shift = _shift(cell, baseline, name, family, evidence)
             if isinstance(shift, Shift) and isinstance(family, Family):
-                row.shifts[name] = _told(shift, family, notes)
+                row.shifts[name] = _told(shift, family, notes, units_in_one(row.quality.unit))
                 steps = tuple(json.dumps(step, sort_keys=True) for step in cell.records[0]["steps"])
                 placed.append(Placed(row, name, shift, family, steps))
             elif isinstance(shift, str) and shift:
@@ -94,8 +95,9 @@ def _family(members: list[Cell], axis: Axis, evidence: Evidence) -> Family | str
         for cell in members
         if (compute := axis.of(cell.row))
     ]
+    share = all(is_share(record["quality"]) for cell in members for record in cell.scored.values())
     try:
-        return family_of(points, evidence.draws, evidence.seed)
+        return family_of(points, evidence.draws, evidence.seed, 1.0 if share else math.inf)
     except RequestError as error:
         return str(error)
 
@@ -112,9 +114,9 @@ def _shift(cell: Cell, baseline: Cell, axis: str, family: Family | str, evidence
     )
     seeds = list(cell.scored)
     against = [baseline.partner(seed) for seed in seeds]
-    error = 1 - float(np.mean([record["quality"]["value"] for record in against]))
+    error = mean_error(against)
     both = cell.error_by_seed is not None and baseline.error_by_seed is not None
-    draws = np.stack([1 - evidence.quality(record) for record in against]) if both else None
+    draws = np.stack([evidence.errors(record) for record in against]) if both else None
     variant = Point(compute, cell.error, mine, cell.error_by_seed if both else None)
     return shift_of(family, variant, Point(before, error, theirs, draws), cell.row.n_seeds)
 
@@ -125,11 +127,11 @@ def _scaled(cell: Cell, compute: float, evidence: Evidence) -> np.ndarray | None
     return None if times is None else times * (compute / call_ms.value)
 
 
-def _told(shift: Shift, family: Family, notes: list[Flag]) -> AxisShift:
+def _told(shift: Shift, family: Family, notes: list[Flag], unit: float) -> AxisShift:
     """Return what a row says of a shift: no number where it is not measurable."""
     reason, vague = (_not_measurable(family, interval) for interval in (shift.multiplier, shift.total))
     weak = [Flag(FlagKind.NOT_MEASURABLE, reason)] if reason else [Flag(FlagKind.NO_TOTAL, vague)] if vague else []
-    gain = Interval(*(POINTS * end for end in (shift.gain.value, shift.gain.low, shift.gain.high)))
+    gain = Interval(*(unit * end for end in (shift.gain.value, shift.gain.low, shift.gain.high)))
     return AxisShift(
         shift=UNKNOWN if reason else shift.multiplier, total=UNKNOWN if vague else shift.total, of_baseline=shift.standing,
         stair=shift.stair, over=shift.censored_over, gain=UNKNOWN if reason else gain, dominates=shift.dominates,

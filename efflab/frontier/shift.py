@@ -23,7 +23,7 @@ MOST_DEX = 300.0
 
 
 class Point(NamedTuple):
-    """A model on an axis: compute (any unit), error as a fraction, and bootstrap draws where there are any.
+    """A model on an axis: compute (any unit), error (a fraction, or a loss), and bootstrap draws where there are any.
 
     `compute_draws` has shape (draws,), `error_draws` (seeds, draws).
     """
@@ -60,6 +60,7 @@ class Family:
     a: np.ndarray
     b: np.ndarray
     residual: np.ndarray
+    most: float = 1.0  # errors lie below it
 
     def slopes(self) -> np.ndarray:
         """Return the draws of b, flat where the error does not fall with compute."""
@@ -86,7 +87,7 @@ class Shift:
     flags: tuple[Flag, ...]
 
 
-def family_of(members: list[Point], draws: int = 1000, seed: int = 0) -> Family:
+def family_of(members: list[Point], draws: int = 1000, seed: int = 0, most: float = 1.0) -> Family:
     """Fit a family and resample it: residuals over members, and test examples through the members' error draws.
 
     The i-th draw of every `error_draws` must use the same examples. What seeds differ by is in the residuals already.
@@ -94,7 +95,7 @@ def family_of(members: list[Point], draws: int = 1000, seed: int = 0) -> Family:
     """
     compute = np.array([member.compute for member in members], float)
     error = np.array([member.error for member in members], float)
-    law = fit_power_law(compute, error)
+    law = fit_power_law(compute, error, most)
     x, y = np.log10(compute), np.log10(error)
     # a fit's residuals are too small by the two degrees of freedom that it used, and of few members by Student's t
     widened = math.sqrt(law.n / (law.n - 2)) * student(law.n - 2) / NORMAL
@@ -106,7 +107,7 @@ def family_of(members: list[Point], draws: int = 1000, seed: int = 0) -> Family:
             drawn[index] += member.log_errors().mean(axis=0) - y[index]
     b = ((x - law.x_mean)[:, None] * drawn).sum(axis=0) / law.x_spread
     a = drawn.mean(axis=0) - b * law.x_mean
-    return Family(compute, error, law, a, b, residuals[generator.integers(0, law.n, draws)])
+    return Family(compute, error, law, a, b, residuals[generator.integers(0, law.n, draws)], most)
 
 
 def shift_of(family: Family, variant: Point, baseline: Point, seeds: int = 1) -> Shift | str:
@@ -117,10 +118,11 @@ def shift_of(family: Family, variant: Point, baseline: Point, seeds: int = 1) ->
     dense models about their law: it says where one more dense model could have stood.
     """
     law = family.law
-    if not 0 < variant.error < 1 or not variant.compute > 0 or not math.isfinite(variant.compute):
-        return "the variant has no error between 0 and 1, or no compute"
-    if not 0 < baseline.error < 1 or not baseline.compute > 0:
-        return "the baseline has no error between 0 and 1, or no compute"
+    where = f"between 0 and {family.most:g}" if math.isfinite(family.most) else "above 0"
+    if not 0 < variant.error < family.most or not variant.compute > 0 or not math.isfinite(variant.compute):
+        return f"the variant has no error {where}, or no compute"
+    if not 0 < baseline.error < family.most or not baseline.compute > 0:
+        return f"the baseline has no error {where}, or no compute"
     if law.b >= 0:
         return "in this family the error does not fall with compute"
     wanted = law.compute_at(variant.error)

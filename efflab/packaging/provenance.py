@@ -93,11 +93,11 @@ def measured(study: Study, chosen: Chosen) -> list[dict[str, Any]]:
     found = []
     for row in rows(part, []):
         if row.variant == record["variant"] and row.status == "ok":
-            error = row.quality.error
-            low, high = (1 - error.high, 1 - error.low) if error.bounded else (None, None)
+            ends = row.quality.ends
+            low, high = (ends.low, ends.high) if ends.known else (None, None)
             quality = {"quality": row.quality.value, "quality_low": low, "quality_high": high}
-            ends = {name: row[name] for name in MEASURED}
-            found.append({**ends, **quality, "this_artefact": row.place.backend in ran})
+            measured = {name: row[name] for name in MEASURED}
+            found.append({**measured, **quality, "this_artefact": row.place.backend in ran})
     return found
 
 

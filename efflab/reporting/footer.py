@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from efflab.comparison.dominance import Inversion, inversions
 from efflab.comparison.row import Row
 from efflab.frontier.flags import FlagKind
+from efflab.records.quality import SHARE
 from efflab.reporting.numbers import digits
 from efflab.reporting.table import BEATEN, DEFAULT, OTHER_START, SIGNS, show, starts_elsewhere
 from efflab.statistics import SAME_SPEED
@@ -95,11 +96,18 @@ def beaten_lines(rows: Sequence[Row]) -> list[str]:
 def _quality_lines(rows: Sequence[Row]) -> list[str]:
     if not any(row.against.quality_verdict for row in rows):
         return []
-    margins = sorted({row.against.margin for row in rows if row.against.margin is not None})
-    limit = f"{' or '.join(f'{margin:.3g}' for margin in margins)} points" if margins else "the margin"
+    limits: dict[str, list[float]] = {}
+    for row in rows:
+        if row.against.margin is not None:
+            limits.setdefault(row.quality.unit, []).append(row.against.margin)
+    told = [f"{' or '.join(f'{one:.3g}' for one in sorted(set(some)))} {unit}" for unit, some in limits.items()]
+    limit = " or ".join(told) or "the margin"
+    shares = all(row.quality.unit == SHARE for row in rows)
+    what = "the points" if shares else "the difference (above 0: a smaller error)"
     return [
-        f"better / worse: the 95 % interval of the points lies beyond 0; within margin: worse, by less than {limit}",
-        "no difference in points: that interval holds 0 and excludes a loss of the margin; undecided: it holds both",
+        f"better / worse: the 95 % interval of {what} lies beyond 0; within margin: worse, by less than {limit}",
+        f"no difference in {'points' if shares else 'quality'}: that interval holds 0 and excludes a loss of the margin; "
+        "undecided: it holds both",
     ]
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from efflab.comparison.dominance import inversions
 from efflab.comparison.row import Row
 from efflab.frontier.flags import FlagKind
+from efflab.records.quality import SHARE
 from efflab.records.variant_name import variant_name
 from efflab.reporting.footer import uneven
 from efflab.reporting.table import difference, ratio, show
@@ -72,7 +73,7 @@ def _place(row: Row) -> str:
 def _quality(row: Row) -> str:
     if not row.against.difference.known:
         return "quality not compared"
-    return f"{difference(row)} points, {row.against.quality_verdict or 'no interval'}"
+    return f"{difference(row)} {row.quality.unit}, {row.against.quality_verdict or 'no interval'}"
 
 
 def _best(variants: list[Row]) -> str:
@@ -103,12 +104,17 @@ def _two_answers(variants: list[Row]) -> list[str]:
             continue
         best = max(judged, key=lambda row: row.against.difference.low)
         worst = min(judged, key=lambda row: row.against.difference.high)
-        if best.against.difference.low - worst.against.difference.high >= ANOTHER_ANSWER:
+        if best.against.difference.low - worst.against.difference.high >= _another_answer(best):
             sentences.append(
-                f"Runtimes disagree on {name}: {difference(worst)} points on {worst.place.backend}, "
+                f"Runtimes disagree on {name}: {difference(worst)} {worst.quality.unit} on {worst.place.backend}, "
                 f"{difference(best)} on {best.place.backend}; a model file alone does not settle its quality."
             )
     return sentences
+
+
+def _another_answer(row: Row) -> float:
+    """Return the difference from which two runtimes disagree: a point of a share, a hundredth of another error."""
+    return ANOTHER_ANSWER if row.quality.unit == SHARE else row.quality.error.value / 100
 
 
 def _beaten(rows: list[Row]) -> list[str]:
@@ -211,7 +217,7 @@ def _controls(rows: list[Row]) -> list[str]:
     return [
         f"Control, shift in measured time: in {apart} of {len(pairs)} pairs the choice is surely better than a random one; for "
         f"instance {_place(row)} has {chosen}, with a random choice {random}; "
-        f"their quality: {difference(row)} points, random {difference(control)}."
+        f"their quality: {difference(row)} {row.quality.unit}, random {difference(control)}."
     ]
 
 

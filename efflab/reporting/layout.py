@@ -13,7 +13,7 @@ from efflab.comparison.columns import heading
 from efflab.comparison.place import Place
 from efflab.comparison.row import Row
 from efflab.reporting.numbers import si
-from efflab.reporting.table import DEFAULT, default_columns, fold_unavailable, render, show, tabulated
+from efflab.reporting.table import DEFAULT, apart_columns, fold_unavailable, render, show, tabulated
 
 IMPORTANCE = (
     "variant", "speedup", "quality_difference", "latency_ms_p50", "quality", "shift_latency", "theoretical_speedup",
@@ -39,7 +39,7 @@ def fitted(rows: Sequence[Row], style: str = "simple", width: int | None = None)
         wider = [one for one in DEFAULT if one in (*columns, name)]
         if _width(render(rows, wider)) <= width:
             columns = wider
-    apart = [name for name in default_columns(rows) if name not in DEFAULT]
+    apart = apart_columns(rows)
     places = [", ".join([row.place.words, *(f"{name} {row[name]}" for name in apart)]) for row in rows]
     return _parted(render(rows, columns), places), [name for name in IMPORTANCE if name not in columns]
 
@@ -59,7 +59,7 @@ def _width(text: str) -> int:
 
 def dense_family(rows: Sequence[Row], style: str = "simple", width: int | None = None) -> str:
     """Return the dense models, a line for each backend with its times at all batch sizes; empty if there are none."""
-    apart = [name for name in default_columns(rows) if name not in DEFAULT]
+    apart = apart_columns(rows)
     members: dict[tuple[Place, str], dict[int, Row]] = {}
     for row in rows:
         if row.role in ("baseline", "dense"):

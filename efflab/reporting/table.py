@@ -13,7 +13,8 @@ from efflab.comparison.columns import COLUMNS, column_of, heading, known
 from efflab.comparison.row import Row
 from efflab.foundation.errors import RequestError
 from efflab.frontier.flags import FlagKind
-from efflab.reporting.numbers import digits, fixed, points_text, ratio_text, si
+from efflab.records.quality import SHARE
+from efflab.reporting.numbers import digits, fixed, points_text, quality_text, ratio_text, si
 from efflab.statistics import Interval
 
 # signs behind a shift, by the flags that they stand for
@@ -78,6 +79,23 @@ def difference(row: Row) -> str:
     return points_text(found.value, found.low, found.high, row.against.margin)
 
 
+def unit_of_difference(row: Row) -> str:
+    """Return the unit of a row's difference where there is one and the column's heading does not say it."""
+    return "" if row.quality.unit == SHARE or not row.against.difference.known else row.quality.unit
+
+
+def heading_of(name: str, rows: Sequence[Row]) -> str:
+    """Return what a table of these rows calls a column: `points` only where all metrics are shares."""
+    if name == "quality_difference" and any(row.quality.unit != SHARE for row in rows):
+        return "difference [95 %]"
+    return heading(name) if name in COLUMNS else name
+
+
+def further_metrics(rows: Sequence[Row]) -> list[str]:
+    """Return the names of the metrics that the tasks of these rows have beside the first."""
+    return list(dict.fromkeys(name for row in rows for name in row.quality.others))
+
+
 def shift(row: Row, axis: str) -> str:
     """Return a row's shift on an axis (macs or latency) with its interval and signs, or that it is not measurable."""
     found = row.shift(axis)
@@ -90,7 +108,9 @@ def shift(row: Row, axis: str) -> str:
 # columns that people see otherwise than as one value of their kind
 CELLS: dict[str, Callable[[Row], str]] = {
     "variant": lambda row: f"{row.variant} {OTHER_START * starts_elsewhere(row)}".rstrip(),
-    "quality_difference": lambda row: f"{difference(row)} {row.against.quality_verdict or ''}".strip(),
+    "quality_difference": lambda row: " ".join(
+        filter(None, (difference(row), unit_of_difference(row), row.against.quality_verdict))
+    ),
     "speedup": _speedup,
     "realisation": lambda row: "" if row.against.realisation is None else f"{row.against.realisation:.2f}",
     "shift_macs": lambda row: shift(row, "macs"),
@@ -100,7 +120,7 @@ CELLS: dict[str, Callable[[Row], str]] = {
 
 def show(row: Row, name: str) -> str:
     """Return one value as people read it."""
-    value, kind = row[name], COLUMNS[name].kind
+    value, kind = row[name], COLUMNS[name].kind if name in COLUMNS else "number"
     if name in CELLS:
         return CELLS[name](row)
     if value is None:
@@ -110,6 +130,8 @@ def show(row: Row, name: str) -> str:
         return f"{value:.2f}x" if low is None or high is None else ratio_text(value, low, high)
     if kind == "points":
         return fixed(value, 2, "+")
+    if kind == "quality":
+        return quality_text(value, row.quality.unit)
     if kind == "share":
         return f"{100 * value:.2f} %"
     if kind in ("ms", "guarded", "number", "seconds"):
@@ -133,9 +155,15 @@ def choose(columns: str | None) -> list[str] | None:
     return [column_of(word, also=["all"] if words == [word] else []) for word in words]
 
 
+def apart_columns(rows: Sequence[Row]) -> list[str]:
+    """Return the columns that tell rows of several studies, machines or devices apart."""
+    return [name for name in ("study", "machine", "device") if len({row[name] for row in rows}) > 1]
+
+
 def default_columns(rows: Sequence[Row]) -> list[str]:
     """Return the columns that people see unless they name some: the short set, and what tells its rows apart."""
-    return [*(name for name in ("study", "machine", "device") if len({row[name] for row in rows}) > 1), *DEFAULT]
+    own = DEFAULT.index("quality") + 1
+    return [*apart_columns(rows), *DEFAULT[:own], *further_metrics(rows), *DEFAULT[own:]]
 
 
 def fold_unavailable(rows: Sequence[Row]) -> list[Row]:
@@ -163,21 +191,24 @@ def cells(rows: Sequence[Row], columns: Sequence[str]) -> list[list[str]]:
 
 def render(rows: Sequence[Row], columns: list[str] | None = None, style: str = "simple") -> str:
     """Return rows in a tabulate style, or as `csv` or `json` with raw values (all columns unless some are named)."""
+    every = columns or [*COLUMNS, *further_metrics(rows)]
     if style == "json":
-        return json.dumps([{name: row[name] for name in columns or COLUMNS} for row in rows], indent=1)
+        return json.dumps([{name: row[name] for name in every} for row in rows], indent=1)
     if style == "csv":
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(columns or COLUMNS)
-        writer.writerows([_raw(row[name]) for name in columns or COLUMNS] for row in rows)
+        writer.writerow(every)
+        writer.writerows([_raw(row[name]) for name in every] for row in rows)
         return buffer.getvalue().rstrip("\n")
     if columns == list(COLUMNS):
         check_style(style)
         return "\n\n".join(_upright(row, style) for row in rows)
     names = columns or default_columns(rows)
-    right = {name for name in names if COLUMNS[name].kind != "word" and f"{name}_low" not in COLUMNS}
+    right = {
+        name for name in names if f"{name}_low" not in COLUMNS and (name not in COLUMNS or COLUMNS[name].kind != "word")
+    }
     align = ["right" if name in right | {"latency_ms_p50"} else "left" for name in names]
-    return tabulated([heading(name) for name in names], cells(rows, names), align, style)
+    return tabulated([heading_of(name, rows) for name in names], cells(rows, names), align, style)
 
 
 def tabulated(heads: Sequence[str], body: Sequence[Sequence[str]], align: Sequence[str], style: str) -> str:
@@ -191,7 +222,7 @@ def tabulated(heads: Sequence[str], body: Sequence[Sequence[str]], align: Sequen
 def _upright(row: Row, style: str) -> str:
     """Return all that is known of one row, a line for each column."""
     place = f"{row.variant}, {row.place.words}"
-    body = [[name, shown] for name in COLUMNS if (shown := show(row, name))]
+    body = [[name, shown] for name in (*COLUMNS, *row.quality.others) if (shown := show(row, name))]
     return tabulated([place, ""], body, ["left", "left"], style)
 
 

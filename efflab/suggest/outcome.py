@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from efflab.comparison.columns import AXES
 from efflab.comparison.place import Place, place_of
 from efflab.comparison.row import Row
+from efflab.records.quality import SHARE, units_in_one
 from efflab.records.study import Study
 from efflab.statistics import Interval
 
@@ -35,14 +36,13 @@ GOALS: dict[str, Callable[[Row], Interval]] = {
     "speedup": lambda row: row.against.speedup,
 }
 COUNTED = ("macs", "bits", "bytes")  # goals that are counted, not timed: machine and batch size do not enter
-POINTS = 100.0
 
 Recipe = tuple[tuple[str, str], ...]  # technique and its settings as JSON with sorted keys, so that recipes can be keys
 
 
 @dataclass(frozen=True)
 class Model:
-    """A dense model as its records describe it; `error` is a fraction."""
+    """A dense model as its records describe it; `error` is a fraction where the metric is a share."""
 
     name: str  # the card
     kind: str  # of network, e.g. resnet; without a family a kind of its own
@@ -52,6 +52,7 @@ class Model:
     macs: float  # 0 where they were not counted yet, like params
     params: float
     error: float
+    unit: str = SHARE  # of differences of the metric
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,9 @@ def kind_of(family: str | None) -> str:
     return (family or "").rpartition("-")[2]
 
 
-def points_of(log_error: float, error: float) -> float:
-    """Return the change of the metric in points where the error `error` becomes exp(log_error) times as large."""
-    return -POINTS * error * (math.exp(log_error) - 1)
+def points_of(log_error: float, error: float, unit: str = SHARE) -> float:
+    """Return by how many points (or other units) a model gets better whose error becomes exp(log_error) times as large."""
+    return -units_in_one(unit) * error * (math.exp(log_error) - 1)
 
 
 def distil(study: Study) -> tuple[list[Model], list[Outcome]]:
@@ -109,6 +110,7 @@ def distil(study: Study) -> tuple[list[Model], list[Outcome]]:
             models[row.baseline] = Model(
                 name=row.baseline, kind=kind_of(row.family) or row.baseline, family=row.family or "", task=row.place.task.name,
                 metric=row.quality.metric or "", macs=work.macs, params=work.params, error=error,
+                unit=row.quality.unit,
             )  # fmt: skip
     steps: dict[tuple[str, Place], Recipe] = {}
     count: Counter[tuple[str, Place]] = Counter()
@@ -199,10 +201,11 @@ def _error(row: Row, model: Model) -> Ratio | None:
     points, error = row.against.difference, row.quality.error.value
     if not points.bounded:
         return None
-    before = error + points.value / POINTS  # paired: the baseline's error on the same seeds and this backend
+    unit = units_in_one(row.quality.unit)
+    before = error + points.value / unit  # paired: the baseline's error on the same seeds and this backend
     least = LEAST_SHARE * model.error
     after, before = max(error, least), max(before, least)
-    return Ratio(math.log(after / before), (points.high - points.low) / WIDTH / POINTS / after)
+    return Ratio(math.log(after / before), (points.high - points.low) / WIDTH / unit / after)
 
 
 LEAST_SHARE = 0.005  # of the baseline's error: where a model makes no error at all, its logarithm has to end somewhere

@@ -8,8 +8,9 @@ import numpy as np
 
 from efflab.comparison.place import Place, place_of
 from efflab.comparison.row import Row
+from efflab.records.quality import SHARE, unit_of
 from efflab.records.record import CostGroup, Record
-from efflab.reporting.numbers import digits, si
+from efflab.reporting.numbers import digits, quality_text, si
 from efflab.reporting.section import Asked, Section
 from efflab.reporting.table import ratio
 from efflab.statistics import percentile_bound
@@ -29,7 +30,7 @@ def work_by_input(asked: Asked) -> Section | None:
         base = _baseline_macs(asked, record)
         table.append(
             (
-                variant, "; ".join(f"{100 * one['share']:.0f} % at {si(one['macs'])} ({100 * one['quality']:.1f} %)"
+                variant, "; ".join(f"{100 * one['share']:.0f} % at {si(one['macs'])} ({_right(record, one['quality'])})"
                                    for one in groups),
                 si(low), si(record["work"]["macs"]), si(high), f"{base / record['work']['macs']:.2f}x" if base else "",
             )
@@ -87,6 +88,12 @@ def adaptive_time(asked: Asked) -> Section | None:
         notes=("Times go over many different batches; mean = over these, of each one's median, and the speed-up is of it: p50 "
                "shows the most frequent kind only. A batch ends with its dearest example, and each stage gets what is left.",),
     )  # fmt: skip
+
+
+def _right(record: Record, quality: float) -> str:
+    """Return the quality of a group of a record's examples."""
+    unit = unit_of(record.get("quality", {}))
+    return f"{100 * quality:.1f} %" if unit == SHARE else quality_text(quality, unit)
 
 
 def percentile(groups: Sequence[CostGroup], percent: float) -> int:

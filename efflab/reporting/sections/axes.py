@@ -6,7 +6,7 @@ from efflab.comparison.columns import AXES
 from efflab.comparison.row import Row
 from efflab.reporting.headlines import best_of
 from efflab.reporting.section import Asked, Section
-from efflab.reporting.table import difference, shift
+from efflab.reporting.table import difference, heading_of, shift, unit_of_difference
 
 
 def axes(asked: Asked) -> Section | None:
@@ -20,7 +20,13 @@ def axes(asked: Asked) -> Section | None:
     if not shown:
         return None
     table = tuple(
-        (row.variant, difference(row), *(shift(row, name) or "none" for name in shown), _dominates(row)) for row in here
+        (
+            row.variant,
+            f"{difference(row)} {unit_of_difference(row)}".rstrip(),
+            *(shift(row, name) or "none" for name in shown),
+            _dominates(row),
+        )
+        for row in here
     )
     notes = [
         "M: how many times the compute the technique is worth: saving x (error / baseline's)**-power of the dense family's "
@@ -32,7 +38,8 @@ def axes(asked: Asked) -> Section | None:
     ]
     return Section(
         "axes", f"Shift on every axis, {best.place.words}",
-        heads=("variant", "points [95 %]", *(f"M, {AXES[name].words}" for name in shown), "P(no worse, no slower)"),
+        heads=("variant", heading_of("quality_difference", here), *(f"M, {AXES[name].words}" for name in shown),
+               "P(no worse, no slower)"),
         table=table, notes=tuple(notes),
     )  # fmt: skip
 

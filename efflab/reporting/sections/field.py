@@ -8,7 +8,7 @@ from efflab.comparison.shifts import Placed
 from efflab.frontier.field import PAPER_ERROR, PAPER_EXPONENT, Field, distance, field_of
 from efflab.frontier.field import multiplier as by_exponent
 from efflab.frontier.hypervolume import corner_of, hypervolume_change
-from efflab.reporting.numbers import si
+from efflab.reporting.numbers import quality_text, si
 from efflab.reporting.section import Asked, Section, ends, multiplier
 
 LAWS = ("own_family", "paper", "field", "field_total")
@@ -76,7 +76,7 @@ def gained_area(asked: Asked) -> Section | None:
         told = f"{best} ({each[best]:.3f})" if each[best] > 0 else "none gains any"
         facts = {"axis": axis, "where": where, "reference": corner._asdict(), "all": every, "each": each}
         data.append(facts)
-        stored = f"{_compute(axis, corner.compute)}, {100 * corner.error:.2f} %"
+        stored = f"{_compute(axis, corner.compute)}, {quality_text(corner.error, rows[0].row.quality.unit)}"
         table.append((AXES[axis].words, where, f"{every:.3f}", told, stored))
     if not table:
         return None

@@ -30,7 +30,9 @@ def law(asked: Asked) -> Section | None:
         key = (variant, AXES[axis].words, rows[0].row.place.words if axis == "latency" else "all")
         uneven = any(one.row.shift(axis).has(FlagKind.NOT_MONOTONIC) for one in rows)
         try:
-            change = law_change(dense, [(AXES[axis].of(one.row) or 0.0, one.row.quality.error.value) for one in rows])
+            change = law_change(
+                dense, [(AXES[axis].of(one.row) or 0.0, one.row.quality.error.value) for one in rows], family.most
+            )
             found.append((key, f" ({FlagKind.NOT_MONOTONIC.value})" if uneven else "", change))
         except RequestError as error:
             refused.append((*key, "", "", "", "", str(error)))

@@ -7,8 +7,9 @@ from typing import Any
 
 from efflab.comparison.row import Row
 from efflab.foundation.metrics import METRICS
+from efflab.records.quality import SHARE
 from efflab.records.trial import BEST
-from efflab.reporting.numbers import digits, points_text, si
+from efflab.reporting.numbers import digits, points_text, quality_text, si
 from efflab.reporting.section import Asked, Section, tally
 from efflab.reporting.table import ratio
 
@@ -87,10 +88,10 @@ def _beside(asked: Asked) -> list[str]:
 
 def _told(row: Row, how: str) -> str:
     spent = (row.cost.training_macs or 0.0) + (row.cost.recovery_macs or 0.0)
-    parts = [f"{row.quality.value:.2%}" if row.quality.value is not None else "not scored"]
+    parts = [_quality(row)]
     if row.against.difference.bounded:
         found = row.against.difference
-        parts[0] += f" ({points_text(found.value, found.low, found.high)} points)"
+        parts[0] += f" ({points_text(found.value, found.low, found.high)} {row.quality.unit})"
     parts.append(f"{si(row.work.bit_operations or 0)} bit-operations")
     if row.against.speedup.known:
         parts.append(f"{ratio(row.against.speedup)} as fast")
@@ -98,3 +99,10 @@ def _told(row: Row, how: str) -> str:
         if row.shift(axis).shift.known:
             parts.append(f"M = {ratio(row.shift(axis).shift)} in {words}")
     return f"{row.variant} ({how}; {si(spent, 'MAC')} of training in all, {row.place.words}): {', '.join(parts)}."
+
+
+def _quality(row: Row) -> str:
+    value, unit = row.quality.value, row.quality.unit
+    if value is None:
+        return "not scored"
+    return f"{value:.2%}" if unit == SHARE else quality_text(value, unit)
