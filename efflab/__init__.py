@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from efflab.artefacts.artefact import Artefact, Form
     from efflab.contracts.backend import Arrays, Backend, Session
     from efflab.contracts.classification import Classification
+    from efflab.contracts.metric import Metric
     from efflab.contracts.module_session import ModuleSession
     from efflab.contracts.task import Batch, Split, Task
     from efflab.contracts.technique import Context, Result, Technique
@@ -37,6 +38,7 @@ PUBLIC = {  # name -> where it lives
     "Classification": "contracts.classification",
     "Context": "contracts.technique",
     "Form": "artefacts.artefact",
+    "Metric": "contracts.metric",
     "ModuleSession": "contracts.module_session",
     "RequestError": "foundation.errors",
     "Result": "contracts.technique",
@@ -58,6 +60,7 @@ __all__ = [
     "Classification",
     "Context",
     "Form",
+    "Metric",
     "ModuleSession",
     "RequestError",
     "Result",
@@ -122,4 +125,4 @@ def rows(study: Study) -> list[dict[str, Any]]:
     """Return a study as flat rows, one a (variant, backend, batch size, machine), seeds aggregated, with intervals."""
     from efflab.comparison.compare import rows
 
-    return rows(study)
+    return [row.flat() for row in rows(study)]

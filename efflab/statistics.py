@@ -11,8 +11,7 @@ import numpy as np
 
 SPREAD = (2.5, 97.5)  # percentiles of the 95 % intervals
 NORMAL = 1.96  # what Student's t tends to
-# 97.5th percentile of Student's t for 1..30 degrees of freedom
-STUDENT = (
+STUDENT = (  # 97.5th percentile of Student's t for 1..30 degrees of freedom
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
     *(2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
@@ -20,11 +19,24 @@ STUDENT = (
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its 95 % interval."""
+    """A value with its 95 % interval; what is not known is NaN: the ends, or all three."""
 
     value: float
     low: float
     high: float
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a value."""
+        return not math.isnan(self.value)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the ends are known."""
+        return not math.isnan(self.low)
+
+
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efflab.artefacts.artefact import Form
-from efflab.cards.card import SOURCES, Card, Weights
+from efflab.cards.card import SOURCES, Card, Weights, quality_problems
 from efflab.cards.hugging_face.checkpoint import HF, KEY, Checkpoint, HuggingFace, open_checkpoint
 from efflab.cards.weights import check_safetensors, download, load_weights
 from efflab.contracts.task import Task
@@ -18,6 +18,7 @@ from efflab.foundation.errors import Problem, RequestError, nearest
 from efflab.foundation.files import file_digest
 from efflab.foundation.wording import one_line
 from efflab.records.cost import COST, CostRecord, summed
+from efflab.records.quality import SHARE
 
 if TYPE_CHECKING:
     import torch
@@ -242,6 +243,8 @@ def load_baseline(path: Path) -> Baseline:
     except RequestError as error:
         problems += error.at(document.where(("task",))).problems
     problems += _model_problems(card, document, task)
+    if task is not None and task.metrics[0].unit == SHARE:
+        problems += quality_problems(card, task.metrics[0].name, document)
     if problems or task is None:
         raise RequestError(problems)
     return Baseline(card, document, task)
@@ -289,11 +292,3 @@ def _image_model_problems(card: Card, document: Document) -> list[Problem]:
         if getattr(card.hugging_face, key, None) is not None:
             found.append(Problem(document.where((*KEY, key)), "is for encoders of texts only; take it away"))
     return found
-
-
-def make(schema: type[Any], document: Document, key: tuple[str | int, ...]) -> Any:
-    """Build a plug-in's settings from what stands under `key` of a document; raise RequestError with all problems."""
-    data: Any = document.data
-    for part in key:
-        data = data[part]
-    return check(schema, document, key, data or {})

@@ -8,7 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from efflab.cards.hugging_face.checkpoint import HF, HuggingFace
 from efflab.contracts.training_section import TrainingSettings
-from efflab.foundation.config import Name, Settings
+from efflab.foundation.config import Document, Name, Settings
+from efflab.foundation.errors import Problem
 from efflab.foundation.wording import SHA256
 
 SOURCES = ("model", "python", "onnx", "torch_export")  # where a card's model comes from: one of them
@@ -42,8 +43,10 @@ class Weights(Settings):
         ),
     ]
     quality: Annotated[
-        Annotated[float, Field(ge=0, le=1)] | None,
-        Field(description="Metric of these weights on the test split, from 0 to 1."),
+        Annotated[float, Field(allow_inf_nan=False)] | None,
+        Field(
+            description="Metric of these weights on the test split; from 0 to 1 where it is a share, such as accuracy."
+        ),
     ] = None
     training_macs: Annotated[
         float, Field(ge=0, description="MACs that the training took, forward and backward passes together.")
@@ -75,10 +78,14 @@ class Promise(Settings):
     """The quality that a card promises on the test split, mean over its seeds, and how far a re-run may lie from it."""
 
     value: Annotated[
-        float, Field(ge=0, le=1, description="Promised metric on the test split, mean over the seeds, from 0 to 1.")
+        float,
+        Field(
+            allow_inf_nan=False,
+            description="Promised metric on the test split, mean over the seeds; from 0 to 1 where it is a share.",
+        ),
     ]
     tolerance: Annotated[
-        float, Field(gt=0, le=1, description="Largest difference from `value` at which the promise counts as kept.")
+        float, Field(gt=0, description="Largest difference from `value` at which the promise counts as kept.")
     ]
 
 
@@ -163,3 +170,17 @@ class Card(Settings):
         if len(set(seeds)) != len(seeds):
             raise ValueError("two sets of weights have the same seed")
         return self
+
+
+def quality_problems(card: Card, share: str, document: Document) -> list[Problem]:
+    """Return the qualities of a card that do not lie between 0 and 1, though the metric, `share`, is a share."""
+    given: list[tuple[tuple[str | int, ...], float | None]] = [
+        (("weights", place, "quality"), weights.quality) for place, weights in enumerate(card.weights)
+    ]
+    if card.promise:
+        given += [(("promise", "value"), card.promise.value), (("promise", "tolerance"), card.promise.tolerance)]
+    return [
+        Problem(document.where(key), f"must be from 0 to 1, since {share} is a share: write 0.88 for 88 %")
+        for key, value in given
+        if value is not None and not 0 <= value <= 1
+    ]

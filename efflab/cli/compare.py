@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from efflab.comparison.expressions import Condition
+    from efflab.comparison.row import Row
 
 HELP = "the comparison table of a study, or a gate over it"
-Row = dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from efflab.comparison.draws import MOST_DRAWS
     from efflab.comparison.expressions import condition, sort_rows
     from efflab.foundation.errors import RequestError
+    from efflab.records.quality import SHARE
     from efflab.reporting.table import check_style, choose
 
     # everything the user wrote is checked before the work of reading studies
@@ -51,8 +52,8 @@ def run(args: argparse.Namespace) -> int:
         if given is not None and not given.strip():
             raise RequestError(f"--{option.replace('_', '-')} is empty; leave it out or say what it is to do")
     columns = choose(args.columns)
-    keep = condition(args.where) if args.where else None
-    caught_by = condition(args.fail_if) if args.fail_if else None
+    keep = condition(args.where, shares=False) if args.where else None
+    caught_by = condition(args.fail_if, shares=False) if args.fail_if else None
     check_style(args.format)
     if args.sort:
         sort_rows([], args.sort)
@@ -60,9 +61,12 @@ def run(args: argparse.Namespace) -> int:
     with _no_collection():
         assessed = assess(_studies(args.studies), _axes(args, columns))
     everything: list[Row] = assessed.rows
+    if all(row.quality.unit == SHARE for row in everything):
+        for text in filter(None, (args.where, args.fail_if)):
+            condition(text)  # refuses a fraction that is compared with per cents
     found = [row for row in everything if not keep or keep(row)]
     if args.pareto:
-        found = [row for row in found if row["pareto"]]
+        found = [row for row in found if row.pareto]
     if args.sort:
         found = sort_rows(found, args.sort)
     hints = keep.hints(everything) if keep and not found else []
@@ -142,7 +146,7 @@ def _gate(found: Sequence[Row], caught_by: Condition) -> int:
 
     judged = [(row, caught_by(row)) for row in found]
     for row in (row for row, held in judged if held):
-        print(f"gate failed: {_place(row)} ({row['machine']}): {caught_by.text}", file=sys.stderr)
+        print(f"gate failed: {_place(row)} ({row.place.machine}): {caught_by.text}", file=sys.stderr)
     unknown: dict[str, list[str]] = {}
     for row in (row for row, held in judged if held is None):
         unknown.setdefault(_why(row, caught_by), []).append(_place(row))
@@ -156,14 +160,14 @@ def _gate(found: Sequence[Row], caught_by: Condition) -> int:
 
 
 def _place(row: Row) -> str:
-    return f"{row['variant']} on {row['backend']} batch {row['batch_size']}"
+    return f"{row.variant} on {row.place.briefly}"
 
 
 def _why(row: Row, caught_by: Condition) -> str:
-    if row["status"] != "ok":
-        return f"{row['status']} ({row['reason']})"
+    if row.status != "ok":
+        return f"{row.status} ({row.reason})"
     missing = ", ".join(caught_by.missing(row))
-    return f"{row['role']} without {missing}" if missing else "the expression divides by zero"
+    return f"{row.role} without {missing}" if missing else "the expression divides by zero"
 
 
 def _studies(names: Sequence[str]) -> list[Any]:

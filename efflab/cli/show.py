@@ -14,11 +14,11 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from efflab.comparison.row import Row
     from efflab.records.record import Record
     from efflab.records.study import Study
 
 HELP = "what a technique is and what it gained in the studies at hand; what a card's model takes and gives"
-Row = dict[str, Any]
 KINDS = ("technique", "card")
 MOST_ROWS = 12
 ROUGH = 200  # draws of the bootstrap by which rows are chosen; those that are shown get as many as `compare` gives them
@@ -171,16 +171,16 @@ def _gains(name: str) -> list[dict[str, str]]:
             continue
         told = [one for one in study["records"] if one["role"] in ("baseline", "repeat") or _tells(one, name)]
         for row in assess({**study, "records": told}, (), ROUGH).rows:
-            if row["role"] == "variant" and row["speedup"]:
-                key = (row["study"], row["variant"])
-                if key not in best or float(row["speedup_low"]) > float(best[key][0]["speedup_low"]):
+            if row.role == "variant" and row.against.speedup.known:
+                key = (row.study, row.variant)
+                if key not in best or row.against.speedup.low > best[key][0].against.speedup.low:
                     best[key] = row, study
-    chosen = sorted(best.values(), key=lambda one: -float(one[0]["speedup_low"]))[:MOST_ROWS]
+    chosen = sorted(best.values(), key=lambda one: -one[0].against.speedup.low)[:MOST_ROWS]
     places: dict[Any, tuple[list[Row], Study]] = {}
     for row, study in chosen:
-        places.setdefault((row["study"], _place(row)), ([], study))[0].append(row)
-    full = {(row["study"], row["variant"]): row for some, study in places.values() for row in _in_full(some, study)}
-    gains = [full[row["study"], row["variant"]] for row, _ in chosen]
+        places.setdefault((row.study, row.place), ([], study))[0].append(row)
+    full = {(row.study, row.variant): row for some, study in places.values() for row in _in_full(some, study)}
+    gains = [full[row.study, row.variant] for row, _ in chosen]
     shown = (
         "study",
         "variant",
@@ -206,19 +206,16 @@ def _tells(record: Record, name: str) -> bool:
 def _in_full(some: list[Row], study: Study) -> list[Row]:
     """Return rows of one study and place beside its dense models, their intervals as sharp as those of `compare`."""
     from efflab.comparison.compare import assess
+    from efflab.comparison.place import place_of
 
-    names, (backend, device, machine, batch) = {row["variant"] for row in some}, _place(some[0])
+    names, place = {row.variant for row in some}, some[0].place
     records: list[Any] = []
     for record in study["records"]:
         own = record["role"] == "variant" and record["variant"] in names
-        here = (record["backend"], record["device"], record["machine"]) == (backend, device, machine)
-        if here and (own or record["role"] in ("baseline", "dense", "repeat")):
+        at = place_of(record, study["data"])
+        if at.without_batch() == place.without_batch() and (own or record["role"] in ("baseline", "dense", "repeat")):
             # quality is that of all batch sizes, time that of one
-            timed = record["batch_size"] == batch
+            timed = at == place
             records.append({one: value for one, value in record.items() if timed or one != "latency"})
     found = assess({**study, "records": records}, ["latency"]).rows
-    return [row for row in found if row["role"] == "variant" and row["batch_size"] == batch]
-
-
-def _place(row: Row) -> tuple[Any, ...]:
-    return tuple(row[one] for one in ("backend", "device", "machine", "batch_size"))
+    return [row for row in found if row.role == "variant" and row.place == place]

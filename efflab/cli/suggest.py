@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from efflab.records.store import LocalStore
     from efflab.suggest.advice import Advice, Suggestion
-    from efflab.suggest.outcome import Model, Place
+    from efflab.suggest.outcome import Model, Target
     from efflab.suggest.past_studies import Experience
 
 HELP = "which recipes to try first on a baseline, from earlier studies, and what that is worth"
@@ -96,7 +96,7 @@ def _suggest(args: argparse.Namespace, experience: Experience, store: LocalStore
     from efflab.foundation.machine import fingerprint, machine_id
     from efflab.suggest.advice import advise, gaps, unmeasured
     from efflab.suggest.candidates import asked_model, counted, legal, training_of
-    from efflab.suggest.outcome import Place
+    from efflab.suggest.outcome import Target
     from efflab.suggest.past_studies import recipes
     from efflab.suggest.writing import listed
 
@@ -109,7 +109,7 @@ def _suggest(args: argparse.Namespace, experience: Experience, store: LocalStore
         say([f"no basis: {what}", *experience.notes], args.format)
         return 0
     model, form = asked_model(args.baseline, experience)
-    place = Place(args.backend, args.batch, machine_id(fingerprint()))
+    place = Target(args.backend, args.batch, machine_id(fingerprint()))
     notes: tuple[str, ...] = ()
     if not gaps(experience, model, place, args.goal):  # else there is nothing that a count would tell
         model, notes = counted(model, args.baseline, store)
@@ -163,9 +163,9 @@ def _shown(rank: int, one: Suggestion, args: argparse.Namespace) -> dict[str, An
 
     gain = "speed-up" if args.goal == "speedup" else f"M, {args.goal}"
     row: dict[str, Any] = {"": rank, f"expected {gain} [90 %]": ratio_text(*one.gain)}
-    row["expected points [90 %]"] = points_text(*one.points) if one.points else "no basis"
+    row[f"expected {one.unit} [90 %]"] = points_text(*one.points) if one.points else "no basis"
     if args.within is not None:
-        row[f"chance to lose at most {_points(args.within)}"] = f"{100 * (one.within or 0):.0f} %"
+        row[f"chance to lose at most {_points(args.within, one.unit)}"] = f"{100 * (one.within or 0):.0f} %"
     names = one.baselines
     told = names[0] if len(names) == 1 else f"{len(names)} baselines"
     row["evidence"] = (
@@ -190,14 +190,14 @@ def _basis(experience: Experience, advice: Advice, args: argparse.Namespace) -> 
     return lines + _hidden(advice, args)
 
 
-def _points(count: float) -> str:
-    return f"{count:g} point{'s' * (count != 1)}"
+def _points(count: float, unit: str = "points") -> str:
+    return f"{count:g} {unit.removesuffix('s') if count == 1 else unit}"
 
 
 def _hidden(advice: Advice, args: argparse.Namespace) -> list[str]:
     """Say how many recipes are not in the table, and why."""
     beyond = len(advice.suggestions) - args.top
-    most = _points(args.within or 0)
+    most = _points(args.within or 0, advice.unit)
     left = [
         (beyond, "come after these (--top)"),
         (
@@ -210,7 +210,7 @@ def _hidden(advice: Advice, args: argparse.Namespace) -> list[str]:
     return [f"not shown: {'; '.join(told)}"] if told else []
 
 
-def _machines(experience: Experience, model: Model, place: Place, goal: str) -> list[str]:
+def _machines(experience: Experience, model: Model, place: Target, goal: str) -> list[str]:
     """Say how much of what is known of times was measured on other machines."""
     from efflab.suggest.outcome import COUNTED
 

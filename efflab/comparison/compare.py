@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from efflab.comparison.columns import COLUMNS, USUAL_AXES
-from efflab.comparison.dominance import fill_beaten, fill_pareto, inversions, place_of
-from efflab.comparison.draws import POINTS, Evidence
-from efflab.comparison.row import IDENTITY, Cell, Row
-from efflab.comparison.shifts import Placed, fill_shifts
+from efflab.comparison.columns import USUAL_AXES
+from efflab.comparison.dominance import Noise, fill_beaten, fill_pareto, inversions
+from efflab.comparison.draws import Evidence, mean_error
+from efflab.comparison.place import Place, place_of
+from efflab.comparison.row import Cell, Counted, Row, Timed
+from efflab.comparison.shifts import Members, Placed, fill_shifts
 from efflab.frontier.cost import break_even
+from efflab.records.quality import RULES, is_share, unit_of, units_in_one
 from efflab.records.record import Latency, Record, keeps_promise, repeats
 from efflab.records.study import Study
 from efflab.statistics import (
+    Interval,
     interval_of,
     median_and_iqr,
     mix_seeds,
@@ -50,23 +53,22 @@ def assess(studies: Study | Sequence[Study], axes: Iterable[str] = USUAL_AXES, d
     listed: list[Study] = [studies] if isinstance(studies, dict) else list(studies)
     evidence = Evidence((record for study in listed for record in study["records"]), draws=draws)
     cells = _cells(listed)
-    baselines: dict[tuple[Any, ...], list[Cell]] = {}
+    baselines: Members = {}
     _share_scores(cells)
     for cell in cells:
         _fill_own(cell, evidence)
-        if cell.row["role"] == "baseline":
-            for name in {cell.row["variant"], cell.row["baseline"]}:
-                baselines.setdefault((name, *cell.place), []).append(cell)
-    noise: dict[tuple[Any, ...], float] = {}
-    for cell in sorted(cells, key=lambda cell: cell.row["role"] != "repeat"):
-        of = cell.records[0]["of"]
-        of_cell = baselines.get((of, *cell.place), []) if of else []
+        if cell.row.role == "baseline":
+            for name in {cell.row.variant, cell.row.baseline}:
+                baselines.setdefault((name, cell.row.place), []).append(cell)
+    noise: Noise = {}
+    for cell in sorted(cells, key=lambda cell: cell.row.role != "repeat"):
+        of_cell = baselines.get((cell.row.of, cell.row.place), []) if cell.row.of else []
         if of_cell and cell.fine:
             _compare_quality(cell, of_cell[0], evidence)
-            _compare_work(cell, of_cell[0])
+            _compare_work(cell.row, of_cell[0].row)
             _compare_speed(cell, of_cell[0], evidence, noise)
     found = [cell.row for cell in cells]
-    uneven = {place_of(inversion.larger) for inversion in inversions(found)}
+    uneven = {(inversion.larger.family, inversion.larger.place) for inversion in inversions(found)}
     placed = fill_shifts(cells, baselines, evidence, uneven, tuple(axes))
     fill_beaten(cells, evidence, noise)
     fill_pareto(found)
@@ -74,32 +76,28 @@ def assess(studies: Study | Sequence[Study], axes: Iterable[str] = USUAL_AXES, d
 
 
 def _cells(studies: list[Study]) -> list[Cell]:
-    cells: dict[tuple[Any, ...], Cell] = {}
+    cells: dict[tuple[str, str, Place], Cell] = {}
     for index, study in enumerate(studies):
         for record in study["records"]:
-            key = (
-                index, record["variant"], record["role"], record["backend"], record["device"], record["batch_size"],
-                record["machine"],
-            )  # fmt: skip
+            place = place_of(record, study["data"], index)
+            key = (record["variant"], record["role"], place)
             if key not in cells:
-                row: Row = dict.fromkeys(COLUMNS)
-                row["study"] = study["name"]
-                row.update({name: record[name] for name in IDENTITY})  # type: ignore[literal-required]
-                row["of"] = record["of"]
-                row["steps"] = " + ".join(name for step in record["steps"] for name in step)
-                cells[key] = Cell(index, row, [])
+                row = Row(
+                    study=study["name"], place=place, variant=record["variant"], role=record["role"],
+                    steps=tuple(name for step in record["steps"] for name in step), baseline=record["baseline"],
+                    of=record["of"], family=record["family"],
+                )  # fmt: skip
+                cells[key] = Cell(row, [])
             cells[key].records.append(record)
     return list(cells.values())
 
 
 def _share_scores(cells: list[Cell]) -> None:
     """Give every row the scored seeds of all its batch sizes: later seeds are scored at one batch size only."""
-    pools: dict[tuple[Any, ...], dict[int, Record]] = {}
+    pools: dict[tuple[str, str, Place], dict[int, Record]] = {}
     for cell in cells:
         cell.fine = [record for record in cell.records if record["status"] == "ok"]
-        row = cell.row
-        key = (cell.study, *(row[name] for name in ("variant", "role", "backend", "device", "machine")))
-        pool = pools.setdefault(key, {})
+        pool = pools.setdefault((cell.row.variant, cell.row.role, cell.row.place.without_batch()), {})
         for record in cell.fine:
             if "quality" in record:
                 pool.setdefault(record["seed"], record)
@@ -110,109 +108,131 @@ def _fill_own(cell: Cell, evidence: Evidence) -> None:
     row = cell.row
     cell.timed = next((record for record in cell.fine if "latency" in record), None)
     lost = [record for record in cell.records if record["status"] != "ok"]
-    row["n_seeds"] = len(cell.scored) if cell.fine else 0
-    row["status"] = "ok" if cell.fine else lost[0]["status"]
+    row.n_seeds = len(cell.scored) if cell.fine else 0
+    row.status = "ok" if cell.fine else lost[0]["status"]
     if lost:
         seeds = ", ".join(str(record["seed"]) for record in lost)
-        row["reason"] = lost[0]["reason"] if not cell.fine else f"seed {seeds} {lost[0]['status']}: {lost[0]['reason']}"
+        row.reason = lost[0]["reason"] if not cell.fine else f"seed {seeds} {lost[0]['status']}: {lost[0]['reason']}"
     if not cell.fine:
         return
     first = cell.timed or cell.fine[0]
-    row.update({name: value for name, value in first.get("work", {}).items() if name in COLUMNS})
+    if "work" in first:
+        work = first["work"]
+        row.work = Counted(
+            work["macs"], work["effective_macs"], work["bit_operations"], work["params"], work["nonzero_params"],
+            work["artefact_bytes"], work["coverage"],
+        )  # fmt: skip
     if "recovery" in first:
-        row["recovery_macs"] = first["recovery"]["training_macs"]
-        row["recovery_s"] = first["recovery"]["seconds"]
+        row.cost.recovery_macs = first["recovery"]["training_macs"]
+        row.cost.recovery_s = first["recovery"]["seconds"]
     if "training" in first:
-        row["training_macs"] = first["training"]["training_macs"]
+        row.cost.training_macs = first["training"]["training_macs"]
     scored = list(cell.scored.values())
     if scored:
-        row["metric"] = scored[0]["quality"]["metric"]
-        row["quality"] = float(np.mean([record["quality"]["value"] for record in scored]))
-        row["error"] = cell.error = 1 - row["quality"]
-        draws = 1 - np.stack([evidence.quality(record) for record in scored])
-        if np.isfinite(draws).all():
-            cell.error_by_seed, cell.error_draws = draws, np.clip(mix_seeds(draws, evidence.seed), 0, 1)
-            interval = interval_of(row["error"], cell.error_draws)
-            row["error_low"], row["error_high"] = interval.low, interval.high
-        why = "; ".join(dict.fromkeys(filter(None, map(evidence.lost, scored))))
-        if why:
-            no_interval = f"no interval of the quality and no verdict on it, since {why}"
-            row["reason"] = "; ".join(filter(None, [row["reason"], no_interval]))
-        _fill_promise(row, scored)
+        _fill_quality(cell, scored, evidence)
     warnings = (text for record in scored for step in record.get("fidelity", ()) for text in step["warnings"])
-    row["reason"] = "; ".join(filter(None, [row["reason"], *dict.fromkeys(warnings)]))
+    row.reason = _joined(row.reason, *dict.fromkeys(warnings))
     if cell.latency:
         _fill_latency(row, cell.latency, evidence)
 
 
-def _fill_promise(row: Row, scored: list[Record]) -> None:
+def _joined(*reasons: str) -> str:
+    return "; ".join(filter(None, reasons))
+
+
+def _fill_quality(cell: Cell, scored: list[Record], evidence: Evidence) -> None:
+    row, own = cell.row, cell.row.quality
+    first = scored[0]["quality"]
+    own.metric, own.unit = first["metric"], unit_of(first)
+    own.value = float(np.mean([record["quality"]["value"] for record in scored]))
+    own.others = {
+        name: float(np.mean([record["quality"]["others"][name] for record in scored]))
+        for name in first.get("others", {})
+        if all(name in record["quality"].get("others", {}) for record in scored)
+    }
+    share = is_share(first)
+    cell.error = mean_error(scored)
+    own.error = Interval(cell.error, math.nan, math.nan)
+    draws = np.stack([evidence.errors(record) for record in scored])
+    if np.isfinite(draws).all():
+        cell.error_by_seed, cell.error_draws = draws, np.clip(mix_seeds(draws, evidence.seed), 0, 1 if share else None)
+        own.error = interval_of(cell.error, cell.error_draws)
+        if share:
+            own.ends = Interval(own.value, 1 - own.error.high, 1 - own.error.low)
+        elif first["error_rule"] in RULES:
+            own.ends = own.error
+    why = "; ".join(dict.fromkeys(filter(None, map(evidence.lost, scored))))
+    if why:
+        row.reason = _joined(row.reason, f"no interval of the quality and no verdict on it, since {why}")
     promised = [record for record in scored if "promised" in record]
     if promised:
-        row["promised"] = float(np.mean([record["promised"]["value"] for record in promised]))
-        row["promise"] = "kept" if all(keeps_promise(record) for record in promised) else "broken"
+        own.promised = float(np.mean([record["promised"]["value"] for record in promised]))
+        own.promise = "kept" if all(keeps_promise(record) for record in promised) else "broken"
 
 
 def _fill_latency(row: Row, latency: Latency, evidence: Evidence) -> None:
     if "examples" in latency:
-        row["reason"] = "; ".join(filter(None, [row["reason"], repeats(latency["examples"])]))
+        row.reason = _joined(row.reason, repeats(latency["examples"]))
     samples = evidence.samples(latency)
-    row["latency_n"] = len(samples)
-    row["latency_ms_p50"], row["latency_ms_iqr"] = evidence.call_time(latency), median_and_iqr(samples)[1]
-    interval = interval_of(row["latency_ms_p50"], evidence.call_times(latency, len(latency["rounds_ms"])))
-    row["latency_ms_p50_low"], row["latency_ms_p50_high"] = interval.low, interval.high
-    for percentile in (90, 95, 99):
-        row[f"latency_ms_p{percentile}"] = percentile_bound(samples, percentile)
-    row.update({name: value for name, value in latency.items() if name in COLUMNS})
+    call_ms = evidence.call_time(latency)
+    row.time = Timed(
+        call_ms=interval_of(call_ms, evidence.call_times(latency, len(latency["rounds_ms"]))),
+        iqr_ms=median_and_iqr(samples)[1],
+        p90_ms=percentile_bound(samples, 90), p95_ms=percentile_bound(samples, 95), p99_ms=percentile_bound(samples, 99),
+        calls=len(samples), inputs=latency.get("inputs"), throughput_per_s=latency["throughput_per_s"],
+        peak_memory_bytes=latency["peak_memory_bytes"], prepare_s=latency["prepare_s"], energy_j=latency["energy_j"],
+        energy_method=latency["energy_method"], quiet=latency["quiet"], threads=latency["threads"],
+    )  # fmt: skip
 
 
 def _compare_quality(cell: Cell, baseline: Cell, evidence: Evidence) -> None:
     mine = list(cell.scored.values())
     if not baseline.scored or not mine:
         return
-    pairs = [(baseline.partner(record["seed"]), record) for record in mine]
-    interval, row = evidence.difference(pairs), cell.row
-    row["quality_difference"] = interval.value
-    if math.isnan(interval.low):
+    against = cell.row.against
+    against.difference = evidence.difference([(baseline.partner(record["seed"]), record) for record in mine])
+    if not against.difference.bounded:
         return
-    row["quality_difference_low"], row["quality_difference_high"] = interval.low, interval.high
-    if "margin" in mine[0]:
-        row["margin"] = mine[0]["margin"] * baseline.row["quality"] * POINTS
-    verdict = quality_verdict(interval, row["margin"])
-    row["quality_verdict"] = {"not worse than the margin": "within margin"}.get(verdict, verdict)
+    base = baseline.row.quality
+    if "margin" in mine[0] and base.value is not None:
+        # of a share the recipe's part of the quality, of a loss the same part of the error
+        whole = base.value if is_share(mine[0]["quality"]) else base.error.value
+        against.margin = mine[0]["margin"] * whole * units_in_one(base.unit)
+    verdict = quality_verdict(against.difference, against.margin)
+    against.quality_verdict = {"not worse than the margin": "within margin"}.get(verdict, verdict)
 
 
-def _compare_work(cell: Cell, baseline: Cell) -> None:
-    row, base = cell.row, baseline.row
-    if row["macs"] and base["macs"]:
-        row["theoretical_speedup"] = base["macs"] / row["macs"]
-    if row["effective_macs"] and base["effective_macs"]:
-        row["theoretical_speedup_effective"] = base["effective_macs"] / row["effective_macs"]
-    if row["bit_operations"] and base["bit_operations"]:
-        row["theoretical_speedup_bits"] = base["bit_operations"] / row["bit_operations"]
-    if row["artefact_bytes"] and base["artefact_bytes"]:
-        row["size_ratio"] = base["artefact_bytes"] / row["artefact_bytes"]
-    if row["macs"] and base["macs"] and row["recovery_macs"] is not None:
-        paid = break_even(row["recovery_macs"], base["macs"], row["macs"])
-        row["break_even"], row["break_even_words"] = paid.inferences, paid.words
+def _compare_work(row: Row, base: Row) -> None:
+    against, mine, theirs = row.against, row.work, base.work
+    against.theory = _over(theirs.macs, mine.macs)
+    against.theory_effective = _over(theirs.effective_macs, mine.effective_macs)
+    against.theory_bits = _over(theirs.bit_operations, mine.bit_operations)
+    against.size_ratio = _over(theirs.artefact_bytes, mine.artefact_bytes)
+    if mine.macs and theirs.macs and row.cost.recovery_macs is not None:
+        paid = break_even(row.cost.recovery_macs, theirs.macs, mine.macs)
+        row.cost.break_even, row.cost.break_even_words = paid.inferences, paid.words
 
 
-def _compare_speed(cell: Cell, baseline: Cell, evidence: Evidence, noise: dict[tuple[Any, ...], float]) -> None:
+def _over(theirs: float | None, mine: float | None) -> float | None:
+    return theirs / mine if mine and theirs else None
+
+
+def _compare_speed(cell: Cell, baseline: Cell, evidence: Evidence, noise: Noise) -> None:
     mine = cell.latency
     timed = [r["latency"] for r in baseline.fine if "latency" in r and mine and r["latency"]["group"] == mine["group"]]
     if not mine or not timed:
         return
-    theirs, row = timed[0], cell.row
-    interval = evidence.speedup(theirs, mine)
-    row["speedup"], row["speedup_low"], row["speedup_high"] = interval.value, interval.low, interval.high
-    place = (*cell.place, mine["group"])
-    if row["role"] == "repeat":
-        noise[place] = max(noise.get(place, 0.0), math.exp(abs(math.log(interval.value))) - 1)
-        row["speed_verdict"] = speed_verdict(interval)
+    theirs, row, against = timed[0], cell.row, cell.row.against
+    speedup = against.speedup = evidence.speedup(theirs, mine)
+    session = (row.place, mine["group"])
+    if row.role == "repeat":
+        noise[session] = max(noise.get(session, 0.0), math.exp(abs(math.log(speedup.value))) - 1)
+        against.speed_verdict = speed_verdict(speedup)
     else:
-        row["noise_floor"] = noise.get(place)
-        row["speed_verdict"] = speed_verdict(interval, noise.get(place, 0.0))
-    if row["theoretical_speedup"]:
-        row["realisation"] = interval.value / row["theoretical_speedup"]
-    if row["recovery_s"] is not None:
-        before, after = (evidence.call_time(one) / 1000 / row["batch_size"] for one in (theirs, mine))
-        row["break_even_time"] = break_even(row["recovery_s"], before, after, "seconds").inferences
+        against.noise_floor = noise.get(session)
+        against.speed_verdict = speed_verdict(speedup, noise.get(session, 0.0))
+    if against.theory:
+        against.realisation = speedup.value / against.theory
+    if row.cost.recovery_s is not None:
+        before, after = (evidence.call_time(one) / 1000 / row.place.batch_size for one in (theirs, mine))
+        row.cost.break_even_time = break_even(row.cost.recovery_s, before, after, "seconds").inferences

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from efflab.comparison.draws import Evidence
+from efflab.comparison.place import Place
 from efflab.statistics import SAME_SESSION, interval_of, speed_verdict
 
 if TYPE_CHECKING:
-    from efflab.comparison.row import Cell
+    from efflab.comparison.row import Cell, Row
 
-Row = dict[str, Any]
 DENSE = ("baseline", "dense")
+Noise = dict[tuple[Place, str], float]  # of the sessions of a group at a place: how far its A/A row lies from 1
 
 
 class Inversion(NamedTuple):
@@ -21,60 +22,57 @@ class Inversion(NamedTuple):
     smaller: Row
 
 
-def place_of(row: Row) -> tuple[Any, ...]:
-    """Return what must be equal for two rows of a family to be comparable in time."""
-    return tuple(row[name] for name in ("study", "family", "task", "backend", "device", "batch_size", "machine"))
-
-
 def inversions(rows: list[Row]) -> list[Inversion]:
     """Return the widest inversion of each place: their time intervals are apart, by more than the noise floor."""
-    members: dict[tuple[Any, ...], list[Row]] = {}
-    noise: dict[tuple[Any, ...], float] = {}
+    members: dict[tuple[str | None, Place], list[tuple[int, Row]]] = {}
+    noise: dict[tuple[str | None, Place], float] = {}
     for row in rows:
-        place = place_of(row)
-        noise[place] = max(noise.get(place, SAME_SESSION), row["noise_floor"] or 0.0)
-        if row["role"] in DENSE and row["family"] and row["macs"] and row["latency_ms_p50"]:
-            members.setdefault(place, []).append(row)
+        place = (row.family, row.place)
+        noise[place] = max(noise.get(place, SAME_SESSION), row.against.noise_floor or 0.0)
+        if row.role in DENSE and row.family and row.work.macs and row.time.call_ms.known:
+            members.setdefault(place, []).append((row.work.macs, row))
     found = []
     for place, dense in members.items():
         pairs = [
-            Inversion(larger, smaller)
-            for larger in dense
-            for smaller in dense
-            if larger["macs"] > smaller["macs"]
-            and larger["latency_ms_p50_high"] < smaller["latency_ms_p50_low"]
-            and larger["latency_ms_p50"] * (1 + noise[place]) < smaller["latency_ms_p50"]
+            (ratio, Inversion(larger, smaller))
+            for most, larger in dense
+            for least, smaller in dense
+            if most > least and (ratio := _surely_slower(smaller, larger, noise[place]))
         ]
         if pairs:
-            found.append(max(pairs, key=lambda pair: _ratio(pair.smaller, pair.larger)))
+            found.append(max(pairs, key=lambda pair: pair[0])[1])
     return found
 
 
-def _ratio(one: Row, other: Row) -> float:
-    return float(one["latency_ms_p50"] / other["latency_ms_p50"])
+def _surely_slower(one: Row, other: Row, noise: float) -> float:
+    """Return how many times the time of another a row surely takes; 0 where that is not sure."""
+    mine, theirs = one.time.call_ms, other.time.call_ms
+    sure = theirs.high < mine.low and theirs.value * (1 + noise) < mine.value
+    return mine.value / theirs.value if sure else 0.0
 
 
-def fill_beaten(cells: list[Cell], evidence: Evidence, noise: dict[tuple[Any, ...], float]) -> None:
+def fill_beaten(cells: list[Cell], evidence: Evidence, noise: Noise) -> None:
     """Name the dense model that has surely less error and is surely faster in the same group, the best if several."""
-    dense: dict[tuple[Any, ...], list[Cell]] = {}
+    dense: dict[tuple[Place, str], list[Cell]] = {}
     for cell in cells:
-        if cell.row["role"] in DENSE and cell.latency and cell.error is not None and cell.error_draws is not None:
-            dense.setdefault((cell.row["task"], *cell.place, cell.latency["group"]), []).append(cell)
+        if cell.row.role in DENSE and cell.latency and cell.error is not None and cell.error_draws is not None:
+            dense.setdefault((cell.row.place, cell.latency["group"]), []).append(cell)
     for members in dense.values():
         members.sort(key=lambda cell: float(cell.error or 0.0))
     for cell in cells:
-        if cell.row["role"] not in ("baseline", "variant", "control") or not cell.latency:
+        if cell.row.role not in ("baseline", "variant", "control") or not cell.latency:
             continue
-        rivals = dense.get((cell.row["task"], *cell.place, cell.latency["group"]), [])
-        floor = noise.get((*cell.place, cell.latency["group"]), 0.0)
+        session = (cell.row.place, cell.latency["group"])
+        rivals, floor = dense.get(session, []), noise.get(session, 0.0)
         best = next((rival for rival in rivals if rival is not cell and _beats(rival, cell, evidence, floor)), None)
-        cell.row["beaten_by"] = best.row["variant"] if best else None
+        cell.row.against.beaten_by = best.row.variant if best else None
 
 
 def _beats(rival: Cell, cell: Cell, evidence: Evidence, noise: float) -> bool:
     if cell.error is None or rival.error is None or cell.error_draws is None or rival.error_draws is None:
         return False
-    if rival.error >= cell.error or rival.row["latency_ms_p50"] >= cell.row["latency_ms_p50"]:
+    mine, theirs = cell.row.time.call_ms, rival.row.time.call_ms
+    if rival.error >= cell.error or theirs.value >= mine.value:
         return False
     # the i-th draws of both errors hold the same examples
     if interval_of(cell.error - rival.error, cell.error_draws - rival.error_draws).low <= 0:
@@ -86,15 +84,14 @@ def _beats(rival: Cell, cell: Cell, evidence: Evidence, noise: float) -> bool:
 
 def fill_pareto(rows: list[Row]) -> None:
     """Mark the rows that no other of the same task, backend, device, batch and machine beats in error and latency."""
-    groups: dict[tuple[Any, ...], list[Row]] = {}
+    groups: dict[Place, list[tuple[float, float, Row]]] = {}
     for row in rows:
-        if row["role"] != "repeat" and row["error"] is not None and row["latency_ms_p50"] is not None:
-            place = tuple(row[name] for name in ("task", "backend", "device", "batch_size", "machine"))
-            groups.setdefault(place, []).append(row)
+        error, call_ms = row.quality.error, row.time.call_ms
+        if row.role != "repeat" and error.known and call_ms.known:
+            groups.setdefault(row.place.across_studies(), []).append((call_ms.value, error.value, row))
     for group in groups.values():
         best, best_time = float("inf"), float("inf")
-        for row in sorted(group, key=lambda row: (row["latency_ms_p50"], row["error"])):
-            tied = row["error"] == best and row["latency_ms_p50"] == best_time
-            row["pareto"] = bool(row["error"] < best or tied)
-            if row["error"] < best:
-                best, best_time = row["error"], row["latency_ms_p50"]
+        for time, error_value, row in sorted(group, key=lambda one: one[:2]):
+            row.pareto = error_value < best or (error_value == best and time == best_time)
+            if error_value < best:
+                best, best_time = error_value, time

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from efflab.comparison.place import task_of
 from efflab.foundation.errors import RequestError
 from efflab.foundation.wording import one_line
+from efflab.records.quality import RULES, USUAL, error_of, is_share, unit_of, units_in_one
 from efflab.records.record import SAME_QUALITY, Latency, Record
 from efflab.records.samples import unpack_scores
 from efflab.statistics import (
@@ -28,7 +29,6 @@ CHUNK = 256  # score arrays resampled in one matrix product
 WORK = 2_000_000  # records x draws; more records share fewer draws, so that large tables stay quick
 MOST_DRAWS, FEWEST_DRAWS = 2000, 200
 NO_SCORES = "the study holds no scores of single examples that can be resampled"
-POINTS = 100.0  # quality differences are given in points: hundredths of the metric
 
 
 class Evidence:
@@ -39,6 +39,7 @@ class Evidence:
         records = list(records)
         self.draws = draws or int(np.clip(WORK // max(1, len(records)), FEWEST_DRAWS, MOST_DRAWS))
         self._quality: dict[Any, np.ndarray] = {}
+        self._errors: dict[Any, np.ndarray] = {}  # of metrics whose error only their task can say
         self._lost: dict[Any, str] = {}  # why there are no draws of a quality
         self._times: dict[tuple[int, int], np.ndarray] = {}
         self._samples: dict[int, np.ndarray] = {}
@@ -65,9 +66,10 @@ class Evidence:
     def _resample_metric(self, record: Record, scores: np.ndarray) -> tuple[np.ndarray, str]:
         """Return the draws of a metric that is no mean, and why there are none: the task must give the recorded value, too."""
         none = np.full(self.draws, np.nan)
-        quality, why = _metric_of(record)
-        if quality is None:
+        task, why = _task_of(record)
+        if task is None:
             return none, why
+        quality = task.quality
         counts = example_weights(len(scores), self.draws, self.seed).astype(int)
         examples = np.arange(len(scores))
         try:
@@ -88,18 +90,34 @@ class Evidence:
 
     def lost(self, record: Record) -> str:
         """Return why there are no draws of a record's quality, or "" if there are."""
-        return "" if np.isfinite(self.quality(record)).all() else self._lost.get(_score_key(record), NO_SCORES)
+        return "" if np.isfinite(self.errors(record)).all() else self._lost.get(_score_key(record), NO_SCORES)
+
+    def errors(self, record: Record) -> np.ndarray:
+        """Return the draws of a record's error, shape (draws,); NaN where its scores cannot be resampled."""
+        draws, rule = self.quality(record), record["quality"].get("error_rule", USUAL)
+        if rule in RULES:
+            return np.asarray(RULES[rule](draws))
+        key = (_score_key(record), rule)
+        if key not in self._errors:
+            self._errors[key], why = _errors_of_task(record, draws)
+            if why:
+                self._lost[_score_key(record)] = why
+        return self._errors[key]
 
     def difference(self, pairs: Sequence[tuple[Record, Record]]) -> Interval:
-        """Return by how many points the second of each pair has the better quality, mean over the pairs, one for each seed.
+        """Return by how many units the second of each pair is better, mean over the pairs, one for each seed.
 
-        Its ends are NaN where scores cannot be resampled.
+        The unit is that of the metric: points of a share. The ends are NaN where scores cannot be resampled.
         """
-        value = float(np.mean([b["quality"]["value"] - a["quality"]["value"] for a, b in pairs])) * POINTS
-        draws = np.stack([self.quality(b) - self.quality(a) for a, b in pairs])
+        unit = units_in_one(unit_of(pairs[0][1]["quality"]))
+        value = float(np.mean([_better_by(a, b) for a, b in pairs])) * unit
+        if all(is_share(record["quality"]) for pair in pairs for record in pair):
+            draws = np.stack([self.quality(b) - self.quality(a) for a, b in pairs])
+        else:
+            draws = np.stack([self.errors(a) - self.errors(b) for a, b in pairs])
         if not np.isfinite(draws).all():
             return Interval(value, math.nan, math.nan)
-        return interval_of(value, mix_seeds(draws, self.seed) * POINTS)
+        return interval_of(value, mix_seeds(draws, self.seed) * unit)
 
     def call_times(self, latency: Latency, rounds: int) -> np.ndarray:
         """Return the draws of a session's time of a call in ms over its first `rounds` rounds, shape (draws,)."""
@@ -144,23 +162,56 @@ class Evidence:
         return self._samples[id(latency)]
 
 
+def mean_error(records: Sequence[Record]) -> float:
+    """Return the error of records, one for each seed: of shares 1 - their mean, of other metrics the mean of the errors."""
+    if all(is_share(record["quality"]) for record in records):
+        return 1 - float(np.mean([record["quality"]["value"] for record in records]))
+    return float(np.mean([error_of(record["quality"]) for record in records]))
+
+
+def _better_by(before: Record, after: Record) -> float:
+    one, other = before["quality"], after["quality"]
+    if is_share(one) and is_share(other):
+        return other["value"] - one["value"]
+    return error_of(one) - error_of(other)
+
+
+def _errors_of_task(record: Record, draws: np.ndarray) -> tuple[np.ndarray, str]:
+    """Return the error of each draw of a quality as the task says it, or NaN and why there are none."""
+    none = np.full(len(draws), np.nan)
+    task, why = _task_of(record)
+    if task is None or not np.isfinite(draws).all():
+        return none, why
+    try:
+        error = task.metrics[0].error
+        if not abs(float(error(record["quality"]["value"])) - error_of(record["quality"])) <= SAME_QUALITY:
+            return none, "the task's metric does not give the recorded error for the recorded value any more"
+        found = np.array([float(error(float(value))) for value in draws])
+    except Exception as failure:  # a plug-in's own code
+        return none, f"the error of the task's metric cannot be worked out ({one_line(failure)})"
+    return (
+        (found, "")
+        if np.isfinite(found).all()
+        else (none, "the metric has no error for some resamples of the examples")
+    )
+
+
 def _count(packed: dict[str, Any]) -> int:
     return int(packed["n"] if "bits" in packed else packed["shape"][0])
 
 
 def _score_key(record: Record) -> Any:
-    packed, settings = record["quality"]["scores"], record.get("task_settings")
-    told = json.dumps(settings, sort_keys=True) if settings else ""
-    return (record["task"], told, _count(packed), packed.get("bits") or packed.get("float32"))
+    packed = record["quality"]["scores"]
+    return (task_of(record), _count(packed), packed.get("bits") or packed.get("float32"))
 
 
-def _metric_of(record: Record) -> tuple[Callable[[np.ndarray], float] | None, str]:
-    """Return the metric of a record's task, or why the task cannot be made again."""
+def _task_of(record: Record) -> tuple[Any, str]:
+    """Return a record's task, or None and why it cannot be made again."""
     from efflab.foundation import registry
 
     name, settings = record["task"], record.get("task_settings", {})
     try:
-        return registry.load("tasks", name)(**settings).quality, ""
+        return registry.load("tasks", name)(**settings), ""
     except RequestError as error:
         return None, " ".join(str(error).split())
     except ValueError as error:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from efflab.comparison.columns import ALIASES, COLUMNS, WORDS, YES_OR_NO, column_of, known
 from efflab.foundation.errors import RequestError
 
-Row = dict[str, Any]
 LONGEST = 1000  # characters; deep nesting must not exhaust the stack
 MOST_VALUES = 12  # listed of a column
 
@@ -38,6 +37,16 @@ COMPARISONS: dict[type, Callable[[Any, Any], bool]] = {
 }
 
 
+class Named(Protocol):
+    """A row whose columns go by the names that users know."""
+
+    def __getitem__(self, column: str, /) -> Any:
+        """Return a column."""
+
+
+Given = TypeVar("Given", bound=Named)
+
+
 @dataclass(frozen=True)
 class Condition:
     """A checked expression; called with a row it gives True, False, or None where it cannot be computed."""
@@ -45,15 +54,15 @@ class Condition:
     text: str
     tree: ast.expr
 
-    def __call__(self, row: Row) -> bool | None:
+    def __call__(self, row: Named) -> bool | None:
         """Judge a row; raise RequestError where a word meets a number."""
         return _truth(_value(self.tree, row, self.text))
 
-    def missing(self, row: Row) -> list[str]:
+    def missing(self, row: Named) -> list[str]:
         """Return the columns of the expression that have no value in this row."""
         return [name for name in dict.fromkeys(_names(self.tree)) if row[name] is None]
 
-    def hints(self, rows: Iterable[Row]) -> list[str]:
+    def hints(self, rows: Iterable[Named]) -> list[str]:
         """Return a sentence for each comparison that holds for no row: what its column holds instead."""
         rows, found = list(rows), []
         for node in ast.walk(self.tree):
@@ -62,13 +71,16 @@ class Condition:
         return list(dict.fromkeys(found))
 
 
-def condition(text: str) -> Condition:
-    """Return the condition that `text` spells; raise RequestError for anything but an expression over columns."""
+def condition(text: str, shares: bool = True) -> Condition:
+    """Return the condition that `text` spells; raise RequestError for anything but an expression over columns.
+
+    shares: quality and error are fractions, so that a number above 1 is a mistake; of a loss they can be any number.
+    """
     if len(text) > LONGEST:
         raise RequestError(f"an expression is longer than {LONGEST} characters")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-        _check(tree, text)
+        _check(tree, text, ("share", "quality") if shares else ("share",))
         _check_truth(tree, text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         what = error.msg if isinstance(error, SyntaxError) else type(error).__name__
@@ -77,7 +89,8 @@ def condition(text: str) -> Condition:
     return Condition(text, tree)
 
 
-def _check(node: ast.AST, text: str) -> None:
+def _check(node: ast.AST, text: str, fractions: Sequence[str]) -> None:
+    """Refuse what is no expression over columns; columns of the kinds `fractions` are at most 1."""
     if isinstance(node, ast.Name):
         column_of(node.id, f" in {text!r}")
         return
@@ -104,9 +117,9 @@ def _check(node: ast.AST, text: str) -> None:
         raise RequestError(f"{text!r} divides by zero")
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.expr) and child not in lists:
-            _check(child, text)
+            _check(child, text, fractions)
     if isinstance(node, ast.Compare):
-        _check_values(node, text)
+        _check_values(node, text, fractions)
 
 
 def _check_truth(node: ast.expr, text: str) -> None:
@@ -121,7 +134,7 @@ def _check_truth(node: ast.expr, text: str) -> None:
         raise RequestError(f"{told!r} in {text!r} is no comparison; write for instance {told} == 1")
 
 
-def _check_values(node: ast.Compare, text: str) -> None:
+def _check_values(node: ast.Compare, text: str, fractions: Sequence[str]) -> None:
     """Refuse a comparison that can never hold: of a fraction with per cents, of a verdict with an unknown word."""
     sides = (node.left, *node.comparators)
     for one, other in (*pairwise(sides), *pairwise(sides[::-1])):
@@ -131,7 +144,7 @@ def _check_values(node: ast.Compare, text: str) -> None:
         for constant in _constants(other):
             value = constant.value
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if COLUMNS[name].kind == "share" and number and value > 1:  # type: ignore[operator]
+            if COLUMNS[name].kind in fractions and number and value > 1:  # type: ignore[operator]
                 raise RequestError(f"{one.id} is a fraction, shown as per cent: write {value / 100:g} for {value:g} % in {text!r}")  # type: ignore[operator,str-bytes-safe] # fmt: skip
             if name in WORDS and isinstance(value, str) and value not in WORDS[name]:
                 raise RequestError(f"{one.id} is never {value!r} in {text!r}; {known(value, WORDS[name])}")
@@ -154,7 +167,7 @@ def _truth(value: Any) -> bool | None:
     return None if value is None else bool(value)
 
 
-def _value(node: ast.expr, row: Row, text: str) -> Any:
+def _value(node: ast.expr, row: Named, text: str) -> Any:
     match node:
         case ast.Constant():
             return node.value
@@ -178,7 +191,7 @@ def _value(node: ast.expr, row: Row, text: str) -> Any:
     raise AssertionError(f"unchecked node {node!r}")
 
 
-def _compare(node: ast.Compare, row: Row, text: str) -> bool | None:
+def _compare(node: ast.Compare, row: Named, text: str) -> bool | None:
     sides = (node.left, *node.comparators)
     asks_none = any(isinstance(child, ast.Constant) and child.value is None for child in sides)
     unknown = False
@@ -213,7 +226,7 @@ def _numbers(operation: Callable[[Any, Any], Any], left: Any, right: Any, text: 
         return None
 
 
-def _values_of(name: str, rows: list[Row]) -> str:
+def _values_of(name: str, rows: list[Named]) -> str:
     values = {row[name] for row in rows} - {None}
     if not values:
         return f"{name} has no value in any row"
@@ -224,7 +237,7 @@ def _values_of(name: str, rows: list[Row]) -> str:
     return f"{name} lies between {min(values):.4g} and {max(values):.4g}"
 
 
-def sort_rows(rows: list[Row], column: str) -> list[Row]:
+def sort_rows(rows: list[Given], column: str) -> list[Given]:
     """Return rows sorted by a column, descending with a leading `-`; rows without a value come last."""
     name = column_of(column.removeprefix("-"), " to sort by")
     filled = [row for row in rows if row[name] is not None]

@@ -8,36 +8,37 @@ is faster than a smaller one it is flagged.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from efflab.comparison.columns import AXES
-from efflab.comparison.dominance import place_of
-from efflab.comparison.draws import Evidence
+from efflab.comparison.columns import AXES, Axis
+from efflab.comparison.draws import Evidence, mean_error
+from efflab.comparison.place import Place
+from efflab.comparison.row import AxisShift, Row
 from efflab.foundation.errors import RequestError
 from efflab.frontier.fit import FEW
+from efflab.frontier.flags import Flag, FlagKind
 from efflab.frontier.shift import Family, Point, Shift, family_of, shift_of
-from efflab.statistics import Interval
+from efflab.records.quality import is_share, units_in_one
+from efflab.statistics import UNKNOWN, Interval
 
 if TYPE_CHECKING:
     from efflab.comparison.row import Cell
 
 MOST_SPAN = 100.0  # upper over lower end of an interval that still says something
 LEAST_RANGE = 1.5  # largest over least compute of a family on which error may be held against compute at all
-NOT_MEASURABLE = "not measurable"
-NOT_MONOTONIC = "times not monotonic in MACs"
 TIMED = ("latency", "energy")  # axes on which a larger model that is faster breaks the order
 COUNTED = ("macs", "bits")  # axes that a backend does not change: its family may have been counted on another one
-POINTS = 100.0
-Members = dict[tuple[Any, ...], list["Cell"]]
+Members = dict[tuple[str | None, Place], list["Cell"]]  # models of a name, or of a family, at each place
 
 
 class Placed(NamedTuple):
     """The shift of one row on one axis, and the family that it was held against."""
 
-    row: dict[str, Any]
+    row: Row
     axis: str
     shift: Shift
     family: Family
@@ -45,100 +46,97 @@ class Placed(NamedTuple):
 
 
 def fill_shifts(
-    cells: list[Cell], baselines: Members, evidence: Evidence, uneven: Collection[tuple[Any, ...]], axes: Iterable[str]
-) -> list[Placed]:
-    """Fill the shift columns of every variant and control that belongs to a family; flag those at `uneven` places."""
+    cells: list[Cell], baselines: Members, evidence: Evidence, uneven: Collection[tuple[str | None, Place]],
+    axes: Iterable[str],
+) -> list[Placed]:  # fmt: skip
+    """Fill the shifts of every variant and control that belongs to a family; flag those of families that are `uneven`."""
     members: Members = {}
     for cell in cells:
-        if cell.row["role"] in ("baseline", "dense") and cell.row["family"] and cell.error is not None:
-            members.setdefault((cell.row["family"], cell.row["task"], *cell.place), []).append(cell)
-    fitted: dict[tuple[Any, ...], Family | str] = {}
+        if cell.row.role in ("baseline", "dense") and cell.row.family and cell.error is not None:
+            members.setdefault((cell.row.family, cell.row.place), []).append(cell)
+    fitted: dict[tuple[str, str | None, Place], Family | str] = {}
     placed = []
     for cell in cells:
-        of = cell.records[0]["of"]
-        baseline = next(iter(baselines.get((of, *cell.place), [])), None)
-        if cell.row["role"] not in ("variant", "control", "repeat") or cell.error is None or baseline is None:
+        row = cell.row
+        baseline = next(iter(baselines.get((row.of, row.place), [])), None)
+        if row.role not in ("variant", "control", "repeat") or cell.error is None or baseline is None:
             continue
-        for axis in axes:
-            place, note = _place(members, cell, axis)
-            if axis in TIMED and place_of(cell.row) in uneven:
-                note = NOT_MONOTONIC
-            if (axis, *place) not in fitted:
-                fitted[(axis, *place)] = _family(members.get(place, []), AXES[axis].column, evidence)
-            family = fitted[(axis, *place)]
-            shift = _shift(cell, baseline, axis, family, evidence)
+        for name in axes:
+            (kin, place), notes = _family_place(members, row, name)
+            if name in TIMED and (row.family, row.place) in uneven:
+                notes = [Flag(FlagKind.NOT_MONOTONIC)]
+            if (name, kin, place) not in fitted:
+                fitted[(name, kin, place)] = _family(members.get((kin, place), []), AXES[name], evidence)
+            family = fitted[(name, kin, place)]
+            shift = _shift(cell, baseline, name, family, evidence)
             if isinstance(shift, Shift) and isinstance(family, Family):
-                _fill(cell.row, axis, shift, family, note)
+                row.shifts[name] = _told(shift, family, notes, units_in_one(row.quality.unit))
                 steps = tuple(json.dumps(step, sort_keys=True) for step in cell.records[0]["steps"])
-                placed.append(Placed(cell.row, axis, shift, family, steps))
-            elif shift:
-                cell.row[f"shift_{axis}_flags"] = f"none: {shift}"
+                placed.append(Placed(row, name, shift, family, steps))
+            elif isinstance(shift, str) and shift:
+                row.shifts[name] = AxisShift(flags=(Flag(FlagKind.NO_SHIFT, shift),))
     return placed
 
 
-def _place(members: Members, cell: Cell, axis: str) -> tuple[tuple[Any, ...], str]:
+def _family_place(members: Members, row: Row, axis: str) -> tuple[tuple[str | None, Place], list[Flag]]:
     """Return the family's place to compare with: this very one; for counted axes, if none, another backend of this machine."""
-    row = cell.row
-    own = (row["family"], row["task"], *cell.place)
+    own = (row.family, row.place)
     if axis not in COUNTED or len(members.get(own, [])) > 1:
-        return own, ""
-    study, _, _, _, machine = cell.place
-    others = [key for key in members if key[:3] == (*own[:2], study) and key[-1] == machine]
+        return own, []
+    others = [key for key in members if (key[0], key[1].counted()) == (row.family, row.place.counted())]
     best = max(others, key=lambda key: len(members[key]), default=own)
-    return best, f"family on {best[3]}" if best[3] != row["backend"] else ""
+    other = best[1].backend
+    return best, [Flag(FlagKind.OTHER_BACKEND, other)] if other != row.place.backend else []
 
 
-def _family(members: list[Cell], column: str, evidence: Evidence) -> Family | str:
-    measured = [cell for cell in members if cell.row[column]]
-    points = [Point(cell.row[column], cell.error or 0.0, None, cell.error_by_seed) for cell in measured]
+def _family(members: list[Cell], axis: Axis, evidence: Evidence) -> Family | str:
+    points = [
+        Point(compute, cell.error or 0.0, None, cell.error_by_seed)
+        for cell in members
+        if (compute := axis.of(cell.row))
+    ]
+    share = all(is_share(record["quality"]) for cell in members for record in cell.scored.values())
     try:
-        return family_of(points, evidence.draws, evidence.seed)
+        return family_of(points, evidence.draws, evidence.seed, 1.0 if share else math.inf)
     except RequestError as error:
         return str(error)
 
 
 def _shift(cell: Cell, baseline: Cell, axis: str, family: Family | str, evidence: Evidence) -> Shift | str:
     """Return the shift, the reason why there is none, or "" where the axis was not measured."""
-    row, column = cell.row, AXES[axis].column
-    if not row[column] or not baseline.row[column] or cell.error is None or not baseline.scored:
+    compute, before = (AXES[axis].of(one.row) for one in (cell, baseline))
+    if not compute or not before or cell.error is None or not baseline.scored:
         return ""
     if isinstance(family, str):
         return family
-    mine, theirs = (_scaled(one, column, evidence) if axis in TIMED else None for one in (cell, baseline))
+    mine, theirs = (
+        _scaled(one, value, evidence) if axis in TIMED else None for one, value in ((cell, compute), (baseline, before))
+    )
     seeds = list(cell.scored)
     against = [baseline.partner(seed) for seed in seeds]
-    error = 1 - float(np.mean([record["quality"]["value"] for record in against]))
+    error = mean_error(against)
     both = cell.error_by_seed is not None and baseline.error_by_seed is not None
-    draws = np.stack([1 - evidence.quality(record) for record in against]) if both else None
-    variant = Point(row[column], cell.error, mine, cell.error_by_seed if both else None)
-    return shift_of(family, variant, Point(baseline.row[column], error, theirs, draws), row["n_seeds"])
+    draws = np.stack([evidence.errors(record) for record in against]) if both else None
+    variant = Point(compute, cell.error, mine, cell.error_by_seed if both else None)
+    return shift_of(family, variant, Point(before, error, theirs, draws), cell.row.n_seeds)
 
 
-def _scaled(cell: Cell, column: str, evidence: Evidence) -> np.ndarray | None:
-    """Return draws of a column that goes with time: those of the median time, times what one ms stands for."""
-    times = evidence.times(cell.latency)
-    return None if times is None else times * (cell.row[column] / cell.row["latency_ms_p50"])
+def _scaled(cell: Cell, compute: float, evidence: Evidence) -> np.ndarray | None:
+    """Return draws of compute that goes with time: those of the median time, times what one ms stands for."""
+    times, call_ms = evidence.times(cell.latency), cell.row.time.call_ms
+    return None if times is None else times * (compute / call_ms.value)
 
 
-def _fill(row: dict[str, Any], axis: str, shift: Shift, family: Family, note: str) -> None:
-    reason = _not_measurable(family, shift.multiplier)
-    name = f"shift_{axis}"
-    if reason is None:
-        _interval(row, name, shift.multiplier)
-        _interval(row, f"{name}_gain", shift.gain, POINTS)
-    vague = _not_measurable(family, shift.total)
-    if vague is None:
-        _interval(row, f"{name}_total", shift.total)
-    row[f"{name}_stair"], row[f"{name}_over"] = shift.stair, shift.censored_over
-    row[f"{name}_of_baseline"], row[f"{name}_dominates"] = shift.standing, shift.dominates
-    told = [f"{NOT_MEASURABLE}: {reason}"] if reason else [f"no total: {vague}"] if vague else []
-    row[f"{name}_flags"] = "; ".join([*told, *shift.flags, *([note] if note else [])])
-
-
-def _interval(row: dict[str, Any], name: str, interval: Interval, unit: float = 1.0) -> None:
-    row[name], row[f"{name}_low"], row[f"{name}_high"] = (
-        unit * end for end in (interval.value, interval.low, interval.high)
-    )
+def _told(shift: Shift, family: Family, notes: list[Flag], unit: float) -> AxisShift:
+    """Return what a row says of a shift: no number where it is not measurable."""
+    reason, vague = (_not_measurable(family, interval) for interval in (shift.multiplier, shift.total))
+    weak = [Flag(FlagKind.NOT_MEASURABLE, reason)] if reason else [Flag(FlagKind.NO_TOTAL, vague)] if vague else []
+    gain = Interval(*(unit * end for end in (shift.gain.value, shift.gain.low, shift.gain.high)))
+    return AxisShift(
+        shift=UNKNOWN if reason else shift.multiplier, total=UNKNOWN if vague else shift.total, of_baseline=shift.standing,
+        stair=shift.stair, over=shift.censored_over, gain=UNKNOWN if reason else gain, dominates=shift.dominates,
+        flags=(*weak, *shift.flags, *notes),
+    )  # fmt: skip
 
 
 def _not_measurable(family: Family, interval: Interval) -> str | None:

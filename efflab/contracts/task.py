@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import PrivateAttr
 
 from efflab.artefacts.interface import Interface, Port, leaves
+from efflab.contracts.metric import Metric
 from efflab.foundation.config import Settings
 
 if TYPE_CHECKING:
@@ -116,13 +117,25 @@ class Task(Settings, ABC):
     """Data and metric. One file in `efflab/tasks/`; the class is the file's name in CamelCase."""
 
     version: ClassVar[int] = 1  # raise it when the meaning of the numbers changes
-    metric: ClassVar[str] = "accuracy"
+    metric: ClassVar[str] = (
+        "accuracy"  # a share of right answers; a task with another kind of metric says `metrics` instead
+    )
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("accuracy"),
+    )  # verdicts use the first, the others are further columns
     prepared: ClassVar[str] = ""  # how raw data became inputs, for users of a model who must do the same to theirs
     requires: ClassVar[tuple[str, ...]] = ()  # modules beyond efflab's own packages, checked before any work
     tiny: ClassVar[dict[str, Any]] = {}  # settings under which tests run in seconds
     input_names: ClassVar[tuple[str, ...]] = ()  # of the split's arrays; an ONNX file's inputs are matched by them
 
     _interface: Interface = PrivateAttr(default_factory=Interface)
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "metrics" in cls.__dict__:
+            cls.metric = cls.metrics[0].name
+        elif "metric" in cls.__dict__:
+            cls.metrics = (Metric(cls.metric),)
 
     @abstractmethod
     def digest(self) -> str:
@@ -138,7 +151,15 @@ class Task(Settings, ABC):
 
     @abstractmethod
     def quality(self, scores: np.ndarray) -> float:
-        """Return the metric of any (re)sample of `scores`; higher is better."""
+        """Return the first metric of any (re)sample of `scores`."""
+
+    def quality_of(self, scores: np.ndarray, name: str) -> float:
+        """Return the metric of that name; a task with several `metrics` overrides this for those after the first."""
+        if name != self.metrics[0].name:
+            raise NotImplementedError(
+                f"{type(self).__name__} names the metric {name!r}, and its quality_of() has no value for it"
+            )
+        return self.quality(scores)
 
     @abstractmethod
     def loss(self, outputs: Any, targets: Any) -> torch.Tensor:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from efflab.foundation.errors import RequestError
+from efflab.frontier.flags import Flag, FlagKind
 from efflab.statistics import student
 
 FEWEST, FEW = 3, 5  # fewer members than the first: no law; fewer than the second: a flag
@@ -56,11 +57,11 @@ class PowerLaw:
         middle = self.a + self.b * x
         return 10 ** (middle - reach), 10 ** (middle + reach)
 
-    def flags(self) -> list[str]:
+    def flags(self) -> list[Flag]:
         """Say what makes this law weak."""
-        weak = [f"small family (n = {self.n})"] if self.n < FEW else []
+        weak = [Flag(FlagKind.SMALL_FAMILY, f"(n = {self.n})")] if self.n < FEW else []
         if not self.significant:
-            weak.append("slope not significant")
+            weak.append(Flag(FlagKind.SLOPE))
         return weak
 
     @property
@@ -69,8 +70,10 @@ class PowerLaw:
         return self.b < 0 and -self.b >= 2 * self.se_b
 
 
-def refusal(compute: Sequence[float] | np.ndarray, error: Sequence[float] | np.ndarray) -> str | None:
-    """Say in words why no law can be fitted to these members, or None."""
+def refusal(
+    compute: Sequence[float] | np.ndarray, error: Sequence[float] | np.ndarray, most: float = 1.0
+) -> str | None:
+    """Say in words why no law can be fitted to these members, or None; errors must lie below `most`."""
     x, e = np.asarray(compute, float), np.asarray(error, float)
     if len(x) != len(e):
         return f"{len(x)} compute values for {len(e)} errors"
@@ -80,16 +83,22 @@ def refusal(compute: Sequence[float] | np.ndarray, error: Sequence[float] | np.n
         return "a family member has no finite compute or error"
     if (x <= 0).any():
         return "a family member has no compute (0 or less)"
-    if (e <= 0).any() or (e >= 1).any():
-        return "a family member has an error of 0 or 1, which has no place on a power law"
+    if (e <= 0).any() or (e >= most).any():
+        ends = f"0 or {most:g}" if math.isfinite(most) else "0"
+        return f"a family member has an error of {ends}, which has no place on a power law"
     if np.ptp(np.log10(x)) < 1e-9:
         return "all family members have the same compute"
     return None
 
 
-def fit_power_law(compute: Sequence[float] | np.ndarray, error: Sequence[float] | np.ndarray) -> PowerLaw:
-    """Fit by ordinary least squares in log10; raise RequestError saying why where no law can be fitted."""
-    reason = refusal(compute, error)
+def fit_power_law(
+    compute: Sequence[float] | np.ndarray, error: Sequence[float] | np.ndarray, most: float = 1.0
+) -> PowerLaw:
+    """Fit by ordinary least squares in log10; raise RequestError saying why where no law can be fitted.
+
+    Errors are shares and lie below 1; those of a loss have no upper end: `most` is then infinite.
+    """
+    reason = refusal(compute, error, most)
     if reason:
         raise RequestError(reason)
     x, y = np.log10(np.asarray(compute, float)), np.log10(np.asarray(error, float))

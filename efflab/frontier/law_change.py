@@ -44,8 +44,10 @@ class LawChange:
         return "parallel" if most < SAME * abs(self.dense) else "undecided"
 
 
-def law_change(dense: Sequence[tuple[float, float]], treated: Sequence[tuple[float, float]]) -> LawChange:
-    """Test whether treated members have another exponent than the dense family; pairs of (compute, error).
+def law_change(
+    dense: Sequence[tuple[float, float]], treated: Sequence[tuple[float, float]], most: float = 1.0
+) -> LawChange:
+    """Test whether treated members have another exponent than the dense family; pairs of (compute, error below `most`).
 
     Analysis of covariance: log10(error) on log10(compute) with an intercept and a slope for each group and one residual.
     Raises RequestError, in words, for fewer than three treated members or points that carry no law.
@@ -57,7 +59,7 @@ def law_change(dense: Sequence[tuple[float, float]], treated: Sequence[tuple[flo
             f"a change of the law takes the technique on at least {FEWEST} members (found {len(treated)})"
         )
     for points in (dense, treated):
-        reason = refusal([c for c, _ in points], [e for _, e in points])
+        reason = refusal([c for c, _ in points], [e for _, e in points], most)
         if reason:
             raise RequestError(reason)
     x = np.log10([compute for compute, _ in (*dense, *treated)])

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from efflab.frontier.fit import PowerLaw, fit_power_law
+from efflab.frontier.flags import Flag, FlagKind
 from efflab.statistics import NORMAL, Interval, interval_of, mix_seeds, student
 
 FAR_DEX = 0.5  # how far beyond the family's compute a law is followed without naming the distance
@@ -22,7 +23,7 @@ MOST_DEX = 300.0
 
 
 class Point(NamedTuple):
-    """A model on an axis: compute (any unit), error as a fraction, and bootstrap draws where there are any.
+    """A model on an axis: compute (any unit), error (a fraction, or a loss), and bootstrap draws where there are any.
 
     `compute_draws` has shape (draws,), `error_draws` (seeds, draws).
     """
@@ -59,6 +60,7 @@ class Family:
     a: np.ndarray
     b: np.ndarray
     residual: np.ndarray
+    most: float = 1.0  # errors lie below it
 
     def slopes(self) -> np.ndarray:
         """Return the draws of b, flat where the error does not fall with compute."""
@@ -82,10 +84,10 @@ class Shift:
     dominates: float  # share of draws in which the variant is no worse and no dearer than its baseline, and one truly
     stair: float | None  # the least dense member at most as wrong, over the variant; None when censored
     censored_over: float | None  # no dense member is that good: the whole distance on the staircase is more than this
-    flags: tuple[str, ...]
+    flags: tuple[Flag, ...]
 
 
-def family_of(members: list[Point], draws: int = 1000, seed: int = 0) -> Family:
+def family_of(members: list[Point], draws: int = 1000, seed: int = 0, most: float = 1.0) -> Family:
     """Fit a family and resample it: residuals over members, and test examples through the members' error draws.
 
     The i-th draw of every `error_draws` must use the same examples. What seeds differ by is in the residuals already.
@@ -93,7 +95,7 @@ def family_of(members: list[Point], draws: int = 1000, seed: int = 0) -> Family:
     """
     compute = np.array([member.compute for member in members], float)
     error = np.array([member.error for member in members], float)
-    law = fit_power_law(compute, error)
+    law = fit_power_law(compute, error, most)
     x, y = np.log10(compute), np.log10(error)
     # a fit's residuals are too small by the two degrees of freedom that it used, and of few members by Student's t
     widened = math.sqrt(law.n / (law.n - 2)) * student(law.n - 2) / NORMAL
@@ -105,7 +107,7 @@ def family_of(members: list[Point], draws: int = 1000, seed: int = 0) -> Family:
             drawn[index] += member.log_errors().mean(axis=0) - y[index]
     b = ((x - law.x_mean)[:, None] * drawn).sum(axis=0) / law.x_spread
     a = drawn.mean(axis=0) - b * law.x_mean
-    return Family(compute, error, law, a, b, residuals[generator.integers(0, law.n, draws)])
+    return Family(compute, error, law, a, b, residuals[generator.integers(0, law.n, draws)], most)
 
 
 def shift_of(family: Family, variant: Point, baseline: Point, seeds: int = 1) -> Shift | str:
@@ -116,10 +118,11 @@ def shift_of(family: Family, variant: Point, baseline: Point, seeds: int = 1) ->
     dense models about their law: it says where one more dense model could have stood.
     """
     law = family.law
-    if not 0 < variant.error < 1 or not variant.compute > 0 or not math.isfinite(variant.compute):
-        return "the variant has no error between 0 and 1, or no compute"
-    if not 0 < baseline.error < 1 or not baseline.compute > 0:
-        return "the baseline has no error between 0 and 1, or no compute"
+    where = f"between 0 and {family.most:g}" if math.isfinite(family.most) else "above 0"
+    if not 0 < variant.error < family.most or not variant.compute > 0 or not math.isfinite(variant.compute):
+        return f"the variant has no error {where}, or no compute"
+    if not 0 < baseline.error < family.most or not baseline.compute > 0:
+        return f"the baseline has no error {where}, or no compute"
     if law.b >= 0:
         return "in this family the error does not fall with compute"
     wanted = law.compute_at(variant.error)
@@ -164,13 +167,14 @@ def _dominates(log_r: np.ndarray | float, log_rho: np.ndarray) -> float:
     return float(np.mean((log_r >= 0) & (log_rho <= 0) & ((log_r > 0) | (log_rho < 0))))
 
 
-def _flags(law: PowerLaw, wanted: float, error: float, as_good: int, seeds: int) -> list[str]:
+def _flags(law: PowerLaw, wanted: float, error: float, as_good: int, seeds: int) -> list[Flag]:
     flags = []
     if not law.error_low <= error <= law.error_high:
         outside = max(math.log10(law.x_low / wanted), math.log10(wanted / law.x_high)) if wanted > 0 else math.inf
-        flags.append(f"extrapolated by {outside:.1f} powers of ten" if outside > FAR_DEX else "extrapolated")
+        far = f"by {outside:.1f} powers of ten" if outside > FAR_DEX else ""
+        flags.append(Flag(FlagKind.EXTRAPOLATED, far))
     if not as_good:
-        flags.append("censored")
+        flags.append(Flag(FlagKind.CENSORED))
     if seeds < 2:
-        flags.append("single seed")
+        flags.append(Flag(FlagKind.SINGLE_SEED))
     return flags + law.flags()

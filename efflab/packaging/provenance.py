@@ -91,10 +91,12 @@ def measured(study: Study, chosen: Chosen) -> list[dict[str, Any]]:
     ran = {one["backend"] for one in kept if _same_artefact(one, chosen)}
     found = []
     for row in rows(part, []):
-        if row["variant"] == record["variant"] and row["status"] == "ok":
-            low, high = ((1 - row[name] if row[name] is not None else None) for name in ("error_high", "error_low"))
-            quality = {"quality": row["quality"], "quality_low": low, "quality_high": high}
-            found.append({**{name: row[name] for name in MEASURED}, **quality, "this_artefact": row["backend"] in ran})
+        if row.variant == record["variant"] and row.status == "ok":
+            ends = row.quality.ends
+            low, high = (ends.low, ends.high) if ends.known else (None, None)
+            quality = {"quality": row.quality.value, "quality_low": low, "quality_high": high}
+            measured = {name: row[name] for name in MEASURED}
+            found.append({**measured, **quality, "this_artefact": row.place.backend in ran})
     return found
 
 

@@ -69,7 +69,9 @@ class StageGraph:
     def __init__(self, near: Path):
         self.near = near
         self.stages: dict[str, Stage] = {}
-        self.tasks: dict[str, TaskRef] = {}  # by what tells tasks apart: their name, all their settings, and where their files lie
+        self.tasks: dict[
+            str, TaskRef
+        ] = {}  # by what tells tasks apart: their name, all their settings, and where their files lie
         self.cards: dict[str, Baseline] = {}  # of teachers, by name
         self.loads: dict[tuple[Path, int], str] = {}  # card, seed -> the stage that loads it; files are digested once
 

@@ -58,8 +58,11 @@ class Goal:
         return all(a <= b for a, b in zip(left, right, strict=True)) and left != right
 
 
-def parse_bound(text: str) -> Bound:
-    """Read `error <= 0.12`; raise ValueError, with the nearest right spelling, for anything else."""
+def parse_bound(text: str, shares: bool = True) -> Bound:
+    """Read `error <= 0.12`; raise ValueError, with the nearest right spelling, for anything else.
+
+    shares: quality and error are fractions; of a loss they can be any number.
+    """
     found = _BOUND.fullmatch(text)
     if not found:
         raise ValueError(
@@ -70,7 +73,7 @@ def parse_bound(text: str) -> Bound:
     limit = float(number.replace("_", ""))
     if not math.isfinite(limit):
         raise ValueError(f"{text!r}: the number is too large")
-    if metric in ("error", "quality") and not 0 <= limit <= 1:
+    if shares and metric in ("error", "quality") and not 0 <= limit <= 1:
         raise ValueError(f"{text!r}: {metric} is a fraction from 0 to 1")
     return Bound(metric, limit, sign == "<=")
 
@@ -99,8 +102,10 @@ def contradiction(bounds: Sequence[Bound]) -> str:
 
 
 def _as_error(bound: Bound) -> Bound:
-    """Return a bound on quality as the one on error that it is."""
-    return Bound("error", 1 - bound.limit, not bound.at_most) if bound.metric == "quality" else bound
+    """Return a bound on a quality that is a share as the one on error that it is."""
+    if bound.metric != "quality" or not 0 <= bound.limit <= 1:
+        return bound
+    return Bound("error", 1 - bound.limit, not bound.at_most)
 
 
 def front(goal: Goal, candidates: Sequence[Values]) -> list[int]:

@@ -22,6 +22,7 @@ from efflab.recipe.search_goal import LATENCY, Goal, check_metric, contradiction
 from efflab.recipe.search_space import Dimension, OpenStep, Space, count_paths, paths, recipe_at
 from efflab.recipe.step_order import misfit, order_problems
 from efflab.recipe.variants import Variant
+from efflab.records.quality import SHARE
 from efflab.records.trial import Point
 
 KEY: Key = ("search",)
@@ -29,7 +30,7 @@ MOST_PATHS = 256  # ways through the forks of a space, each of which is checked 
 
 
 def _bound(text: str) -> str:
-    parse_bound(text)
+    parse_bound(text, shares=False)
     return text
 
 
@@ -67,7 +68,7 @@ class SearchSpec(Settings):
     @field_validator("where")
     @classmethod
     def _bounds(cls, where: list[str]) -> list[str]:
-        wrong = contradiction([parse_bound(one) for one in where])
+        wrong = contradiction([parse_bound(one, shares=False) for one in where])
         if wrong:
             raise ValueError(wrong)
         return where
@@ -94,7 +95,7 @@ class SearchSpec(Settings):
     def goal(self) -> Goal:
         """What the trials are judged by."""
         minimize = (self.minimize,) if isinstance(self.minimize, str) else tuple(self.minimize)
-        return Goal(minimize, tuple(parse_bound(one) for one in self.where))
+        return Goal(minimize, tuple(parse_bound(one, shares=False) for one in self.where))
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,12 @@ def checked_search(
 ) -> Search | None:
     """Check the `search` section of a recipe with everything that it names; what is wrong is added to `problems`."""
     starts = _starts(spec, reference, document, problems)
+    if reference.task.metrics[0].unit == SHARE:
+        for index, text in enumerate(spec.where):
+            try:
+                parse_bound(text)
+            except ValueError as error:
+                problems.append(Problem(document.where((*KEY, "where", index)), str(error)))
     backend = backends[0] if backends else None
     if spec.backend is not None:
         backend = choose_backend(spec.backend, document, (*KEY, "backend"), problems)

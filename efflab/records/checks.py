@@ -49,8 +49,9 @@ def _odd_numbers(record: dict[str, Any], sound: bool) -> str:
     value = record.get("quality", {"value": 0.0})["value"]
     if type(value) not in (int, float) or value != value:
         return "quality.value must be a number"
-    if "latency" not in record:
-        return ""
+    wrong = _odd_error(record.get("quality", {}))
+    if wrong or "latency" not in record:
+        return wrong
     inputs = record["latency"].get("inputs", 1)
     if type(inputs) is not int or inputs < 1:
         return "latency.inputs must be a count"
@@ -66,6 +67,18 @@ def _odd_numbers(record: dict[str, Any], sound: bool) -> str:
     if not odd and any(len(times) % inputs for times in rounds):
         return "latency.rounds_ms must hold whole turns over latency.inputs"
     return "latency.rounds_ms must hold times, none below 0" if odd else ""  # a sum with NaN is NaN, and not from 0 on
+
+
+def _odd_error(quality: dict[str, Any]) -> str:
+    """Say what is wrong with the error of a quality, or with the other metrics beside it; or ""."""
+    error, others = quality.get("error", 0.0), quality.get("others", {})
+    if type(error) not in (int, float) or not error >= 0:
+        return "quality.error must be a number from 0 on"
+    if not all(isinstance(quality.get(name, ""), str) for name in ("error_rule", "unit")):
+        return "quality.error_rule and quality.unit must be words"
+    if not isinstance(others, dict) or not all(type(value) in (int, float) for value in others.values()):
+        return "quality.others must hold numbers"
+    return ""
 
 
 def _sound_groups(groups: Any) -> bool:

@@ -40,8 +40,15 @@ class Work(_WorkByInput):
     uncounted: dict[str, int]  # the others: operator -> occurrences
 
 
-class Quality(TypedDict):
-    """The test-split score on this record's backend."""
+class _QualityOfMetric(TypedDict, total=False):
+    error: float  # that goes with the value: 0 is the best
+    error_rule: str  # how it follows, see efflab.records.quality; "": only the task can say it
+    unit: str  # of differences and margins: points (hundredths), or the metric's own
+    others: dict[str, float]  # the task's further metrics
+
+
+class Quality(_QualityOfMetric):
+    """The test-split score on this record's backend; without an error, as in older studies, it is of a share."""
 
     metric: str
     value: float

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from efflab.comparison.dominance import Inversion, inversions
-from efflab.comparison.shifts import NOT_MEASURABLE
+from efflab.comparison.row import Row
+from efflab.frontier.flags import FlagKind
+from efflab.records.quality import SHARE
 from efflab.reporting.numbers import digits
 from efflab.reporting.table import BEATEN, DEFAULT, OTHER_START, SIGNS, show, starts_elsewhere
 from efflab.statistics import SAME_SPEED
-
-Row = dict[str, Any]
 
 
 def footer(rows: Sequence[Row], everything: Sequence[Row] | None = None, columns: Sequence[str] = DEFAULT) -> list[str]:
@@ -34,39 +33,33 @@ def footer(rows: Sequence[Row], everything: Sequence[Row] | None = None, columns
         lines += _shift_lines(rows, everything)
     if "variant" in columns:
         lines += _start_lines(rows)
-    machines = sorted({str(row["machine"]) for row in rows})
+    machines = sorted({row.place.machine for row in rows})
     lines.append(f"machine: {', '.join(machines)}{' (never compared with each other)' if len(machines) > 1 else ''}")
     return lines + _promise_lines(rows) + _lost_lines(rows)
 
 
-def _place(row: Row) -> tuple[Any, ...]:
-    return tuple(row[name] for name in ("backend", "batch_size", "machine"))
-
-
 def noise_lines(rows: Sequence[Row], everything: Sequence[Row] | None = None) -> list[str]:
     """Return one line per A/A row at the places of `rows`: what two timings of the same model differ by."""
-    places = {_place(row) for row in rows if row["speedup"] is not None}
+    places = {row.place for row in rows if row.against.speedup.known}
     found = [
-        f"noise floor (A/A), {row['backend']} batch {row['batch_size']}: {show(row, 'speedup')}"
+        f"noise floor (A/A), {row.place.briefly}: {show(row, 'speedup')}"
         for row in (rows if everything is None else everything)
-        if row["role"] == "repeat" and row["speedup"] is not None and _place(row) in places
+        if row.role == "repeat" and row.against.speedup.known and row.place in places
     ]
     return found or ["noise floor: no A/A row was timed"] * bool(places)
 
 
 def _loud_lines(rows: Sequence[Row]) -> list[str]:
     """Say where the machine was not quiet: intervals hold the noise of these times, but not a drift between their rounds."""
-    timed = [row for row in rows if row["quiet"] is not None]
-    loud = [row for row in timed if not row["quiet"]]
-    where = ", ".join(dict.fromkeys(f"{row['backend']} batch {row['batch_size']}" for row in loud))
+    timed = [row for row in rows if row.time.quiet is not None]
+    loud = [row for row in timed if not row.time.quiet]
+    where = ", ".join(dict.fromkeys(row.place.briefly for row in loud))
     return [f"timed while others used the machine: {len(loud)} of {len(timed)} rows ({where})"] if loud else []
 
 
 def _input_lines(rows: Sequence[Row]) -> list[str]:
     """Say where times are means over several inputs, since some model's work depends on them."""
-    found = dict.fromkeys(
-        f"{row['backend']} batch {row['batch_size']} ({row['inputs']} inputs)" for row in rows if row["inputs"]
-    )
+    found = dict.fromkeys(f"{row.place.briefly} ({row.time.inputs} inputs)" for row in rows if row.time.inputs)
     where = ", ".join(found)
     what = "ms and speed-up are of means over inputs (of each one's median time), as some model's work depends on them"
     return [f"{what}: {where}"] if found else []
@@ -76,8 +69,8 @@ def _start_lines(rows: Sequence[Row]) -> list[str]:
     """Say which variants are made of another dense model than the one they are compared with."""
     names: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        if starts_elsewhere(row):
-            names.setdefault((row["baseline"], row["of"]), []).append(row["variant"])
+        if row.of and starts_elsewhere(row):
+            names.setdefault((row.baseline, row.of), []).append(row.variant)
     return [
         f"{OTHER_START} other start: made of {card}, and compared with {of}, which is not what its steps alone did: "
         f"{', '.join(dict.fromkeys(some))}"
@@ -89,10 +82,10 @@ def beaten_lines(rows: Sequence[Row]) -> list[str]:
     """Return one line for each place where a dense model is better and faster than rows, naming both."""
     places: dict[str, dict[str, list[str]]] = {}
     for row in rows:
-        if row["beaten_by"]:
-            place = f"{row['backend']} batch {row['batch_size']}"
-            name = "the baseline" if row["role"] == "baseline" else row["variant"]
-            places.setdefault(place, {}).setdefault(row["beaten_by"], []).append(name)
+        if row.against.beaten_by:
+            place = row.place.briefly
+            name = "the baseline" if row.role == "baseline" else row.variant
+            places.setdefault(place, {}).setdefault(row.against.beaten_by, []).append(name)
     return [
         f"{BEATEN}: a dense model is surely better and faster, {place}: "
         + "; ".join(f"{dense} than {', '.join(dict.fromkeys(names))}" for dense, names in winners.items())
@@ -101,33 +94,42 @@ def beaten_lines(rows: Sequence[Row]) -> list[str]:
 
 
 def _quality_lines(rows: Sequence[Row]) -> list[str]:
-    if not any(row["quality_verdict"] for row in rows):
+    if not any(row.against.quality_verdict for row in rows):
         return []
-    margins = sorted({row["margin"] for row in rows if row["margin"] is not None})
-    limit = f"{' or '.join(f'{margin:.3g}' for margin in margins)} points" if margins else "the margin"
+    limits: dict[str, list[float]] = {}
+    for row in rows:
+        if row.against.margin is not None:
+            limits.setdefault(row.quality.unit, []).append(row.against.margin)
+    told = [f"{' or '.join(f'{one:.3g}' for one in sorted(set(some)))} {unit}" for unit, some in limits.items()]
+    limit = " or ".join(told) or "the margin"
+    shares = all(row.quality.unit == SHARE for row in rows)
+    what = "the points" if shares else "the difference (above 0: a smaller error)"
     return [
-        f"better / worse: the 95 % interval of the points lies beyond 0; within margin: worse, by less than {limit}",
-        "no difference in points: that interval holds 0 and excludes a loss of the margin; undecided: it holds both",
+        f"better / worse: the 95 % interval of {what} lies beyond 0; within margin: worse, by less than {limit}",
+        f"no difference in {'points' if shares else 'quality'}: that interval holds 0 and excludes a loss of the margin; "
+        "undecided: it holds both",
     ]
 
 
 def _shift_lines(rows: Sequence[Row], everything: Sequence[Row]) -> list[str]:
-    told = [row for row in rows if row["role"] in ("variant", "control", "repeat") and row["status"] == "ok"]
-    flags = [row["shift_latency_flags"] or "" for row in told]
-    if not any(row["shift_latency"] is not None for row in told) and not any(NOT_MEASURABLE in one for one in flags):
-        reasons = dict.fromkeys(one.removeprefix("none: ") for one in flags if one)
+    told = [row for row in rows if row.role in ("variant", "control", "repeat") and row.status == "ok"]
+    shifts = [row.shift("latency") for row in told]
+    vague = any(one.has(FlagKind.NOT_MEASURABLE) for one in shifts)
+    if not vague and not any(one.shift.known for one in shifts):
+        flags = (flag for one in shifts for flag in one.flags or ())
+        reasons = dict.fromkeys(flag.detail for flag in flags if flag.kind is FlagKind.NO_SHIFT)
         return [f"no shift: {'; '.join(reasons) or 'no dense family was timed beside these rows'}"] if told else []
     lines = ["shift M = speed-up x (error / the baseline's)**-power of the dense family's law; "
              "below 1, moving along that law gives more"]  # fmt: skip
-    if any(NOT_MEASURABLE in one for one in flags):
+    if vague:
         lines.append("not measurable: the 95 % interval spans more than a factor of 100, the slope of the "
                      "family's law is not significant, or the family has fewer than 5 members")  # fmt: skip
-    shown = [row["shift_latency_flags"] or "" for row in told if row["shift_latency"] is not None]
-    used = [f"{sign} {words}" for words, sign in SIGNS.items() if any(words in one for one in shown)]
+    shown = [one for one in shifts if one.shift.known]
+    used = [f"{sign} {kind.value}" for kind, sign in SIGNS.items() if any(one.has(kind) for one in shown)]
     if used:
         lines.append("signs: " + "; ".join(used))
-    places = {_place(row) for row in rows}
-    pairs = [pair for pair in inversions([*everything]) if _place(pair.larger) in places]
+    places = {row.place for row in rows}
+    pairs = [pair for pair in inversions([*everything]) if pair.larger.place in places]
     return lines + [f"more MACs, less time: {uneven(pair)}" for pair in pairs]
 
 
@@ -135,18 +137,18 @@ def uneven(pair: Inversion) -> str:
     """Say of two dense models at one place that more MACs take less time."""
     larger, smaller = pair
     return (
-        f"{larger['backend']} batch {larger['batch_size']}, {larger['variant']} has "
-        f"{larger['macs'] / smaller['macs']:.3g}x the MACs of {smaller['variant']} and takes "
-        f"{digits(larger['latency_ms_p50'])} ms against {digits(smaller['latency_ms_p50'])} ms"
+        f"{larger.place.briefly}, {larger.variant} has "
+        f"{(larger.work.macs or 0) / (smaller.work.macs or 1):.3g}x the MACs of {smaller.variant} and takes "
+        f"{digits(larger.time.call_ms.value)} ms against {digits(smaller.time.call_ms.value)} ms"
     )
 
 
 def _promise_lines(rows: Sequence[Row]) -> list[str]:
-    promised = [row for row in rows if row["promise"]]
+    promised = [row for row in rows if row.quality.promise]
     broken = dict.fromkeys(
-        f"{row['variant']} on {row['backend']} ({show(row, 'quality')}, promised {show(row, 'promised')})"
+        f"{row.variant} on {row.place.backend} ({show(row, 'quality')}, promised {show(row, 'promised')})"
         for row in promised
-        if row["promise"] == "broken"
+        if row.quality.promise == "broken"
     )
     if broken:
         return [f"card's promise of quality broken: {'; '.join(broken)}"]
@@ -157,10 +159,10 @@ def _lost_lines(rows: Sequence[Row]) -> list[str]:
     """Say of each reason which rows it kept from being measured: once, with all batch sizes at which it did."""
     batches: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
-        if row["reason"]:
-            found = batches.setdefault((f"{row['status']} on {row['backend']}", row["reason"], row["variant"]), [])
-            if row["status"] != "unavailable":  # that is so at every batch size
-                found.append(str(row["batch_size"]))
+        if row.reason:
+            found = batches.setdefault((f"{row.status} on {row.place.backend}", row.reason, row.variant), [])
+            if row.status != "unavailable":  # that is so at every batch size
+                found.append(str(row.place.batch_size))
     names: dict[tuple[str, str], list[str]] = {}
     for (place, reason, name), sizes in batches.items():
         where = f"{place}{' batch ' * bool(sizes)}{' and '.join(dict.fromkeys(sizes))}"

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from efflab.comparison.columns import heading
+from efflab.comparison.place import Place
+from efflab.comparison.row import Row
 from efflab.reporting.numbers import si
-from efflab.reporting.table import DEFAULT, default_columns, fold_unavailable, render, show, tabulated
+from efflab.reporting.table import DEFAULT, apart_columns, fold_unavailable, render, show, tabulated
 
-Row = dict[str, Any]
 IMPORTANCE = (
     "variant", "speedup", "quality_difference", "latency_ms_p50", "quality", "shift_latency", "theoretical_speedup",
     "realisation",
@@ -22,7 +23,7 @@ IMPORTANCE = (
 
 def comparison(rows: Sequence[Row], style: str = "simple", width: int | None = None) -> tuple[str, list[str]]:
     """Return the variants' table with the dense family beneath it, and the columns left out for the width."""
-    table, left_out = fitted([row for row in rows if row["role"] != "dense"], style, width)
+    table, left_out = fitted([row for row in rows if row.role != "dense"], style, width)
     return "\n\n".join(part for part in (table, dense_family(rows, style, width)) if part), left_out
 
 
@@ -32,17 +33,14 @@ def fitted(rows: Sequence[Row], style: str = "simple", width: int | None = None)
     whole = render(rows, style=style)
     if width is None or style != "simple" or _width(whole) <= width:
         return whole, []
-    rows = [row for row in rows if row["status"] != "unavailable"]  # the lines under the table name these
+    rows = [row for row in rows if row.status != "unavailable"]  # the lines under the table name these
     columns = [IMPORTANCE[0]]
     for name in IMPORTANCE[1:]:
         wider = [one for one in DEFAULT if one in (*columns, name)]
         if _width(render(rows, wider)) <= width:
             columns = wider
-    apart = [name for name in default_columns(rows) if name not in DEFAULT]
-    places = [
-        ", ".join([row["backend"], f"batch {row['batch_size']}", *(f"{name} {row[name]}" for name in apart)])
-        for row in rows
-    ]
+    apart = apart_columns(rows)
+    places = [", ".join([row.place.words, *(f"{name} {row[name]}" for name in apart)]) for row in rows]
     return _parted(render(rows, columns), places), [name for name in IMPORTANCE if name not in columns]
 
 
@@ -61,26 +59,30 @@ def _width(text: str) -> int:
 
 def dense_family(rows: Sequence[Row], style: str = "simple", width: int | None = None) -> str:
     """Return the dense models, a line for each backend with its times at all batch sizes; empty if there are none."""
-    apart = [name for name in default_columns(rows) if name not in DEFAULT]
-    members: dict[tuple[Any, ...], dict[int, Row]] = {}
+    apart = apart_columns(rows)
+    members: dict[tuple[Place, str], dict[int, Row]] = {}
     for row in rows:
-        if row["role"] in ("baseline", "dense"):
-            key = (*(row[name] for name in apart), row["backend"], row["variant"])
-            members.setdefault(key, {})[row["batch_size"]] = row
-    if not any(row["role"] == "dense" for row in rows):
+        if row.role in ("baseline", "dense"):
+            members.setdefault((row.place.without_batch(), row.variant), {})[row.place.batch_size] = row
+    if not any(row.role == "dense" for row in rows):
         return ""
-    backends = list(dict.fromkeys(row["backend"] for row in rows))
+    backends = list(dict.fromkeys(row.place.backend for row in rows))
     batches = sorted({batch for by_batch in members.values() for batch in by_batch})
     lines = []
-    for key in sorted(members, key=lambda key: (key[:-2], backends.index(key[-2]), _first(members[key])["macs"] or 0)):
-        by_batch, row = members[key], _first(members[key])
+
+    def order(by_batch: dict[int, Row]) -> tuple[list[Any], int, int]:
+        row = _first(by_batch)
+        return [row[name] for name in apart], backends.index(row.place.backend), row.work.macs or 0
+
+    for by_batch in sorted(members.values(), key=order):
+        row = _first(by_batch)
         times = {
             f"ms, batch {batch}": show(by_batch[batch], "latency_ms_p50") if batch in by_batch else ""
             for batch in batches
         }
-        name = f"{row['variant']} (baseline)" if row["role"] == "baseline" else row["variant"]
-        told = {"backend": row["backend"], "dense model": name, "MACs": si(row["macs"]) if row["macs"] else "",
-                "quality": show(row, "quality") or row["status"]}  # fmt: skip
+        name = f"{row.variant} (baseline)" if row.role == "baseline" else row.variant
+        told = {"backend": row.place.backend, "dense model": name, "MACs": si(row.work.macs) if row.work.macs else "",
+                "quality": show(row, "quality") or row.status}  # fmt: skip
         lines.append({**{one: str(row[one]) for one in apart}, **told, **times})
     for dropped in (set[str](), {"backend"}, {"backend", "MACs"}, {"backend", "MACs", "quality"}):
         heads = [head for head in lines[0] if head not in dropped]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from efflab.records.quality import SHARE
+
 MOST_RATIO = 1000.0
 MOST_PLACES = 6
 
@@ -64,3 +66,8 @@ def si(value: float, unit: str = "") -> str:
 def digits(value: float, unit: str = "") -> str:
     """Return a value with three significant digits, or as a whole number from 1,000 on."""
     return f"{value:#.3g}".rstrip(".") + unit if abs(value) < 1000 else f"{value:,.0f}{unit}"
+
+
+def quality_text(value: float, unit: str) -> str:
+    """Return a quality or an error as people read it: a share as per cent, a loss as a number."""
+    return f"{100 * value:.2f} %" if unit == SHARE else digits(value)

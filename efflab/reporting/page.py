@@ -8,13 +8,13 @@ import html
 import json
 from typing import Any, NamedTuple
 
-from efflab.comparison.columns import COLUMNS, heading
+from efflab.comparison.columns import COLUMNS
+from efflab.comparison.row import Row
 from efflab.records.study import Study
 from efflab.reporting.footer import footer
 from efflab.reporting.section import Section
-from efflab.reporting.table import cells, default_columns, fold_unavailable
+from efflab.reporting.table import cells, default_columns, fold_unavailable, heading_of
 
-Row = dict[str, Any]
 LEADING = 3  # sentences that stand large at the top
 
 STYLE = """
@@ -146,11 +146,15 @@ def _section(section: Section) -> str:
 
 def _comparison(rows: list[Row]) -> str:
     rows, names = fold_unavailable(rows), default_columns(rows)
-    body = []
+    body: list[tuple[str, list[tuple[str, str]]]] = []
     for row, shown in zip(rows, cells(rows, names), strict=True):
         raw = (_sorted_by(row[name]) for name in names)
-        body.append((row["role"], list(zip(raw, shown, strict=True))))
-    return table([(heading(name), COLUMNS[name].sentence) for name in names], body, "", "rows")
+        body.append((row.role, list(zip(raw, shown, strict=True))))
+    heads = [
+        (heading_of(name, rows), COLUMNS[name].sentence if name in COLUMNS else "a further metric of the task")
+        for name in names
+    ]
+    return table(heads, body, "", "rows")
 
 
 def _sorted_by(value: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from efflab.comparison.columns import AXES
 from efflab.comparison.compare import assess
+from efflab.comparison.row import Row
 from efflab.comparison.shifts import Placed
 from efflab.foundation.errors import RequestError
 from efflab.records.study import Study, save_study
@@ -36,7 +37,6 @@ from efflab.reporting.sections.search import search
 from efflab.reporting.sections.supernet import amortisation, supernet
 from efflab.reporting.table import render
 
-Row = dict[str, Any]
 DRAWS = 2000
 SCHEMA = 1
 SECTIONS: tuple[Callable[[Asked], Section | None], ...] = (

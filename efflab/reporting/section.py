@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from efflab.comparison.compare import Assessment
+from efflab.comparison.row import Row
 from efflab.records.study import Study
 from efflab.reporting.numbers import ratio_text
 from efflab.statistics import Interval
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,6 @@ def multiplier(interval: Interval) -> str:
 def ends(interval: Interval) -> dict[str, float]:
     """Return an interval as data."""
     return {"value": interval.value, "low": interval.low, "high": interval.high}
-
-
-def place(row: Row) -> str:
-    """Return where a row was measured."""
-    return f"{row['backend']}, batch {row['batch_size']}"
 
 
 def markdown(section: Section) -> str:

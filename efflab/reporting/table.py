@@ -6,16 +6,25 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from efflab.comparison.columns import COLUMNS, column_of, heading, known
-from efflab.comparison.shifts import NOT_MEASURABLE, NOT_MONOTONIC
+from efflab.comparison.row import Row
 from efflab.foundation.errors import RequestError
-from efflab.reporting.numbers import digits, fixed, points_text, ratio_text, si
+from efflab.frontier.flags import FlagKind
+from efflab.records.quality import SHARE
+from efflab.reporting.numbers import digits, fixed, points_text, quality_text, ratio_text, si
+from efflab.statistics import Interval
 
-Row = dict[str, Any]
-# signs behind a shift, by the words of its flags that they stand for
-SIGNS = {"extrapolated": "x", "censored": "c", "single seed": "s", "small family": "f", NOT_MONOTONIC: "m"}
+# signs behind a shift, by the flags that they stand for
+SIGNS = {
+    FlagKind.EXTRAPOLATED: "x",
+    FlagKind.CENSORED: "c",
+    FlagKind.SINGLE_SEED: "s",
+    FlagKind.SMALL_FAMILY: "f",
+    FlagKind.NOT_MONOTONIC: "m",
+}
 BEATEN = "d"  # sign behind a speed-up: a dense model is better and faster
 OTHER_START = (
     "o"  # sign behind the name of a variant: it is made of another dense model than the one it is compared with
@@ -39,47 +48,71 @@ IDENTITY = (
 )
 
 
-def ratio(row: Row, name: str) -> str:
-    """Return a ratio of a row with its interval, if it has one."""
-    value, low, high = row[name], row.get(f"{name}_low"), row.get(f"{name}_high")
-    if value is None:
+def ratio(found: Interval) -> str:
+    """Return a ratio with its interval, as far as they are known."""
+    if not found.known:
         return ""
-    return f"{value:.2f}x" if low is None or high is None else ratio_text(value, low, high)
+    return ratio_text(found.value, found.low, found.high) if found.bounded else f"{found.value:.2f}x"
 
 
 def starts_elsewhere(row: Row) -> bool:
     """Say whether a row's model is made of another dense model than the one it is compared with."""
-    return row["of"] is not None and row["of"] != row["baseline"]
+    return row.of is not None and row.of != row.baseline
 
 
 def _speedup(row: Row) -> str:
-    signs = [ratio(row, "speedup"), row["speed_verdict"] or "", BEATEN if row["beaten_by"] and row["speedup"] else ""]
+    signs = [
+        ratio(row.against.speedup),
+        row.against.speed_verdict or "",
+        BEATEN if row.against.beaten_by and row.against.speedup.known else "",
+    ]
     return " ".join(sign for sign in signs if sign)
 
 
 def difference(row: Row) -> str:
     """Return a row's points against its baseline with their interval."""
-    value, low, high = (row[f"quality_difference{end}"] for end in ("", "_low", "_high"))
-    if value is None:
+    found = row.against.difference
+    if not found.known:
         return ""
-    return fixed(value, 2, "+") if low is None else points_text(value, low, high, row["margin"])
+    if not found.bounded:
+        return fixed(found.value, 2, "+")
+    return points_text(found.value, found.low, found.high, row.against.margin)
+
+
+def unit_of_difference(row: Row) -> str:
+    """Return the unit of a row's difference where there is one and the column's heading does not say it."""
+    return "" if row.quality.unit == SHARE or not row.against.difference.known else row.quality.unit
+
+
+def heading_of(name: str, rows: Sequence[Row]) -> str:
+    """Return what a table of these rows calls a column: `points` only where all metrics are shares."""
+    if name == "quality_difference" and any(row.quality.unit != SHARE for row in rows):
+        return "difference [95 %]"
+    return heading(name) if name in COLUMNS else name
+
+
+def further_metrics(rows: Sequence[Row]) -> list[str]:
+    """Return the names of the metrics that the tasks of these rows have beside the first."""
+    return list(dict.fromkeys(name for row in rows for name in row.quality.others))
 
 
 def shift(row: Row, axis: str) -> str:
     """Return a row's shift on an axis (macs or latency) with its interval and signs, or that it is not measurable."""
-    flags = row[f"shift_{axis}_flags"] or ""
-    if row[f"shift_{axis}"] is None:
-        return NOT_MEASURABLE if NOT_MEASURABLE in flags else ""
-    signs = ",".join(sign for words, sign in SIGNS.items() if words in flags)
-    return f"{ratio(row, f'shift_{axis}')} {signs}".rstrip()
+    found = row.shift(axis)
+    if not found.shift.known:
+        return FlagKind.NOT_MEASURABLE.value if found.has(FlagKind.NOT_MEASURABLE) else ""
+    signs = ",".join(sign for kind, sign in SIGNS.items() if found.has(kind))
+    return f"{ratio(found.shift)} {signs}".rstrip()
 
 
 # columns that people see otherwise than as one value of their kind
 CELLS: dict[str, Callable[[Row], str]] = {
-    "variant": lambda row: f"{row['variant']} {OTHER_START * starts_elsewhere(row)}".rstrip(),
-    "quality_difference": lambda row: f"{difference(row)} {row['quality_verdict'] or ''}".strip(),
+    "variant": lambda row: f"{row.variant} {OTHER_START * starts_elsewhere(row)}".rstrip(),
+    "quality_difference": lambda row: " ".join(
+        filter(None, (difference(row), unit_of_difference(row), row.against.quality_verdict))
+    ),
     "speedup": _speedup,
-    "realisation": lambda row: "" if row["realisation"] is None else f"{row['realisation']:.2f}",
+    "realisation": lambda row: "" if row.against.realisation is None else f"{row.against.realisation:.2f}",
     "shift_macs": lambda row: shift(row, "macs"),
     "shift_latency": lambda row: shift(row, "latency"),
 }
@@ -87,15 +120,18 @@ CELLS: dict[str, Callable[[Row], str]] = {
 
 def show(row: Row, name: str) -> str:
     """Return one value as people read it."""
-    value, kind = row[name], COLUMNS[name].kind
+    value, kind = row[name], COLUMNS[name].kind if name in COLUMNS else "number"
     if name in CELLS:
         return CELLS[name](row)
     if value is None:
-        return f"n/a (n = {row['latency_n']})" if kind == "guarded" and row["latency_n"] else ""
+        return f"n/a (n = {row.time.calls})" if kind == "guarded" and row.time.calls else ""
     if kind == "ratio":
-        return ratio(row, name)
+        low, high = (row[name + end] if name + end in COLUMNS else None for end in ("_low", "_high"))
+        return f"{value:.2f}x" if low is None or high is None else ratio_text(value, low, high)
     if kind == "points":
         return fixed(value, 2, "+")
+    if kind == "quality":
+        return quality_text(value, row.quality.unit)
     if kind == "share":
         return f"{100 * value:.2f} %"
     if kind in ("ms", "guarded", "number", "seconds"):
@@ -119,18 +155,25 @@ def choose(columns: str | None) -> list[str] | None:
     return [column_of(word, also=["all"] if words == [word] else []) for word in words]
 
 
+def apart_columns(rows: Sequence[Row]) -> list[str]:
+    """Return the columns that tell rows of several studies, machines or devices apart."""
+    return [name for name in ("study", "machine", "device") if len({row[name] for row in rows}) > 1]
+
+
 def default_columns(rows: Sequence[Row]) -> list[str]:
     """Return the columns that people see unless they name some: the short set, and what tells its rows apart."""
-    return [*(name for name in ("study", "machine", "device") if len({row[name] for row in rows}) > 1), *DEFAULT]
+    own = DEFAULT.index("quality") + 1
+    return [*apart_columns(rows), *DEFAULT[:own], *further_metrics(rows), *DEFAULT[own:]]
 
 
 def fold_unavailable(rows: Sequence[Row]) -> list[Row]:
     """Return rows in which each variant that is not available on a backend stands once, for all batch sizes."""
     folded: dict[Any, Row] = {}
     for index, row in enumerate(rows):
-        if row["status"] == "unavailable":
-            key = tuple(row[name] for name in IDENTITY if name != "batch_size")
-            folded.setdefault(key, {**row, "batch_size": "all"})
+        if row.status == "unavailable":
+            place = row.place.without_batch()
+            key = (row.variant, row.role, row.steps, row.baseline, row.family, place)
+            folded.setdefault(key, replace(row, place=place))
         else:
             folded[index] = row
     return list(folded.values())
@@ -141,28 +184,31 @@ def cells(rows: Sequence[Row], columns: Sequence[str]) -> list[list[str]]:
     shown = [[show(row, name) for name in columns] for row in rows]
     values = [index for index, name in enumerate(columns) if name not in IDENTITY]
     for row, line in zip(rows, shown, strict=True):
-        if row["status"] != "ok" and values and "status" not in columns and not any(line[index] for index in values):
-            line[values[0]] = row["status"]
+        if row.status != "ok" and values and "status" not in columns and not any(line[index] for index in values):
+            line[values[0]] = row.status
     return shown
 
 
 def render(rows: Sequence[Row], columns: list[str] | None = None, style: str = "simple") -> str:
     """Return rows in a tabulate style, or as `csv` or `json` with raw values (all columns unless some are named)."""
+    every = columns or [*COLUMNS, *further_metrics(rows)]
     if style == "json":
-        return json.dumps([{name: row[name] for name in columns or COLUMNS} for row in rows], indent=1)
+        return json.dumps([{name: row[name] for name in every} for row in rows], indent=1)
     if style == "csv":
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(columns or COLUMNS)
-        writer.writerows([_raw(row[name]) for name in columns or COLUMNS] for row in rows)
+        writer.writerow(every)
+        writer.writerows([_raw(row[name]) for name in every] for row in rows)
         return buffer.getvalue().rstrip("\n")
     if columns == list(COLUMNS):
         check_style(style)
         return "\n\n".join(_upright(row, style) for row in rows)
     names = columns or default_columns(rows)
-    right = {name for name in names if COLUMNS[name].kind != "word" and f"{name}_low" not in COLUMNS}
+    right = {
+        name for name in names if f"{name}_low" not in COLUMNS and (name not in COLUMNS or COLUMNS[name].kind != "word")
+    }
     align = ["right" if name in right | {"latency_ms_p50"} else "left" for name in names]
-    return tabulated([heading(name) for name in names], cells(rows, names), align, style)
+    return tabulated([heading_of(name, rows) for name in names], cells(rows, names), align, style)
 
 
 def tabulated(heads: Sequence[str], body: Sequence[Sequence[str]], align: Sequence[str], style: str) -> str:
@@ -175,8 +221,8 @@ def tabulated(heads: Sequence[str], body: Sequence[Sequence[str]], align: Sequen
 
 def _upright(row: Row, style: str) -> str:
     """Return all that is known of one row, a line for each column."""
-    place = f"{row['variant']}, {row['backend']}, batch {row['batch_size']}"
-    body = [[name, shown] for name in COLUMNS if (shown := show(row, name))]
+    place = f"{row.variant}, {row.place.words}"
+    body = [[name, shown] for name in (*COLUMNS, *row.quality.others) if (shown := show(row, name))]
     return tabulated([place, ""], body, ["left", "left"], style)
 
 

@@ -32,18 +32,21 @@ def by_cost(goal: Goal, values: Mapping[str, float], trials: Sequence[Trial]) ->
     return ""
 
 
-def by_rung(goal: Goal, values: Mapping[str, float], rung: float, trials: Sequence[Trial]) -> str:
+def by_rung(goal: Goal, values: Mapping[str, float], rung: float, trials: Sequence[Trial], share: bool = True) -> str:
     """Say why a trial is hopeless whose training paused at the validation error `rung`, or "".
 
     The best that can come of it is the rung less what the luckiest finished trial won after its own, and a quarter more;
     hopeless is what breaks a bound on error even so, or is beaten by a finished trial in everything that is minimised.
+    Quality is 1 - error where it is a share; of other metrics no quality is known before the end.
     """
     won = [one["rung"] - one["values"]["error"] for one in trials if one["state"] == "done" and "rung" in one]
     if len(won) < ENOUGH:
         return ""
     hoped = {**values, "error": rung - SLACK * max(*won, 0.0)}
-    hoped["quality"] = 1 - hoped["error"]
-    broken = [bound for bound in goal.bounds if bound.metric in ("error", "quality") and bound.excess(hoped) > 0]
+    if share:
+        hoped["quality"] = 1 - hoped["error"]
+    judged = ("error", "quality") if share else ("error",)
+    broken = [bound for bound in goal.bounds if bound.metric in judged and bound.excess(hoped) > 0]
     told = f"error {rung:.4f} after a first part of the training, {hoped['error']:.4f} at the best in the end"
     if broken:
         return f"{told}; the bound is {broken[0]}"

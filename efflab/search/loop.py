@@ -8,11 +8,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from efflab.execution.stages.score import error_at
 from efflab.foundation.errors import Problem, RequestError
 from efflab.plan.stage_graph import STAGE_VERSION
 from efflab.recipe.search_goal import LATENCY, WORK, Bound, described, spelled_value
 from efflab.recipe.search_section import Search
 from efflab.recipe.search_space import corners, holds, size
+from efflab.records.quality import USUAL, error_of, rule_of
 from efflab.records.store import LocalStore
 from efflab.records.trial import Trial
 from efflab.search import early_stopping
@@ -105,6 +107,8 @@ def run_search(bench: TrialMaker, path: Path) -> list[Trial]:
 def _make(bench: TrialMaker, attempts: list[Attempt], trials: Sequence[Trial]) -> None:
     """Bring a batch of attempts to their ends: untrained twins first, which tell all costs, then training with one look."""
     search = bench.search
+    metric, task = search.reference.task.metrics[0], next(iter(search.reference.card.task))
+    share = rule_of(metric.error) == USUAL
 
     def live() -> list[Attempt]:
         return [attempt for attempt in attempts if not attempt.state]
@@ -125,15 +129,15 @@ def _make(bench: TrialMaker, attempts: list[Attempt], trials: Sequence[Trial]) -
         whole = attempt.paused in bench.outcomes.results
         look = bench.outcomes.made(attempt.paused).rung if whole else bench.outcomes.paused.get(attempt.paused)
         if look:
-            attempt.rung = 1 - look["quality"]
-            _stop(attempt, early_stopping.by_rung(search.goal, attempt.values, attempt.rung, trials))
+            attempt.rung = error_at(metric, look["quality"], task)
+            _stop(attempt, early_stopping.by_rung(search.goal, attempt.values, attempt.rung, trials, share))
     bench.make(stage for attempt in live() for stage in (*attempt.made, attempt.score))
     for attempt in live():
         bench.note_failure(attempt, (*attempt.made, attempt.score))
     for attempt in live():
         bench.note_work(attempt, attempt.made[-1])
-        quality = bench.outcomes.scored(attempt.score).quality["value"]
-        attempt.values |= {"quality": quality, "error": 1 - quality}
+        scored = bench.outcomes.scored(attempt.score).quality
+        attempt.values |= {"quality": scored["value"], "error": error_of(scored)}
     late = [attempt for attempt in live() if search.timed and LATENCY not in attempt.values]
     if late:
         bench.time(late)

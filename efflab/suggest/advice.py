@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from efflab.records.quality import SHARE, units_in_one
 from efflab.records.store import LocalStore
 from efflab.suggest.distances import CONTEXT_ASPECTS, LEAST, TrialContext, context_distances, context_of
 from efflab.suggest.gaussian_process import NAMES, PRIOR, Belief, Datum, Observations, believe, learn
-from efflab.suggest.outcome import COUNTED, POINTS, Model, Outcome, Place, Ratio, Recipe, points_of
+from efflab.suggest.outcome import COUNTED, Model, Outcome, Ratio, Recipe, Target, points_of
 from efflab.suggest.past_studies import FOLDER, Experience, keep, recalled
 
 MOST_DATA = 1000  # outcomes behind one answer: of more, those in the contexts most like the one asked for
@@ -38,12 +39,13 @@ class Suggestion:
 
     recipe: Recipe
     gain: Expected  # M, or the speed-up
-    points: Expected | None  # change of the metric in points; None without a basis
+    points: Expected | None  # by how much the metric gets better, in its unit (points); None without a basis
     within: float | None  # probability that it loses no more points than allowed
     records: int  # of this very recipe, on whatever baseline and place
     baselines: tuple[str, ...]  # which those were
     measured: bool  # on this baseline at this place
     kin: bool = True  # whether a record is of the baseline's kind of network
+    unit: str = SHARE  # of the points
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Advice:
     too_lossy: int
     data: int  # outcomes behind the expectations
     missing: tuple[str, ...]
+    unit: str = SHARE  # of losses
 
 
 def data_of(outcomes: Iterable[Outcome], goal: str) -> list[Datum]:
@@ -73,7 +76,7 @@ def data_of(outcomes: Iterable[Outcome], goal: str) -> list[Datum]:
     ]  # fmt: skip
 
 
-def gaps(experience: Experience, model: Model, place: Place, goal: str) -> list[str]:
+def gaps(experience: Experience, model: Model, place: Target, goal: str) -> list[str]:
     """Say what no study has: nothing is expected of a metric, a kind of network or a backend that none has measured."""
     found = []
     told = [one for one in experience.outcomes if goal in one.gains]
@@ -95,7 +98,7 @@ def gaps(experience: Experience, model: Model, place: Place, goal: str) -> list[
     return found
 
 
-def unmeasured(experience: Experience, place: Place, goal: str) -> list[str]:
+def unmeasured(experience: Experience, place: Target, goal: str) -> list[str]:
     """Say which of a place's settings no record has, though its backend was measured: what is told of them is likeness."""
     places = [one.place for one in experience.outcomes if goal in one.gains]
     name = place.backend.partition("[")[0]
@@ -191,7 +194,7 @@ def order(belief: Belief, seed: int = 0) -> list[int]:
 def advise(
     experience: Experience,
     model: Model,
-    place: Place,
+    place: Target,
     goal: str,
     recipes: Sequence[Recipe],
     most_loss: float | None = None,
@@ -212,7 +215,7 @@ def advise(
     for one in experience.outcomes:
         if goal in one.gains:
             seen.setdefault(one.recipe, []).append(one)
-    points = [_points(errors, at, model.error) if tells_error[at] else None for at in range(len(recipes))]
+    points = [_points(errors, at, model) if tells_error[at] else None for at in range(len(recipes))]
     fine = [at for at in range(len(recipes)) if told[at] and _fits(points[at], most_loss)]
     akin = kin_of(experience.outcomes, goal, model.kind)
     suggestions = []
@@ -223,15 +226,16 @@ def advise(
                 recipe=recipes[at],
                 gain=Expected(*(math.exp(one) for one in _interval(gains, at))),
                 points=points[at],
-                within=None if most_loss is None else _within(errors, at, model.error, most_loss),
+                within=None if most_loss is None else _within(errors, at, model, most_loss),
                 records=sum(one.records for one in behind),
                 baselines=tuple(dict.fromkeys(one.model.name for one in behind)),
                 measured=any(one.model.name == model.name and one.place == place for one in behind),
                 kin=recipes[at] in akin,
+                unit=model.unit,
             )
         )
     no_basis = int((~told).sum())
-    return Advice(tuple(suggestions), no_basis, len(recipes) - no_basis - len(fine), count, ())
+    return Advice(tuple(suggestions), no_basis, len(recipes) - no_basis - len(fine), count, (), model.unit)
 
 
 def _fits(points: Expected | None, most_loss: float | None) -> bool:
@@ -248,12 +252,12 @@ def _interval(belief: Belief, at: int) -> tuple[float, float, float]:
     return middle, middle - reach, middle + reach
 
 
-def _points(errors: Belief, at: int, error: float) -> Expected:
+def _points(errors: Belief, at: int, model: Model) -> Expected:
     middle, low, high = _interval(errors, at)
-    return Expected(points_of(middle, error), points_of(high, error), points_of(low, error))
+    return Expected(*(points_of(log, model.error, model.unit) for log in (middle, high, low)))
 
 
-def _within(errors: Belief, at: int, error: float, most_loss: float) -> float:
-    """Return the probability that the loss is at most `most_loss` points."""
-    limit = math.log1p(most_loss / POINTS / max(error, LEAST))
+def _within(errors: Belief, at: int, model: Model, most_loss: float) -> float:
+    """Return the probability that the loss is at most `most_loss` points, or other units of the metric."""
+    limit = math.log1p(most_loss / units_in_one(model.unit) / max(model.error, LEAST))
     return 0.5 * (1 + math.erf((limit - float(errors.mean[at])) / max(1e-9, _spread(errors, at)) / math.sqrt(2)))

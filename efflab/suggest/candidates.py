@@ -82,9 +82,10 @@ def _of_card(baseline: Baseline, experience: Experience) -> Model:
     others = [one.error for one in experience.models.values() if one.task == task]
     if not scores and not others:
         raise RequestError(f"the card of {baseline.name} tells no quality, and no study holds its task {task}")
-    error = 1 - sum(scores) / len(scores) if scores else float(np.median(others))
+    metric = baseline.task.metrics[0]
+    error = float(metric.error(sum(scores) / len(scores))) if scores else float(np.median(others))
     kind = kind_of(card.family) or next(iter(card.model or {}), baseline.name)
-    return Model(baseline.name, kind, card.family or "", task, baseline.task.metric, 0.0, 0.0, error)
+    return Model(baseline.name, kind, card.family or "", task, metric.name, 0.0, 0.0, error, metric.unit)
 
 
 def _counts(baseline: Baseline, store: LocalStore | None) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from efflab.records.step_settings import side_by_side
-from efflab.suggest.outcome import COUNTED, Model, Place, Recipe, settings_of
+from efflab.suggest.outcome import COUNTED, Model, Recipe, Target, settings_of
 
 RECIPE_ASPECTS = ("techniques", "settings", "order")
 CONTEXT_ASPECTS = ("baseline", "task", "kind", "macs", "params", "error", "backend", "batch", "machine")
@@ -30,12 +30,12 @@ class TrialContext(NamedTuple):
     """A baseline at a place, with nothing in it that a goal does not depend on."""
 
     model: Model
-    place: Place
+    place: Target
 
 
-def context_of(model: Model, place: Place, goal: str) -> TrialContext:
+def context_of(model: Model, place: Target, goal: str) -> TrialContext:
     """Return the context of an outcome: what is counted, and quality, depends on no machine and no batch size."""
-    return TrialContext(model, Place(place.backend, 1, "") if goal in (*COUNTED, "error") else place)
+    return TrialContext(model, Target(place.backend, 1, "") if goal in (*COUNTED, "error") else place)
 
 
 def recipe_distances(recipes: Sequence[Recipe]) -> np.ndarray:

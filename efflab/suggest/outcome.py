@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
@@ -17,30 +17,33 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from efflab.comparison.columns import AXES
+from efflab.comparison.place import Place, place_of
+from efflab.comparison.row import Row
+from efflab.records.quality import SHARE, units_in_one
 from efflab.records.step_settings import side_by_side
 from efflab.records.study import Study
+from efflab.statistics import Interval
 
 DRAWS = 100  # of the bootstrap behind a standard error: an interval's ends need many more, its width does not
 WIDTH = 3.92  # a normal 95 % interval in standard errors
-# what can be asked for, and the column that holds it; all are ratios of which more is better
-GOALS = {
-    "time": "shift_latency",
-    "macs": "shift_macs",
-    "bits": "shift_bits",
-    "bytes": "shift_bytes",
-    "energy": "shift_energy",
-    "memory": "shift_memory",
-    "speedup": "speedup",
+# what can be asked for, and how it is read off a row; all are ratios of which more is better
+GOALS: dict[str, Callable[[Row], Interval]] = {
+    "time": lambda row: row.shift("latency").shift,
+    "macs": lambda row: row.shift("macs").shift,
+    "bits": lambda row: row.shift("bits").shift,
+    "bytes": lambda row: row.shift("bytes").shift,
+    "energy": lambda row: row.shift("energy").shift,
+    "memory": lambda row: row.shift("memory").shift,
+    "speedup": lambda row: row.against.speedup,
 }
 COUNTED = ("macs", "bits", "bytes")  # goals that are counted, not timed: machine and batch size do not enter
-POINTS = 100.0
 
 Recipe = tuple[tuple[str, str], ...]  # technique and its settings as JSON with sorted keys, so that recipes can be keys
 
 
 @dataclass(frozen=True)
 class Model:
-    """A dense model as its records describe it; `error` is a fraction."""
+    """A dense model as its records describe it; `error` is a fraction where the metric is a share."""
 
     name: str  # the card
     kind: str  # of network, e.g. resnet; without a family a kind of its own
@@ -50,10 +53,11 @@ class Model:
     macs: float  # 0 where they were not counted yet, like params
     params: float
     error: float
+    unit: str = SHARE  # of differences of the metric
 
 
 @dataclass(frozen=True)
-class Place:
+class Target:
     """Where a model is measured."""
 
     backend: str  # with its settings, e.g. openvino[precision=bf16]
@@ -73,7 +77,7 @@ class Outcome:
     """What a recipe gave: a ratio for each goal that could be worked out, and the ratio of errors."""
 
     model: Model
-    place: Place
+    place: Target
     recipe: Recipe
     study: str
     records: int  # behind it
@@ -86,9 +90,9 @@ def kind_of(family: str | None) -> str:
     return (family or "").rpartition("-")[2]
 
 
-def points_of(log_error: float, error: float) -> float:
-    """Return the change of the metric in points where the error `error` becomes exp(log_error) times as large."""
-    return -POINTS * error * (math.exp(log_error) - 1)
+def points_of(log_error: float, error: float, unit: str = SHARE) -> float:
+    """Return by how many points (or other units) a model gets better whose error becomes exp(log_error) times as large."""
+    return -units_in_one(unit) * error * (math.exp(log_error) - 1)
 
 
 def distil(study: Study) -> tuple[list[Model], list[Outcome]]:
@@ -101,29 +105,30 @@ def distil(study: Study) -> tuple[list[Model], list[Outcome]]:
     models: dict[str, Model] = {}
     rows = assess(study, tuple(AXES), DRAWS).rows
     for row in rows:
-        fine = row["role"] in ("baseline", "dense") and row["macs"] and row["error"] and row["params"]
-        if fine and row["baseline"] not in models:
-            models[row["baseline"]] = Model(
-                name=row["baseline"], kind=kind_of(row["family"]) or row["baseline"], family=row["family"] or "", task=row["task"],
-                metric=row["metric"], macs=row["macs"], params=row["params"], error=row["error"],
+        work, error = row.work, row.quality.error.value
+        dense = row.role in ("baseline", "dense") and row.baseline not in models
+        if dense and work.macs and work.params and error > 0:
+            models[row.baseline] = Model(
+                name=row.baseline, kind=kind_of(row.family) or row.baseline, family=row.family or "", task=row.place.task.name,
+                metric=row.quality.metric or "", macs=work.macs, params=work.params, error=error,
+                unit=row.quality.unit,
             )  # fmt: skip
-    keys = ("variant", "backend", "device", "batch_size", "machine")
-    steps: dict[Any, Recipe] = {}
-    count: Counter[Any] = Counter()
+    steps: dict[tuple[str, Place], Recipe] = {}
+    count: Counter[tuple[str, Place]] = Counter()
     for record in study["records"]:
         # a variant that starts from another card is compared with a model that it was not made of
         if record["role"] == "variant" and record["of"] == record["baseline"]:
-            key = tuple(record[name] for name in keys)  # type: ignore[literal-required]
+            key = (record["variant"], place_of(record, study["data"]))
             steps[key] = recipe_of(record["steps"])
             count[key] += 1
     outcomes = []
     for row in rows:
-        key = tuple(row[name] for name in keys)
-        if row["role"] == "variant" and row["status"] == "ok" and row["baseline"] in models and steps.get(key):
-            place = Place(row["backend"], row["batch_size"], row["machine"])
-            gains = {goal: ratio for goal, column in GOALS.items() if (ratio := _ratio(row, column))}
-            model, study_name = models[row["baseline"]], study["name"]
-            outcomes.append(Outcome(model, place, steps[key], study_name, count[key], gains, _error(row, model)))
+        key = (row.variant, row.place)
+        if row.role == "variant" and row.status == "ok" and row.baseline in models and steps.get(key):
+            target = Target(row.place.backend, row.place.batch_size, row.place.machine)
+            gains = {goal: ratio for goal, read in GOALS.items() if (ratio := _ratio(read(row)))}
+            model, study_name = models[row.baseline], study["name"]
+            outcomes.append(Outcome(model, target, steps[key], study_name, count[key], gains, _error(row, model)))
     return list(models.values()), outcomes
 
 
@@ -187,22 +192,22 @@ def unknown(step: tuple[str, str]) -> str:
     return name
 
 
-def _ratio(row: Mapping[str, Any], column: str) -> Ratio | None:
-    value, low, high = (row[column + end] for end in ("", "_low", "_high"))
-    if not value or not low or not high:
+def _ratio(found: Interval) -> Ratio | None:
+    if not (found.value > 0 and found.low > 0):
         return None
-    return Ratio(math.log(value), (math.log(high) - math.log(low)) / WIDTH)
+    return Ratio(math.log(found.value), (math.log(found.high) - math.log(found.low)) / WIDTH)
 
 
-def _error(row: Mapping[str, Any], model: Model) -> Ratio | None:
+def _error(row: Row, model: Model) -> Ratio | None:
     """Return the ratio of a row's error to its baseline's; one without any error counts as half a point in a hundred."""
-    points, low, high = (row[f"quality_difference{end}"] for end in ("", "_low", "_high"))
-    if points is None or low is None:
+    points, error = row.against.difference, row.quality.error.value
+    if not points.bounded:
         return None
-    before = row["error"] + points / POINTS  # paired: the baseline's error on the same seeds and this backend
+    unit = units_in_one(row.quality.unit)
+    before = error + points.value / unit  # paired: the baseline's error on the same seeds and this backend
     least = LEAST_SHARE * model.error
-    after, before = max(row["error"], least), max(before, least)
-    return Ratio(math.log(after / before), (high - low) / WIDTH / POINTS / after)
+    after, before = max(error, least), max(before, least)
+    return Ratio(math.log(after / before), (points.high - points.low) / WIDTH / unit / after)
 
 
 LEAST_SHARE = 0.005  # of the baseline's error: where a model makes no error at all, its logarithm has to end somewhere
@@ -223,7 +228,7 @@ def unpacked(data: Mapping[str, Any]) -> tuple[list[Model], list[Outcome]]:
     outcomes = [
         Outcome(
             model=models[one["model"]],
-            place=Place(**one["place"]),
+            place=Target(**one["place"]),
             recipe=tuple((str(name), str(settings)) for name, settings in one["recipe"]),
             study=str(one["study"]),
             records=int(one["records"]),

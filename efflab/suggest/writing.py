@@ -92,7 +92,7 @@ def recipe_yaml(
         "variants:",
     ]
     for rank, one in enumerate(suggestions, 1):
-        points = f", {one.points.value:+.1f} points" if one.points else ""
+        points = f", {one.points.value:+.1f} {one.unit}" if one.points else ""
         lines.append(
             f"  top{rank}:  # expected {one.gain.value:.2f}x [{one.gain.low:.2f}, {one.gain.high:.2f}]{points}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean
@@ -80,9 +81,10 @@ def train_seed(baseline: Baseline, seed: int, checkpoints: Path, report: Report)
     part.write_bytes(save({name: tensor.detach().clone().contiguous() for name, tensor in stored.items()}))
     cost = training_cost(module, task, examples_seen(task, settings), seconds)
     quality = score(module, task)
-    if not 0 <= quality <= 1:
+    metric = task.metrics[0]
+    if not (math.isfinite(quality) and metric.error(quality) >= 0):
         part.unlink()
-        what = f"its {task.metric} is {quality:.6g}, and a card keeps shares from 0 to 1; the training is kept at {checkpoint}"
+        what = f"its {metric.name} is {quality:.6g}, which has no error from 0 on; the training is kept at {checkpoint}"
         raise RequestError(f"{card.name} is trained, but {what}")
     weights = Weights(
         seed=seed,

@@ -7,6 +7,7 @@ from studies import BASELINE, FAMILY, error_at, example_study, failed, record, s
 
 from efflab.comparison.columns import COLUMNS
 from efflab.comparison.compare import rows
+from efflab.comparison.row import Row
 from efflab.records.study import Study
 from efflab.reporting.footer import footer
 
@@ -14,16 +15,14 @@ STUDY = example_study()
 ROWS = rows(STUDY)
 
 
-def pick(
-    found: list[dict[str, Any]], variant: str, backend: str = "torch", batch_size: int = 1, **more: Any
-) -> dict[str, Any]:
+def pick(found: list[Row], variant: str, backend: str = "torch", batch_size: int = 1, **more: Any) -> Row:
     wanted = {"variant": variant, "backend": backend, "batch_size": batch_size, **more}
     (row,) = [row for row in found if all(row[name] == value for name, value in wanted.items())]
     return row
 
 
 def test_every_row_has_exactly_the_columns() -> None:
-    assert all(list(row) == list(COLUMNS) for row in ROWS)
+    assert all(list(row.flat()) == list(COLUMNS) for row in ROWS)
 
 
 @pytest.mark.parametrize(

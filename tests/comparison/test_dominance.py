@@ -1,9 +1,8 @@
-from typing import Any
-
 from studies import BASELINE, FAMILY, error_at, record, study_of
 
 from efflab.comparison.compare import rows
 from efflab.comparison.dominance import inversions
+from efflab.comparison.row import Row
 from efflab.records.record import Record
 from efflab.reporting.footer import footer
 from efflab.reporting.headlines import best_of, headlines
@@ -25,7 +24,7 @@ INT8 = record("int8", FAMILY[BASELINE], error_at(FAMILY[BASELINE]), latency_ms=3
 SLOW = {"net-w4": 0.9, "net-w8": 0.5, "net-w12": 1.3, "net-w16": 0.7, "net-w24": 1.5, "net-w32": 0.8}
 
 
-def pick(found: list[dict[str, Any]], name: str) -> dict[str, Any]:
+def pick(found: list[Row], name: str) -> Row:
     return next(row for row in found if row["variant"] == name)
 
 

@@ -75,12 +75,12 @@ def test_staircase_and_censoring() -> None:
     better = shift(FAMILY, Point(5e7, law(2e8)), seeds=1)
     assert better.stair is None
     assert better.censored_over == 2
-    assert better.flags == ("extrapolated", "censored", "single seed")
-    assert "extrapolated by 1.0 powers of ten" in shift(FAMILY, Point(5e7, law(1e9))).flags
+    assert tuple(map(str, better.flags)) == ("extrapolated", "censored", "single seed")
+    assert "extrapolated by 1.0 powers of ten" in map(str, shift(FAMILY, Point(5e7, law(1e9))).flags)
 
 
 def test_small_or_flat_families_are_flagged_or_refused() -> None:
-    flags = shift(family_of(members()[:3], draws=50), BASE).flags
+    flags = [str(flag) for flag in shift(family_of(members()[:3], draws=50), BASE).flags]
     assert "small family (n = 3)" in flags
     rising = [Point(c, 0.1 + i / 100) for i, c in enumerate(COMPUTE)]
     assert "does not fall" in str(shift_of(family_of(rising, draws=50), BASE, BASE))

@@ -4,6 +4,7 @@ import errno
 import gzip
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from studies import example_study, failed, record, study_of
 
 from efflab.comparison.compare import rows
 from efflab.foundation.errors import RequestError
+from efflab.records.record import Role
 from efflab.records.study import load_study
 from efflab.reporting.charts.figures import frontier_chart
 from efflab.reporting.charts.labels import Box, place_labels, short_names
@@ -112,10 +114,17 @@ def test_panels_are_macs_and_each_backend_at_the_batch_of_the_first_headline() -
 
 
 def test_legend_names_techniques_without_their_preparation() -> None:
-    row = {"steps": "prune_channels + finetune + export_onnx + quantize_static", "role": "variant"}
-    assert technique_of(row) == "prune_channels + quantize_static"
-    assert technique_of({"steps": "export_onnx", "role": "variant"}) == "export_onnx"
-    assert technique_of({"steps": "prune_channels", "role": "control"}) == "prune_channels (control)"
+    (first,) = rows(study_of([record("a", 1e6, 0.2)]))
+
+    def told(role: Role, *steps: str) -> str:
+        return technique_of(replace(first, role=role, steps=steps))
+
+    assert (
+        told("variant", "prune_channels", "finetune", "export_onnx", "quantize_static")
+        == "prune_channels + quantize_static"
+    )
+    assert told("variant", "export_onnx") == "export_onnx"
+    assert told("control", "prune_channels") == "prune_channels (control)"
 
 
 def test_without_altair_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +159,7 @@ def test_dense_models_go_by_what_tells_them_apart() -> None:
     names = {
         "net-small-w4": "dense", "net-small-w11": "baseline", "net-small-x": "variant", "x@net-small-w11": "variant",
     }  # fmt: skip
-    assert short_names([{"variant": name, "role": role} for name, role in names.items()]) == [
+    assert short_names(rows(study_of([record(name, 1e6, 0.2, role=role) for name, role in names.items()]))) == [
         "w4",
         "w11",
         "net-small-x",

@@ -47,7 +47,7 @@ def test_raw_formats_hold_every_column_and_digit() -> None:
     data = json.loads(render(ROWS, style="json"))
     assert list(told[0]) == list(data[0]) == list(COLUMNS)
     for text, row, raw in zip(told, data, ROWS, strict=True):
-        assert row == raw
+        assert row == raw.flat()
         assert text["speedup"] == ("" if raw["speedup"] is None else f"{raw['speedup']:.10g}")
 
 

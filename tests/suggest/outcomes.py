@@ -6,10 +6,10 @@ import json
 import math
 from typing import Any
 
-from efflab.suggest.outcome import Model, Outcome, Place, Ratio, Recipe
+from efflab.suggest.outcome import Model, Outcome, Ratio, Recipe, Target
 from efflab.suggest.past_studies import Experience
 
-HERE = Place("onnxruntime", 1, "m1")
+HERE = Target("onnxruntime", 1, "m1")
 
 
 def model(name: str = "digits-resnet-w8", macs: float = 1e6, **more: Any) -> Model:
@@ -34,7 +34,7 @@ def prune(ratio: float) -> Recipe:
 
 
 def outcome(
-    of: Model, what: Recipe, gain: float, error: float = 1.0, place: Place = HERE, study: str = "s", **more: float
+    of: Model, what: Recipe, gain: float, error: float = 1.0, place: Target = HERE, study: str = "s", **more: float
 ) -> Outcome:
     """A recipe that gave M = `gain` in time, and `error` times the error."""
     gains = {goal: Ratio(math.log(value), 0.01) for goal, value in {"time": gain, **more}.items()}

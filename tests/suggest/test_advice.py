@@ -7,7 +7,7 @@ from outcomes import HERE, experience, model, outcome, prune, recipe
 from efflab.records.store import LocalStore
 from efflab.suggest.advice import MOST_DATA, advise, data_of, gaps, has_basis, nearest_data, order, unmeasured
 from efflab.suggest.gaussian_process import Belief
-from efflab.suggest.outcome import Place
+from efflab.suggest.outcome import Target
 
 INT8, BF16 = recipe("export_onnx", "quantize_static"), recipe("cast")
 GAINS = {INT8: 2.0, BF16: 1.3, prune(0.3): 1.1, prune(0.5): 0.7, prune(0.8): 0.3}
@@ -66,7 +66,7 @@ def test_what_was_measured_here_is_expected_with_less_doubt():
             model("digits-vit-w8", 1.1e6), HERE, "time",
             "no study of a vit has time; known kinds: resnet; nearest in error: digits-resnet-w4",
         ),
-        (model(), Place("openvino", 1, "m1"), "time", "no study on openvino has time; known: onnxruntime"),
+        (model(), Target("openvino", 1, "m1"), "time", "no study on openvino has time; known: onnxruntime"),
         (model(metric="f1"), HERE, "time", "no study measures f1; known: accuracy"),
         (model(), HERE, "bits", "no record has the goal bits"),
     ],
@@ -79,7 +79,7 @@ def test_what_no_study_holds_is_said_and_nothing_is_suggested(asked, place, goal
 
 def test_what_is_counted_needs_no_study_of_the_backend():
     counted = experience([outcome(model("digits-resnet-w4"), INT8, 2.0, bits=16.0)])
-    assert gaps(counted, model(), Place("openvino", 1, "m1"), "bits") == []
+    assert gaps(counted, model(), Target("openvino", 1, "m1"), "bits") == []
 
 
 def test_a_recipe_unlike_all_that_was_measured_has_no_basis():
@@ -116,14 +116,14 @@ def test_it_is_told_which_recipes_no_record_of_this_kind_of_network_has():
 
 
 def test_settings_and_batch_sizes_that_no_record_has_are_told():
-    places = [Place("openvino", 1, "m1"), Place("openvino", 64, "m1"), Place("torch", 7, "m1")]
+    places = [Target("openvino", 1, "m1"), Target("openvino", 64, "m1"), Target("torch", 7, "m1")]
     known = experience([outcome(model(), BF16, 1.2, place=place, bits=2.0) for place in places])
     for batch, near in [(7, "1 and 64"), (100, "64")]:
         said = [f"no record at batch {batch} on openvino has time; nearest {near}"]
-        assert unmeasured(known, Place("openvino", batch, "m1"), "time") == said
-    assert unmeasured(known, places[0], "time") == unmeasured(known, Place("openvino", 7, "m1"), "bits") == []
+        assert unmeasured(known, Target("openvino", batch, "m1"), "time") == said
+    assert unmeasured(known, places[0], "time") == unmeasured(known, Target("openvino", 7, "m1"), "bits") == []
     said = ["no record on openvino[precision=bf16] has time; nearest: openvino"]
-    assert unmeasured(known, Place("openvino[precision=bf16]", 64, "m1"), "time") == said
+    assert unmeasured(known, Target("openvino[precision=bf16]", 64, "m1"), "time") == said
 
 
 def test_outcomes_of_one_recipe_in_one_context_are_averaged():
@@ -131,7 +131,7 @@ def test_outcomes_of_one_recipe_in_one_context_are_averaged():
     (datum,) = data_of(twice, "time")
     assert datum.value == pytest.approx(math.log(4))
     assert (
-        len(data_of([outcome(model(), INT8, 2, place=Place("torch", batch, "m")) for batch in (1, 64)], "error")) == 1
+        len(data_of([outcome(model(), INT8, 2, place=Target("torch", batch, "m")) for batch in (1, 64)], "error")) == 1
     )
 
 

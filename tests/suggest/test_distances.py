@@ -13,7 +13,7 @@ from efflab.suggest.distances import (
     context_of,
     recipe_distances,
 )
-from efflab.suggest.outcome import Place
+from efflab.suggest.outcome import Target
 
 VALUES = st.one_of(
     st.booleans(), st.none(), st.integers(-4, 600), st.floats(1e-6, 1e3), st.sampled_from(["l2", "taylor"])
@@ -63,9 +63,9 @@ def test_words_that_differ_lie_one_apart_whichever_is_usual():
 
 
 def test_contexts_lie_as_far_apart_as_worked_out_by_hand():
-    one = TrialContext(model(macs=1e6), Place("openvino", 1, "m1"))
+    one = TrialContext(model(macs=1e6), Target("openvino", 1, "m1"))
     other = TrialContext(
-        model("cifar10-vit-w8", macs=1e7, task="cifar10", error=0.2), Place("openvino[precision=bf16]", 64, "m2")
+        model("cifar10-vit-w8", macs=1e7, task="cifar10", error=0.2), Target("openvino[precision=bf16]", 64, "m2")
     )
     found = dict(zip(CONTEXT_ASPECTS, context_distances([one, other])[:, 0, 1], strict=True))
     expected = {
@@ -75,14 +75,14 @@ def test_contexts_lie_as_far_apart_as_worked_out_by_hand():
     assert {name: round(value, 9) for name, value in found.items()} == {
         name: round(value, 9) for name, value in expected.items()
     }
-    elsewhere = TrialContext(one.model, Place("torch", 1, "m1"))
+    elsewhere = TrialContext(one.model, Target("torch", 1, "m1"))
     backend = CONTEXT_ASPECTS.index("backend")
     assert context_distances([one, elsewhere])[backend, 0, 1] == 1
     assert context_distances([one, other], [one]).shape == (len(CONTEXT_ASPECTS), 1, 2)
 
 
 def test_what_is_counted_has_no_machine_and_no_batch_size():
-    place = Place("openvino", 64, "m2")
+    place = Target("openvino", 64, "m2")
     assert context_of(model(), place, "time").place == place
-    assert context_of(model(), place, "bits") == context_of(model(), Place("openvino", 1, "m1"), "bits")
-    assert context_of(model(), HERE, "error") == context_of(model(), Place("onnxruntime", 64, "m2"), "error")
+    assert context_of(model(), place, "bits") == context_of(model(), Target("openvino", 1, "m1"), "bits")
+    assert context_of(model(), HERE, "error") == context_of(model(), Target("onnxruntime", 64, "m2"), "error")

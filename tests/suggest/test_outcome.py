@@ -7,7 +7,7 @@ from studies import BASELINE, FAMILY, example_study, failed, record, study_of
 from efflab.comparison.compare import assess
 from efflab.suggest.outcome import (
     GOALS,
-    Place,
+    Target,
     current,
     distil,
     kind_of,
@@ -28,7 +28,7 @@ def test_the_shifts_planted_in_a_study_come_out():
     assert math.exp(pruned.gains["time"].log) == pytest.approx(1.2, rel=0.02)
     assert math.exp(pruned.gains["speedup"].log) == pytest.approx(1.5, rel=0.01)
     assert pruned.model.name == BASELINE
-    assert (pruned.place, pruned.records, pruned.study) == (Place("torch", 64, "m1"), 3, "synthetic")
+    assert (pruned.place, pruned.records, pruned.study) == (Target("torch", 64, "m1"), 3, "synthetic")
     assert "energy" not in pruned.gains  # it was not measured
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from efflab.comparison.columns import AXES
+from efflab.comparison.row import Row
 from efflab.foundation.errors import RequestError
 from efflab.frontier.field import Field, field_of
 from efflab.reporting.charts.panel import INK, Mark, View, panel, technique_of
 from efflab.reporting.headlines import best_of
 
-Row = dict[str, Any]
 MOST_TIMES = 3  # panels of measured time in the static picture
 TIMED = ("latency", "energy", "memory")  # axes that differ by batch size
 
@@ -28,7 +28,7 @@ def frontier_chart(rows: list[Row]) -> Any:
     for backend in backends[:MOST_TIMES]:
         times = [view for view in found if view.axis == "latency" and view.backend == backend]
         best = best_of(drawn)
-        told = [view for view in times if best and view.batch == best["batch_size"]]
+        told = [view for view in times if best and view.batch == best.place.batch_size]
         chosen.append((told or [max(times, key=lambda view: view.batch)])[0])
     panels = [panel(alt, _points(drawn, view), view, _techniques(drawn)) for view in chosen]
     across = [alt.hconcat(*panels[start : start + 2], spacing=36) for start in range(0, len(panels), 2)]
@@ -39,7 +39,7 @@ def frontier_view(rows: list[Row], view: View) -> Any:
     """Return an Altair chart of one view, with the field's published models behind it where the axis is MACs."""
     alt = _altair()
     drawn = _drawn(rows)
-    tasks = {row["task"] for row in drawn}
+    tasks = {row.place.task.name for row in drawn}
     field = field_of(tasks.pop()) if view.axis == "macs" and len(tasks) == 1 else "not MACs"
     marks = _marks(field) if isinstance(field, Field) else []
     return _configured(alt, panel(alt, _points(drawn, view), view, _techniques(drawn), marks))
@@ -57,11 +57,13 @@ def views(rows: list[Row]) -> list[View]:
     found = []
     for axis in AXES:
         for backend in backends if axis in TIMED else backends[:1]:
-            here = [row for row in drawn if row["backend"] == backend and row[AXES[axis].column]]
-            batches = sorted({row["batch_size"] for row in here})
+            here = [row for row in drawn if row.place.backend == backend and AXES[axis].of(row)]
+            batches = sorted({row.place.batch_size for row in here})
             found += [View(axis, backend, batch) for batch in (batches if axis in TIMED else batches[-1:])]
     best = best_of(drawn)
-    return sorted(found, key=lambda view: not best or view != View("latency", best["backend"], best["batch_size"]))
+    return sorted(
+        found, key=lambda view: not best or view != View("latency", best.place.backend, best.place.batch_size)
+    )
 
 
 def _altair() -> Any:
@@ -73,19 +75,19 @@ def _altair() -> Any:
 
 
 def _drawn(rows: list[Row]) -> list[Row]:
-    return [row for row in rows if row["error"] and row["role"] != "repeat"]
+    return [row for row in rows if row.quality.error.value > 0 and row.role != "repeat"]
 
 
 def _points(drawn: list[Row], view: View) -> list[Row]:
     return [
         row
         for row in drawn
-        if (row["backend"], row["batch_size"]) == (view.backend, view.batch) and row[AXES[view.axis].column]
+        if (row.place.backend, row.place.batch_size) == (view.backend, view.batch) and AXES[view.axis].of(row)
     ]
 
 
 def _techniques(drawn: list[Row]) -> list[str]:
-    return list(dict.fromkeys(technique_of(row) for row in drawn if row["role"] in ("variant", "control")))
+    return list(dict.fromkeys(technique_of(row) for row in drawn if row.role in ("variant", "control")))
 
 
 def _marks(field: Field) -> list[Mark]:
@@ -96,7 +98,7 @@ def _backends(rows: list[Row]) -> list[str]:
     """Return backends with the most variants first."""
     counts: dict[str, int] = {}
     for row in rows:
-        counts[row["backend"]] = counts.get(row["backend"], 0) + (row["role"] in ("variant", "control"))
+        counts[row.place.backend] = counts.get(row.place.backend, 0) + (row.role in ("variant", "control"))
     return sorted(counts, key=lambda backend: -counts[backend])
 
 

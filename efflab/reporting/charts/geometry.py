@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
+from efflab.comparison.columns import Axis
+from efflab.comparison.row import Row
 from efflab.reporting.charts.labels import Box
 
-Row = dict[str, Any]
 Arrow = tuple[float, float, float, float]  # from x, y to x, y in pixels
 
 
 class Scale:
-    """A log axis in pixels, with room around the values."""
+    """A log axis in pixels, with room around the values; people see `factor` times a value, under `title`."""
 
-    def __init__(self, values: list[float], length: float, flip: bool, room: tuple[float, float] = (0.08, 0.08)):
+    def __init__(
+        self, values: list[float], length: float, flip: bool, room: tuple[float, float] = (0.08, 0.08),
+        factor: float = 1.0, title: str = "",
+    ):  # fmt: skip
+        self.factor, self.title = factor, title
         low, high = math.log10(min(values)), math.log10(max(values))
         span = max(high - low, 0.1)
         self.low, self.high = low - room[0] * span, high + room[1] * span
@@ -24,6 +28,10 @@ class Scale:
     def domain(self) -> list[float]:
         """The values at both ends."""
         return [10**self.low, 10**self.high]
+
+    def shown(self, value: float) -> float:
+        """Return a value as people see it."""
+        return self.factor * value
 
     def pixel(self, value: float) -> float:
         """Return where a value lies."""
@@ -36,23 +44,28 @@ class Scale:
         return float(10 ** (self.low + share * (self.high - self.low)))
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Return round percentages between two errors, which are fractions."""
+def ticks(low: float, high: float, factor: float = 100.0) -> list[float]:
+    """Return round numbers between two errors; people see `factor` times an error."""
     steps = [mantissa * 10.0**power for power in range(-6, 3) for mantissa in (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)]
-    inside = [step for step in steps if 100 * low <= step <= 100 * high]
+    inside = [step for step in steps if factor * low <= step <= factor * high]
     return inside if len(inside) <= 9 else [step for step in inside if str(step)[0] in "125"]
 
 
-def arrows_of(moved: list[Row], dense: list[Row], axis: str, x: Scale, y: Scale) -> list[Arrow]:
+def compute(row: Row, axis: Axis) -> float:
+    """Return what a row that is drawn takes on an axis."""
+    return axis.of(row) or 0.0
+
+
+def arrows_of(moved: list[Row], dense: list[Row], axis: Axis, x: Scale, y: Scale) -> list[Arrow]:
     """Return arrows from the dense model that each variant started from to it, stopping short of both marks."""
-    base = {row["baseline"]: row for row in dense if row["role"] in ("baseline", "dense")}
+    base = {row.baseline: row for row in dense if row.role in ("baseline", "dense")}
     arrows = []
     for row in moved:
-        start = base.get(row["baseline"])
+        start = base.get(row.baseline)
         if start is None:
             continue
-        ax, ay = x.pixel(start[axis]), y.pixel(start["error"])
-        dx, dy = x.pixel(row[axis]) - ax, y.pixel(row["error"]) - ay
+        ax, ay = x.pixel(compute(start, axis)), y.pixel(start.quality.error.value)
+        dx, dy = x.pixel(compute(row, axis)) - ax, y.pixel(row.quality.error.value) - ay
         length = math.hypot(dx, dy)
         if length >= 30:
             near, far = 6 / length, 1 - 9 / length

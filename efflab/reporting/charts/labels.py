@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import takewhile
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from efflab.comparison.row import Row
 from efflab.records.variant_name import variant_name
 
 CHARACTER, LINE, MARK, GAP = 6.6, 13.0, 6.0, 4.0  # pixels: widths at font size 11, and the half size of a mark
@@ -136,14 +137,14 @@ def _candidates(x: float, y: float, wide: float) -> list[tuple[Box, float]]:
     return found
 
 
-def short_names(rows: Sequence[dict[str, Any]]) -> list[str]:
+def short_names(rows: Sequence[Row]) -> list[str]:
     """Return the label of each row; dense models of one family go by what tells them apart, e.g. w16 and prune50@w16."""
-    dense = [row["variant"] for row in rows if row["role"] in ("baseline", "dense")]
+    dense = [row.variant for row in rows if row.role in ("baseline", "dense")]
     same = takewhile(lambda parts: len(set(parts)) == 1, zip(*(name.split("-") for name in dense), strict=False))
     shared = "".join(f"{parts[0]}-" for parts in same) if len(dense) > 1 else ""
     names = []
     for row in rows:
-        name = variant_name(row["variant"])
-        entry = name.entry.removeprefix(shared) if row["role"] in ("baseline", "dense") else name.entry
+        name = variant_name(row.variant)
+        entry = name.entry.removeprefix(shared) if row.role in ("baseline", "dense") else name.entry
         names.append(str(name._replace(entry=entry, baseline=name.baseline.removeprefix(shared))))
     return names

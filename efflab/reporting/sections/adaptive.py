@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from efflab.comparison.place import Place, place_of
+from efflab.comparison.row import Row
+from efflab.records.quality import SHARE, unit_of
 from efflab.records.record import CostGroup, Record
-from efflab.reporting.numbers import digits, si
-from efflab.reporting.section import Asked, Section, place
+from efflab.reporting.numbers import digits, quality_text, si
+from efflab.reporting.section import Asked, Section
 from efflab.reporting.table import ratio
 from efflab.statistics import percentile_bound
 
-Row = dict[str, Any]
 ENDS = (10, 90)  # percentiles of MACs that are shown
 
 
@@ -29,7 +30,7 @@ def work_by_input(asked: Asked) -> Section | None:
         base = _baseline_macs(asked, record)
         table.append(
             (
-                variant, "; ".join(f"{100 * one['share']:.0f} % at {si(one['macs'])} ({100 * one['quality']:.1f} %)"
+                variant, "; ".join(f"{100 * one['share']:.0f} % at {si(one['macs'])} ({_right(record, one['quality'])})"
                                    for one in groups),
                 si(low), si(record["work"]["macs"]), si(high), f"{base / record['work']['macs']:.2f}x" if base else "",
             )
@@ -52,28 +53,32 @@ def work_by_input(asked: Asked) -> Section | None:
 def adaptive_time(asked: Asked) -> Section | None:
     """Return the times of models that adapt, and their speed-up at each batch size side by side."""
     names = _adaptive(asked)
-    rows = [row for row in asked.rows if row["variant"] in names and row["speedup"] is not None]
+    rows = [row for row in asked.rows if row.variant in names and row.against.speedup.known]
     if not rows:
         return None
-    records = {_key(record): record for record in asked.study["records"] if "latency" in record}
+    records = {
+        (record["variant"], record["role"], place_of(record, asked.study["data"])): record
+        for record in asked.study["records"]
+        if "latency" in record
+    }
     table, data = [], []
     for row in rows:
-        record = records[_key(row)]
+        record = records[row.variant, row.role, row.place]
         times = [time for one in record["latency"]["rounds_ms"] for time in one]
         middle, bound = float(np.median(times)), percentile_bound(times, 90)
         facts = {
-            "variant": row["variant"], "backend": row["backend"], "batch_size": row["batch_size"], "inputs": row["inputs"],
-            "latency_ms_p50": middle, "latency_ms_mean": row["latency_ms_p50"], "latency_ms_p90": bound,
-            "speedup": row["speedup"], "speedup_low": row["speedup_low"], "speedup_high": row["speedup_high"],
-            "verdict": row["speed_verdict"], "theory": row["theoretical_speedup"],
+            "variant": row.variant, "backend": row.place.backend, "batch_size": row.place.batch_size, "inputs": row.time.inputs,
+            "latency_ms_p50": middle, "latency_ms_mean": row.time.call_ms.value, "latency_ms_p90": bound,
+            "speedup": row.against.speedup.value, "speedup_low": row.against.speedup.low, "speedup_high": row.against.speedup.high,
+            "verdict": row.against.speed_verdict, "theory": row.against.theory,
         }  # fmt: skip
         data.append(facts)
         table.append(
             (
-                row["variant"], place(row), digits(middle), digits(facts["latency_ms_mean"]),
+                row.variant, row.place.words, digits(middle), digits(row.time.call_ms.value),
                 "n/a" if bound is None else digits(bound),
-                "" if row["theoretical_speedup"] is None else f"{row['theoretical_speedup']:.2f}x",
-                ratio(row, "speedup"), row["speed_verdict"],
+                "" if row.against.theory is None else f"{row.against.theory:.2f}x",
+                ratio(row.against.speedup), row.against.speed_verdict or "",
             )
         )  # fmt: skip
     return Section(
@@ -83,6 +88,12 @@ def adaptive_time(asked: Asked) -> Section | None:
         notes=("Times go over many different batches; mean = over these, of each one's median, and the speed-up is of it: p50 "
                "shows the most frequent kind only. A batch ends with its dearest example, and each stage gets what is left.",),
     )  # fmt: skip
+
+
+def _right(record: Record, quality: float) -> str:
+    """Return the quality of a group of a record's examples."""
+    unit = unit_of(record.get("quality", {}))
+    return f"{100 * quality:.1f} %" if unit == SHARE else quality_text(quality, unit)
 
 
 def percentile(groups: Sequence[CostGroup], percent: float) -> int:
@@ -97,16 +108,16 @@ def percentile(groups: Sequence[CostGroup], percent: float) -> int:
 
 def _told(rows: list[Row]) -> list[str]:
     """Say of each variant and backend where the saving is seen, and where it vanishes."""
-    by_place: dict[tuple[str, str], list[Row]] = {}
+    by_place: dict[tuple[str, Place], list[Row]] = {}
     for row in rows:
-        by_place.setdefault((row["variant"], row["backend"]), []).append(row)
+        by_place.setdefault((row.variant, row.place.without_batch()), []).append(row)
     told = []
-    for (variant, backend), some in by_place.items():
-        said = [f"{ratio(row, 'speedup')} at batch {row['batch_size']}" for row in some]
-        lost = [str(row["batch_size"]) for row in some if row["speed_verdict"] in ("slower", "no difference")]
-        unclear = [str(row["batch_size"]) for row in some if row["speed_verdict"] == "undecided"]
-        theory = some[0]["theoretical_speedup"] or 1.0
-        words = f"{variant} on {backend}: MACs promise {theory:.2f}x; the clock says {', '.join(said)}"
+    for (variant, place), some in by_place.items():
+        said = [f"{ratio(row.against.speedup)} at batch {row.place.batch_size}" for row in some]
+        lost = [str(row.place.batch_size) for row in some if row.against.speed_verdict in ("slower", "no difference")]
+        unclear = [str(row.place.batch_size) for row in some if row.against.speed_verdict == "undecided"]
+        theory = some[0].against.theory or 1.0
+        words = f"{variant} on {place.backend}: MACs promise {theory:.2f}x; the clock says {', '.join(said)}"
         if len(lost) == len(some):
             words += "; the saving is seen at no batch size"
         elif lost:
@@ -129,7 +140,3 @@ def _adaptive(asked: Asked) -> dict[str, Record]:
 def _baseline_macs(asked: Asked, record: Record) -> int | None:
     return next((one["work"]["macs"] for one in asked.study["records"]
                  if one["variant"] == record["of"] and "work" in one), None)  # fmt: skip
-
-
-def _key(one: Any) -> tuple[Any, ...]:
-    return tuple(one[name] for name in ("variant", "role", "backend", "device", "batch_size", "machine"))

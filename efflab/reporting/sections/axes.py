@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from efflab.comparison.columns import AXES
+from efflab.comparison.row import Row
 from efflab.reporting.headlines import best_of
-from efflab.reporting.section import Asked, Section, place
-from efflab.reporting.table import difference, shift
+from efflab.reporting.section import Asked, Section
+from efflab.reporting.table import difference, heading_of, shift, unit_of_difference
 
 
 def axes(asked: Asked) -> Section | None:
     """Return the table of M by axis, at the place of the first headline or of most variants."""
-    moved = [row for row in asked.rows if row["role"] in ("variant", "control", "repeat") and row["error"] is not None]
+    moved = [row for row in asked.rows if row.role in ("variant", "control", "repeat") and row.quality.error.known]
     if not moved:
         return None
-    best = best_of(asked.rows) or max(moved, key=lambda row: sum(place(other) == place(row) for other in moved))
-    here = [row for row in moved if place(row) == place(best) and row["machine"] == best["machine"]]
-    shown = [name for name in AXES if any(row[f"shift_{name}_flags"] is not None for row in here)]
+    best = best_of(asked.rows) or max(moved, key=lambda row: sum(other.place == row.place for other in moved))
+    here = [row for row in moved if row.place == best.place]
+    shown = [name for name in AXES if any(row.shift(name).flags is not None for row in here)]
     if not shown:
         return None
     table = tuple(
-        (row["variant"], difference(row), *(shift(row, name) or "none" for name in shown), _dominates(row))
+        (
+            row.variant,
+            f"{difference(row)} {unit_of_difference(row)}".rstrip(),
+            *(shift(row, name) or "none" for name in shown),
+            _dominates(row),
+        )
         for row in here
     )
     notes = [
@@ -31,12 +37,13 @@ def axes(asked: Asked) -> Section | None:
         "Axes without a number have a reason in shifts.csv; energy is an estimate unless its column says measured.",
     ]
     return Section(
-        "axes", f"Shift on every axis, {place(best)}",
-        heads=("variant", "points [95 %]", *(f"M, {AXES[name].words}" for name in shown), "P(no worse, no slower)"),
+        "axes", f"Shift on every axis, {best.place.words}",
+        heads=("variant", heading_of("quality_difference", here), *(f"M, {AXES[name].words}" for name in shown),
+               "P(no worse, no slower)"),
         table=table, notes=tuple(notes),
     )  # fmt: skip
 
 
-def _dominates(row: dict[str, object]) -> str:
-    value = row["shift_latency_dominates"]
-    return "" if value is None else f"{float(str(value)):.2f}"
+def _dominates(row: Row) -> str:
+    value = row.shift("latency").dominates
+    return "" if value is None else f"{value:.2f}"

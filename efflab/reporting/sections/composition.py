@@ -9,7 +9,7 @@ import numpy as np
 from efflab.comparison.columns import AXES
 from efflab.comparison.shifts import Placed
 from efflab.frontier.shift import MOST_DEX
-from efflab.reporting.section import Asked, Section, ends, multiplier, place, tally
+from efflab.reporting.section import Asked, Section, ends, multiplier, tally
 from efflab.statistics import Interval, interval_of
 
 SHOWN = ("macs", "latency")
@@ -36,16 +36,16 @@ def composition(asked: Asked) -> Section | None:
     table, data = [], []
     for whole, first, second, ratio in found:
         facts: dict[str, Any] = {
-            "variant": whole.row["variant"], "first": first.row["variant"], "second": second.row["variant"],
-            "axis": whole.axis, "backend": whole.row["backend"], "batch_size": whole.row["batch_size"],
+            "variant": whole.row.variant, "first": first.row.variant, "second": second.row.variant,
+            "axis": whole.axis, "backend": whole.row.place.backend, "batch_size": whole.row.place.batch_size,
             "measured": ends(whole.shift.multiplier), "product": first.shift.multiplier.value * second.shift.multiplier.value,
             "ratio": ends(ratio), "verdict": _verdict(ratio),
         }  # fmt: skip
         data.append(facts)
         table.append(
             (
-                f"{first.row['variant']}, then {second.row['variant']}", AXES[whole.axis].words,
-                place(whole.row) if whole.axis == "latency" else "all",
+                f"{first.row.variant}, then {second.row.variant}", AXES[whole.axis].words,
+                whole.row.place.words if whole.axis == "latency" else "all",
                 multiplier(whole.shift.multiplier), f"{facts['product']:.2f}x", multiplier(ratio), facts["verdict"],
             )
         )  # fmt: skip
@@ -66,20 +66,18 @@ def _verdict(ratio: Interval) -> str:
 def _triples(placed: list[Placed]) -> list[tuple[Placed, Placed, Placed]]:
     """Return (A then B, A, B) for all rows whose steps are those of two other rows in turn, at the same place."""
     at: dict[Any, Placed] = {
-        (one.axis, *_where(one), one.steps): one for one in placed if one.row["role"] == "variant" and one.axis in SHOWN
+        (one.axis, one.row.baseline, one.row.place, one.steps): one
+        for one in placed
+        if one.row.role == "variant" and one.axis in SHOWN
     }
     # counted work does not depend on the place: one of them is enough
     seen = set()
     triples = []
-    for (axis, *where, steps), whole in at.items():
+    for (axis, baseline, place, steps), whole in at.items():
         for cut in range(1, len(steps)):
-            first, second = (at.get((axis, *where, part)) for part in (steps[:cut], steps[cut:]))
-            key = (axis, steps, whole.row["baseline"], *(where if axis == "latency" else ()))
+            first, second = (at.get((axis, baseline, place, part)) for part in (steps[:cut], steps[cut:]))
+            key = (axis, steps, baseline, place if axis == "latency" else place.counted())
             if first and second and key not in seen:
                 seen.add(key)
                 triples.append((whole, first, second))
     return triples
-
-
-def _where(one: Placed) -> tuple[Any, ...]:
-    return tuple(one.row[name] for name in ("study", "baseline", "backend", "device", "batch_size", "machine"))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from efflab.comparison.columns import AXES
+from efflab.comparison.place import Place
 from efflab.comparison.shifts import Placed
 from efflab.frontier.field import PAPER_ERROR, PAPER_EXPONENT, Field, distance, field_of
 from efflab.frontier.field import multiplier as by_exponent
 from efflab.frontier.hypervolume import corner_of, hypervolume_change
-from efflab.reporting.numbers import si
-from efflab.reporting.section import Asked, Section, ends, multiplier, place
+from efflab.reporting.numbers import quality_text, si
+from efflab.reporting.section import Asked, Section, ends, multiplier
 
 LAWS = ("own_family", "paper", "field", "field_total")
 
@@ -17,19 +18,19 @@ def field(asked: Asked) -> Section | None:
     """Return M on MACs against the own family, the paper's law and the records of the task's area."""
     seen: dict[str, Placed] = {}
     for one in asked.assessment.placed:
-        if one.axis == "macs" and one.row["role"] in ("variant", "control"):
-            seen.setdefault(one.row["variant"], one)
+        if one.axis == "macs" and one.row.role in ("variant", "control"):
+            seen.setdefault(one.row.variant, one)
     if not seen:
         return None
-    fields = {task: field_of(task) for task in dict.fromkeys(str(one.row["task"]) for one in seen.values())}
+    fields = {task: field_of(task) for task in dict.fromkeys(one.row.place.task.name for one in seen.values())}
     table, data = [], []
     for name, one in seen.items():
-        known = fields[one.row["task"]]
+        known = fields[one.row.place.task.name]
         shift = one.shift
         found = {"own_family": shift.multiplier, "paper": by_exponent(shift, PAPER_EXPONENT, PAPER_ERROR)}
         if isinstance(known, Field):
             found["field"] = by_exponent(shift, known.law.b, known.law.errors[1])
-            found["field_total"] = distance(shift, one.row["macs"], one.row["error"], known.law)
+            found["field_total"] = distance(shift, one.row.work.macs or 0, one.row.quality.error.value, known.law)
         data.append(
             {"variant": name, "saving": shift.naive, "error_ratio": shift.rho}
             | {key: ends(found[key]) if key in found else None for key in LAWS}
@@ -43,7 +44,7 @@ def field(asked: Asked) -> Section | None:
         f"{known.law.errors[1]:.4f}), power {known.law.power:.1f}, R2 {known.law.r2:.3f}."
         for task, known in fields.items()
     ]
-    families = dict.fromkeys((one.row["family"], one.family.law.b, one.family.law.n) for one in seen.values())
+    families = dict.fromkeys((one.row.family, one.family.law.b, one.family.law.n) for one in seen.values())
     sentences += [f"Own family {name}: b = {b:.4f}, power {-1 / b:.1f}, n = {n}." for name, b, n in families]
     return Section(
         "field", "Against the field, on MACs", sentences=tuple(sentences),
@@ -59,22 +60,23 @@ def field(asked: Asked) -> Section | None:
 
 def gained_area(asked: Asked) -> Section | None:
     """Return how much area under the dense frontier the variants gain, in dex^2, by axis and place."""
-    places: dict[tuple[str, str], list[Placed]] = {}
+    places: dict[tuple[str, Place | None], list[Placed]] = {}
     for one in asked.assessment.placed:
-        if one.row["role"] == "variant" and one.axis in ("macs", "latency"):
-            places.setdefault((one.axis, place(one.row) if one.axis == "latency" else "all"), []).append(one)
+        if one.row.role == "variant" and one.axis in ("macs", "latency"):
+            places.setdefault((one.axis, one.row.place if one.axis == "latency" else None), []).append(one)
     table, data = [], []
-    for (axis, where), rows in places.items():
+    for (axis, place), rows in places.items():
+        where = place.words if place else "all"
         family = list(zip(rows[0].family.compute.tolist(), rows[0].family.error.tolist(), strict=True))
         corner = corner_of(family)
-        points = {one.row["variant"]: (float(one.row[AXES[axis].column]), float(one.row["error"])) for one in rows}
+        points = {one.row.variant: (AXES[axis].of(one.row) or 0.0, one.row.quality.error.value) for one in rows}
         each = {name: hypervolume_change(family, [point], corner) for name, point in points.items()}
         every = hypervolume_change(family, points.values(), corner)
         best = max(each, key=lambda name: each[name])
         told = f"{best} ({each[best]:.3f})" if each[best] > 0 else "none gains any"
         facts = {"axis": axis, "where": where, "reference": corner._asdict(), "all": every, "each": each}
         data.append(facts)
-        stored = f"{_compute(axis, corner.compute)}, {100 * corner.error:.2f} %"
+        stored = f"{_compute(axis, corner.compute)}, {quality_text(corner.error, rows[0].row.quality.unit)}"
         table.append((AXES[axis].words, where, f"{every:.3f}", told, stored))
     if not table:
         return None

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from efflab.comparison.columns import AXES
-from efflab.comparison.shifts import NOT_MONOTONIC, Placed
+from efflab.comparison.shifts import Placed
 from efflab.foundation.errors import RequestError
 from efflab.frontier.fit import FEWEST
+from efflab.frontier.flags import FlagKind
 from efflab.frontier.law_change import MEANING, LawChange, law_change
 from efflab.records.variant_name import variant_name
-from efflab.reporting.section import Asked, Section, ends, place, tally
+from efflab.reporting.section import Asked, Section, ends, tally
 from efflab.statistics import holm
 
 SHOWN = ("macs", "latency")
@@ -21,16 +22,18 @@ def law(asked: Asked) -> Section | None:
     refused: list[tuple[str, ...]] = []
     found: list[tuple[tuple[str, str, str], str, LawChange]] = []
     for (axis, *_), rows in _groups(asked.assessment.placed).items():
-        if len({one.row["baseline"] for one in rows}) < FEWEST:
+        if len({one.row.baseline for one in rows}) < FEWEST:
             continue
-        family, column = rows[0].family, AXES[axis].column
+        family = rows[0].family
         dense = list(zip(family.compute.tolist(), family.error.tolist(), strict=True))
-        variant = variant_name(rows[0].row["variant"]).on_any_baseline
-        key = (variant, AXES[axis].words, place(rows[0].row) if axis == "latency" else "all")
-        uneven = any(NOT_MONOTONIC in (one.row[f"shift_{axis}_flags"] or "") for one in rows)
+        variant = variant_name(rows[0].row.variant).on_any_baseline
+        key = (variant, AXES[axis].words, rows[0].row.place.words if axis == "latency" else "all")
+        uneven = any(one.row.shift(axis).has(FlagKind.NOT_MONOTONIC) for one in rows)
         try:
-            change = law_change(dense, [(one.row[column], one.row["error"]) for one in rows])
-            found.append((key, f" ({NOT_MONOTONIC})" if uneven else "", change))
+            change = law_change(
+                dense, [(AXES[axis].of(one.row) or 0.0, one.row.quality.error.value) for one in rows], family.most
+            )
+            found.append((key, f" ({FlagKind.NOT_MONOTONIC.value})" if uneven else "", change))
         except RequestError as error:
             refused.append((*key, "", "", "", "", str(error)))
     if not found and not refused:
@@ -67,9 +70,9 @@ def _gap(change: LawChange) -> str:
 def _groups(placed: list[Placed]) -> dict[Any, list[Placed]]:
     groups: dict[Any, dict[str, Placed]] = {}
     for one in placed:
-        if one.row["role"] in ("variant", "control") and one.axis in SHOWN:
+        if one.row.role in ("variant", "control") and one.axis in SHOWN:
             row = one.row
-            where = (row["backend"], row["device"], row["batch_size"]) if one.axis == "latency" else ()
-            key = (one.axis, row["study"], row["family"], row["task"], row["machine"], *where, row["role"], one.steps)
-            groups.setdefault(key, {}).setdefault(row["baseline"], one)
+            place = row.place if one.axis == "latency" else row.place.counted()
+            key = (one.axis, row.family, place, row.role, one.steps)
+            groups.setdefault(key, {}).setdefault(row.baseline, one)
     return {key: list(members.values()) for key, members in groups.items()}

@@ -4,61 +4,59 @@ from __future__ import annotations
 
 from typing import Any
 
+from efflab.comparison.row import Row
 from efflab.frontier.cost import LifeCycle
 from efflab.frontier.progress import constants
 from efflab.reporting.headlines import best_of
 from efflab.reporting.numbers import si
-from efflab.reporting.section import Asked, Section, place
+from efflab.reporting.section import Asked, Section
 
-Row = dict[str, Any]
 JOULES_PER_KWH = 3.6e6
 
 
 def life(asked: Asked) -> Section | None:
     """Return the cost of so many inferences in MACs and in hours of this machine, against both alternatives."""
     n = asked.inferences
-    moved = [row for row in asked.rows if row["role"] == "variant" and row["macs"] and row["latency_ms_p50"]]
+    moved = [row for row in asked.rows if row.role == "variant" and row.work.macs and row.time.call_ms.known]
     if not moved:
         return None
     best = best_of(asked.rows) or moved[0]
-    here = [
-        row for row in asked.rows if place(row) == place(best) and row["machine"] == best["machine"] and row["macs"]
-    ]
-    dense = [row for row in here if row["role"] in ("dense", "baseline") and row["latency_ms_p50"]]
+    here = [row for row in asked.rows if row.place == best.place and row.work.macs]
+    dense = [row for row in here if row.role in ("dense", "baseline") and row.time.call_ms.known]
     table, data = [], []
     for row in (row for row in moved if row in here):
-        base = next((one for one in dense if one["variant"] == row["baseline"]), None)
+        base = next((one for one in dense if one.variant == row.baseline), None)
         if base is None:
             continue
         # the dense member with the fewest MACs that is at least as good: to be trained first, unless it is the baseline
         rival = min(
-            (one for one in dense if one["error"] is not None and one["error"] <= row["error"]),
-            key=lambda one: float(one["macs"]), default=None,
+            (one for one in dense if one.quality.error.value <= row.quality.error.value),
+            key=lambda one: one.work.macs or 0, default=None,
         )  # fmt: skip
-        own = _macs(row, row["recovery_macs"], n)
-        other = _macs(rival, 0.0 if rival is base else rival["training_macs"], n) if rival else None
-        facts = {
-            "variant": row["variant"], "inferences": n, "macs": own.total, "macs_kept": _macs(base, 0.0, n).total,
+        own = _macs(row, row.cost.recovery_macs, n)
+        other = _macs(rival, 0.0 if rival is base else rival.cost.training_macs, n) if rival else None
+        facts: dict[str, Any] = {
+            "variant": row.variant, "inferences": n, "macs": own.total, "macs_kept": _macs(base, 0.0, n).total,
             "macs_dense": other.total if other else None, "against_dense": own.against(other) if other else None,
-            "dense": rival["variant"] if rival else None, "hours": _hours(row, row["recovery_s"], n),
+            "dense": rival.variant if rival else None, "hours": _hours(row, row.cost.recovery_s, n),
             "hours_kept": _hours(base, 0.0, n), "amortised_macs": own.amortised,
-            "break_even": row["break_even"], "break_even_time": row["break_even_time"],
-            "kg_co2": _kg_co2(row, row["recovery_s"], n), "kg_co2_kept": _kg_co2(base, 0.0, n),
+            "break_even": row.cost.break_even, "break_even_time": row.cost.break_even_time,
+            "kg_co2": _kg_co2(row, row.cost.recovery_s, n), "kg_co2_kept": _kg_co2(base, 0.0, n),
         }  # fmt: skip
         data.append(facts)
         table.append(
-            (row["variant"], si(own.total), si(facts["macs_kept"]),
+            (row.variant, si(own.total), si(facts["macs_kept"]),
              _rival(rival, other, base),
-             own.against(other) if other else "", row["break_even_words"] or "",
+             own.against(other) if other else "", row.cost.break_even_words or "",
              f"{facts['hours']:.3g}", f"{facts['hours_kept']:.3g}",
-             _inferences(row["break_even_time"]), _co2(facts["kg_co2"], facts["kg_co2_kept"]))
+             _inferences(row.cost.break_even_time), _co2(facts["kg_co2"], facts["kg_co2_kept"]))
         )  # fmt: skip
     if not table:
         return None
     electricity = constants()["electricity"]["codecarbon-default"]
-    methods = {str(row["energy_method"]) for row in moved if row["energy_method"]}
+    methods = {str(row.time.energy_method) for row in moved if row.time.energy_method}
     return Section(
-        "life", f"Over {si(n)} inferences, {place(best)}",
+        "life", f"Over {si(n)} inferences, {best.place.words}",
         heads=("variant", "MACs, all", "baseline kept", "dense model as good, trained first", "against that",
                "MACs saved pay for the steps", "hours", "hours, baseline kept", "time saved pays, after inferences",
                "kg CO2; baseline kept"),
@@ -73,26 +71,26 @@ def life(asked: Asked) -> Section | None:
 
 
 def _macs(row: Row, once: float | None, n: float) -> LifeCycle:
-    return LifeCycle(once or 0.0, float(row["macs"]), n)
+    return LifeCycle(once or 0.0, float(row.work.macs or 0), n)
 
 
 def _hours(row: Row, once_s: float | None, n: float) -> float:
-    each = row["latency_ms_p50"] / 1000 / row["batch_size"]
+    each = row.time.call_ms.value / 1000 / row.place.batch_size
     return LifeCycle(once_s or 0.0, each, n).total / 3600
 
 
 def _rival(rival: Row | None, cost: LifeCycle | None, base: Row) -> str:
     if rival is None or cost is None:
         return "no dense member is as good"
-    return f"{si(cost.total)} ({'the baseline itself' if rival is base else rival['variant']})"
+    return f"{si(cost.total)} ({'the baseline itself' if rival is base else rival.variant})"
 
 
 def _kg_co2(row: Row, once_s: float | None, n: float) -> float | None:
-    if not row["energy_j"]:
+    if not row.time.energy_j:
         return None
     grams: float = constants()["electricity"]["codecarbon-default"]["g_co2_per_kwh"]
-    watts = row["energy_j"] / (row["latency_ms_p50"] / 1000)
-    joules = LifeCycle((once_s or 0.0) * watts, row["energy_j"] / row["batch_size"], n).total
+    watts = row.time.energy_j / (row.time.call_ms.value / 1000)
+    joules = LifeCycle((once_s or 0.0) * watts, row.time.energy_j / row.place.batch_size, n).total
     return float(joules / JOULES_PER_KWH * grams / 1000)
 
 

@@ -37,9 +37,7 @@ def _steps(records: list[Record]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def dense_family(asked: Asked) -> Finding:
     """A dense family of at least five members was measured beside the variants."""
-    members = {
-        row["variant"] for row in asked.rows if row["role"] in ("baseline", "dense") and row["error"] is not None
-    }
+    members = {row.variant for row in asked.rows if row.role in ("baseline", "dense") and row.quality.error.known}
     return len(members) >= ENOUGH_MEMBERS, f"{len(members)} members"
 
 
@@ -75,8 +73,8 @@ def operating_points(asked: Asked) -> Finding:
 
 def both_ratios(asked: Asked) -> Finding:
     """Compression ratio (bytes) and theoretical speed-up (MACs) are both given for every variant."""
-    rows = [row for row in asked.rows if row["role"] == "variant" and row["status"] == "ok"]
-    lacking = {row["variant"] for row in rows if row["size_ratio"] is None or row["theoretical_speedup"] is None}
+    rows = [row for row in asked.rows if row.role == "variant" and row.status == "ok"]
+    lacking = {row.variant for row in rows if row.against.size_ratio is None or row.against.theory is None}
     return bool(rows) and not lacking, f"lacking: {', '.join(sorted(lacking))}" if lacking else f"{len(rows)} rows"
 
 
@@ -84,10 +82,10 @@ def seeds(asked: Asked) -> Finding:
     """At least three seeds for everything that trains."""
     few = {}
     for row in asked.rows:
-        trained = row["role"] == "variant" and row["recovery_macs"]
-        if trained and row["n_seeds"] < ENOUGH_SEEDS and row["status"] == "ok":
-            few[row["variant"]] = row["n_seeds"]
-    dense = [row["n_seeds"] for row in asked.rows if row["role"] in ("baseline", "dense") and row["status"] == "ok"]
+        trained = row.role == "variant" and row.cost.recovery_macs
+        if trained and row.n_seeds < ENOUGH_SEEDS and row.status == "ok":
+            few[row.variant] = row.n_seeds
+    dense = [row.n_seeds for row in asked.rows if row.role in ("baseline", "dense") and row.status == "ok"]
     least = min(dense, default=0)
     told = "; ".join(f"{name} has {n}" for name, n in few.items()) or f"dense members have {least} or more"
     return not few and least >= ENOUGH_SEEDS, told
@@ -116,9 +114,9 @@ def validation(asked: Asked) -> Finding:
 
 def same_twice(asked: Asked) -> Finding:
     """The baseline measured twice (A/A) comes out as no difference everywhere."""
-    repeats = [row for row in asked.rows if row["role"] == "repeat" and row["speedup"]]
-    odd = [row for row in repeats if row["speed_verdict"] != "no difference"]
-    told = ", ".join(f"{row['backend']} batch {row['batch_size']}" for row in odd)
+    repeats = [row for row in asked.rows if row.role == "repeat" and row.against.speedup.known]
+    odd = [row for row in repeats if row.against.speed_verdict != "no difference"]
+    told = ", ".join(row.place.briefly for row in odd)
     return bool(repeats) and not odd, f"not so: {told}" if odd else f"{len(repeats)} A/A rows"
 
 
@@ -133,8 +131,8 @@ def all_counted(asked: Asked) -> Finding:
 
 def quiet(asked: Asked) -> Finding:
     """The machine was quiet while it was timed."""
-    loud = sum(row["quiet"] is False for row in asked.rows)
-    timed = sum(row["quiet"] is not None for row in asked.rows)
+    loud = sum(row.time.quiet is False for row in asked.rows)
+    timed = sum(row.time.quiet is not None for row in asked.rows)
     return timed > 0 and not loud, f"{loud} of {timed} sessions were timed in noise" if timed else "nothing was timed"
 
 

@@ -5,30 +5,29 @@ from __future__ import annotations
 import math
 
 from efflab.comparison.columns import AXES
+from efflab.comparison.row import Row
 from efflab.frontier.progress import constants, targets, years_of
 from efflab.reporting.headlines import shifted_most
-from efflab.reporting.section import Asked, Row, Section, multiplier, place
-from efflab.statistics import Interval
+from efflab.reporting.section import Asked, Section, multiplier
 
 
 def years(asked: Asked) -> Section | None:
     """Return, for the certain shifts on MACs and on time, each at its best place, the years of progress that they are worth."""
     table, data, sentences = [], [], []
     for axis in ("macs", "latency"):
-        name = f"shift_{axis}"
         best: dict[str, Row] = {}
         for row in asked.rows:
-            if row["role"] == "variant" and row[name] is not None and row[f"{name}_low"] > 1:
-                known = best.setdefault(row["variant"], row)
-                best[row["variant"]] = max(known, row, key=lambda one: float(one[f"{name}_low"]))
+            if row.role == "variant" and row.shift(axis).shift.low > 1:
+                known = best.setdefault(row.variant, row)
+                best[row.variant] = max(known, row, key=lambda one: one.shift(axis).shift.low)
         if not best:
             sentences.append(f"On {AXES[axis].words} no variant has a certain shift above 1: worth no years.")
-        for row in sorted(best.values(), key=lambda row: -float(row[f"{name}_low"])):
-            shift = Interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
+        for row in sorted(best.values(), key=lambda row: -row.shift(axis).shift.low):
+            shift = row.shift(axis).shift
             inference = years_of(shift, "inference")
-            data.append({"variant": row["variant"], "axis": axis, "place": place(row), "years": inference._asdict()})
+            data.append({"variant": row.variant, "axis": axis, "place": row.place.words, "years": inference._asdict()})
             worth = f"{inference.least:.1f} to {inference.most:.1f}"
-            table.append((row["variant"], AXES[axis].words, place(row), multiplier(shift), worth))
+            table.append((row.variant, AXES[axis].words, row.place.words, multiplier(shift), worth))
     rates = constants()["progress"]["inference"]
     told = "; ".join(
         f"{rate['name']}: {rate['dex_per_year']} powers of ten a year ({rate['source']})" for rate in rates
@@ -48,8 +47,8 @@ def paper_targets(asked: Asked) -> Section | None:
     if best is None:
         size, words = 1.0, "no variant shifts the frontier on MACs with certainty, so before and after are the same"
     else:
-        size = max(1.0, float(best["shift_macs"]))
-        words = f"after: as if {best['variant']}'s M = {size:.2f} on MACs held for training compute too"
+        size = max(1.0, best.shift("macs").shift.value)
+        words = f"after: as if {best.variant}'s M = {size:.2f} on MACs held for training compute too"
     table, data = [], []
     for target in targets():
         closed = math.log10(size) / target.gap if target.gap > 0 else 0.0

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from efflab.comparison.row import Row
 from efflab.foundation.metrics import METRICS
+from efflab.records.quality import SHARE
 from efflab.records.trial import BEST
-from efflab.reporting.numbers import digits, points_text, ratio_text, si
-from efflab.reporting.section import Asked, Section, place, tally
+from efflab.reporting.numbers import digits, points_text, quality_text, si
+from efflab.reporting.section import Asked, Section, tally
+from efflab.reporting.table import ratio
 
-Row = dict[str, Any]
 FRACTIONS = ("error", "quality")
 
 
@@ -74,31 +76,33 @@ def _beside(asked: Asked) -> list[str]:
     """Compare the best with each variant that the recipe names, by all compute that either took, its dense model's included."""
     told = asked.study["search"]
     where = (told["backend"], told["batch_size"])
-    rows = [row for row in asked.rows if (row["backend"], row["batch_size"]) == where and row["role"] == "variant"]
-    rows = rows or [row for row in asked.rows if row["role"] == "variant"]
-    best = next((row for row in rows if row["variant"] == BEST and row["status"] == "ok"), None)
+    rows = [row for row in asked.rows if (row.place.backend, row.place.batch_size) == where and row.role == "variant"]
+    rows = rows or [row for row in asked.rows if row.role == "variant"]
+    best = next((row for row in rows if row.variant == BEST and row.status == "ok"), None)
     if best is None:
         return []
-    others = [row for row in rows if row["variant"] not in told["found"] and place(row) == place(best)]
-    others = [row for row in others if row["status"] == "ok" and row["recovery_macs"] is not None]
+    others = [row for row in rows if row.variant not in told["found"] and row.place == best.place]
+    others = [row for row in others if row.status == "ok" and row.cost.recovery_macs is not None]
     return [_told(best, "found by the search"), *(_told(row, "written by hand") for row in others)]
 
 
 def _told(row: Row, how: str) -> str:
-    spent = row["training_macs"] + row["recovery_macs"] if row["training_macs"] is not None else row["recovery_macs"]
-    parts = [f"{row['quality']:.2%}" if row["quality"] is not None else "not scored"]
-    if row["quality_difference"] is not None:
-        ends = (row["quality_difference"], row["quality_difference_low"], row["quality_difference_high"])
-        parts[0] += f" ({points_text(*ends)} points)"
-    parts.append(f"{si(row['bit_operations'])} bit-operations")
-    if row["speedup"] is not None:
-        parts.append(f"{ratio_text(row['speedup'], row['speedup_low'], row['speedup_high'])} as fast")
-    if row["shift_latency"] is not None:
-        parts.append(
-            f"M = {ratio_text(row['shift_latency'], row['shift_latency_low'], row['shift_latency_high'])} in time"
-        )
-    if row["shift_bits"] is not None:
-        parts.append(
-            f"M = {ratio_text(row['shift_bits'], row['shift_bits_low'], row['shift_bits_high'])} in bit-operations"
-        )
-    return f"{row['variant']} ({how}; {si(spent, 'MAC')} of training in all, {place(row)}): {', '.join(parts)}."
+    spent = (row.cost.training_macs or 0.0) + (row.cost.recovery_macs or 0.0)
+    parts = [_quality(row)]
+    if row.against.difference.bounded:
+        found = row.against.difference
+        parts[0] += f" ({points_text(found.value, found.low, found.high)} {row.quality.unit})"
+    parts.append(f"{si(row.work.bit_operations or 0)} bit-operations")
+    if row.against.speedup.known:
+        parts.append(f"{ratio(row.against.speedup)} as fast")
+    for axis, words in (("latency", "time"), ("bits", "bit-operations")):
+        if row.shift(axis).shift.known:
+            parts.append(f"M = {ratio(row.shift(axis).shift)} in {words}")
+    return f"{row.variant} ({how}; {si(spent, 'MAC')} of training in all, {row.place.words}): {', '.join(parts)}."
+
+
+def _quality(row: Row) -> str:
+    value, unit = row.quality.value, row.quality.unit
+    if value is None:
+        return "not scored"
+    return f"{value:.2%}" if unit == SHARE else quality_text(value, unit)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from efflab.comparison.draws import POINTS, Evidence
+from efflab.comparison.draws import Evidence, mean_error
 from efflab.contracts.technique_roles import converts
+from efflab.records.quality import is_share, unit_of, units_in_one
 from efflab.records.record import Record
-from efflab.reporting.numbers import fixed, points_text, si
+from efflab.reporting.numbers import fixed, points_text, quality_text, si
 from efflab.reporting.section import Asked, Section, ends
 from efflab.statistics import quality_verdict
 
@@ -67,7 +68,8 @@ def supernet(asked: Asked) -> Section | None:
         for net in one.nets:
             facts = _facts(one, net, evidence)
             data.append(facts)
-            table.append((net.name, si(net.macs), _percent(facts["inherited"]), *_cells(facts)))
+            unit = unit_of(_first(net.inherited)["quality"])
+            table.append((net.name, si(net.macs), quality_text(facts["inherited"], unit), *_cells(facts, unit)))
     sentences = [_rank(one) for one in found] + [_naive(asked, one) for one in found]
     return Section(
         "supernet", "Sub-nets against stand-alone nets of the same size", sentences=tuple(filter(None, sentences)),
@@ -187,12 +189,16 @@ def _facts(one: Supernet, net: Net, evidence: Evidence) -> dict[str, Any]:
 
 
 def _margin(net: Net) -> float | None:
-    """Return the recipe's margin of non-inferiority in points, of the stand-alone quality."""
+    """Return the recipe's margin of non-inferiority in the metric's unit, of the stand-alone quality."""
     share = _first(net.inherited).get("margin")
-    return None if share is None else share * _quality(net.alone) * POINTS
+    if share is None:
+        return None
+    quality = _first(net.alone)["quality"]
+    whole = _quality(net.alone) if is_share(quality) else mean_error(list(net.alone.values()))
+    return share * whole * units_in_one(unit_of(quality))
 
 
-def _cells(facts: dict[str, Any]) -> tuple[str, ...]:
+def _cells(facts: dict[str, Any], unit: str) -> tuple[str, ...]:
     if facts["stand_alone"] is None:
         return ("none of this size", "", "", "", "")
     points = facts["points"]
@@ -203,7 +209,7 @@ def _cells(facts: dict[str, Any]) -> tuple[str, ...]:
     )
     training = facts["stand_alone_training_macs"]
     return (
-        facts["stand_alone"], _percent(facts["stand_alone_quality"]), told, facts["verdict"],
+        facts["stand_alone"], quality_text(facts["stand_alone_quality"], unit), told, facts["verdict"],
         si(training) if training else "not known",
     )  # fmt: skip
 
@@ -228,7 +234,7 @@ def _naive(asked: Asked, one: Supernet) -> str:
         here = (record["baseline"], record["backend"], record["status"]) == (one.baseline, one.backend, "ok")
         if here and "quality" in record and record["role"] == "variant" and names[-1:] == [CUT] and TRAIN not in names:
             tried.setdefault(record["variant"], []).append(record)
-    told = [f"{name} {_percent(_mean(one['quality']['value'] for one in records))}" for name, records in tried.items()]
+    told = [f"{name} {_told_quality(records)}" for name, records in tried.items()]
     return f"Cut from a net that was not trained for it: {', '.join(told)}." if told else ""
 
 
@@ -274,8 +280,8 @@ def _quality(seeds: Seeds) -> float:
     return _mean(record["quality"]["value"] for record in seeds.values())
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f} %"
+def _told_quality(records: list[Record]) -> str:
+    return quality_text(_mean(one["quality"]["value"] for one in records), unit_of(records[0]["quality"]))
 
 
 def _mean(values: Iterable[float]) -> float:
