@@ -13,6 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--inferences", type=float, default=1e9, metavar="N", help="inferences of the life-cycle table (default: 1e9)"
     )
+    parser.add_argument(
+        "--library",
+        metavar="FILE",
+        help="share one file among several pages: FILE (a .js file) gets what draws the charts, and each page is 0.4 MB smaller",
+    )
     parser.add_argument("--out", metavar="FOLDER", help="where to write it (default: reports/<name of the study>)")
 
 
@@ -29,6 +34,6 @@ def run(args: argparse.Namespace) -> int:
         raise RequestError(f"--inferences must be a number from 1 on, not {args.inferences:g}")
     study = load(args.study)
     folder = Path(args.out) if args.out else Path("reports") / study["name"]
-    written = write_report(study, folder, args.inferences)
+    written = write_report(study, folder, args.inferences, Path(args.library) if args.library else None)
     print("\n".join([*written.headlines, "", *map(str, written.paths)]))
     return 0

@@ -33,7 +33,8 @@ def evaluate(session: Session, task: Task, split: Split | SplitName, batch_size:
     for start in range(0, len(data), batch_size):
         places = range(start, min(start + batch_size, len(data)))
         batch = data.batch(places if order is None else order[places.start : places.stop].tolist())
-        count, outputs = batch.size, session(batch.inputs.map(partial(_filled, batch_size=batch_size)))
+        filled = batch.inputs.map(partial(_filled, batch_size=batch_size))
+        count, outputs = batch.size, task.predict(session, filled)
         rows = _map(partial(_first_rows, batch_size=batch_size, count=count), task.scored(outputs))
         found = np.asarray(task.scores(rows, batch.targets))
         if found.shape[:1] != (count,):

@@ -69,10 +69,12 @@ const unpacked = async name => {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 };
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(one => one.open = true));
-Promise.all([unpacked("library"), unpacked("views")]).then(([library, text]) => {
+const packed = document.getElementById("library");
+Promise.all([packed ? unpacked("library") : "", unpacked("views")]).then(([library, text]) => {
   const script = document.createElement("script"), choice = document.getElementById("view"), views = JSON.parse(text);
   script.textContent = library;
   document.head.append(script);
+  if (!window.vegaEmbed) return;  // the shared file is not there: the first view's picture stays
   const draw = () => vegaEmbed("#frontier", views[choice.value], {actions: false, renderer: "svg"});
   choice.addEventListener("change", draw);
   draw();
@@ -91,9 +93,16 @@ class Drawn(NamedTuple):
 
 
 def page(
-    study: Study, rows: list[Row], told: list[str], sections: list[Section], drawn: Drawn, origin: list[str]
+    study: Study,
+    rows: list[Row],
+    told: list[str],
+    sections: list[Section],
+    drawn: Drawn,
+    origin: list[str],
+    shared: str = "",
 ) -> str:
-    """Return the page as HTML."""
+    """Return the page as HTML; `shared` is the address of a file that holds the library, which is else part of the page."""
+    library = f'<script src="{html.escape(shared)}"></script>' if shared else ""
     views = json.dumps(list(drawn.views.values()), separators=(",", ":"))
     options = "".join(
         f'<option value="{index}">{html.escape(title)}</option>' for index, title in enumerate(drawn.views)
@@ -115,7 +124,7 @@ def page(
         f"<h2 id=origin>Where the numbers come from</h2><ul>{_items(origin)}</ul>",
         f"<h2>Recipe</h2><pre>{html.escape(study['recipe'])}</pre></main>",
         f"<script type=text/plain id=views>{_packed(views)}</script>",
-        f"<script type=text/plain id=library>{_packed(drawn.library)}</script>",
+        library or f"<script type=text/plain id=library>{_packed(drawn.library)}</script>",
         f"<script>{SORTING}{FILTERING}{DRAWING}</script></body></html>",
     ]
     return "\n".join(parts) + "\n"

@@ -6,16 +6,19 @@ import contextlib
 import csv
 import io
 import json
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from efflab.comparison.columns import AXES
 from efflab.comparison.compare import assess
 from efflab.comparison.row import Row
 from efflab.comparison.shifts import Placed
 from efflab.foundation.errors import RequestError
+from efflab.foundation.files import write_atomically
 from efflab.records.study import Study, save_study
 from efflab.reporting.charts.figures import frontier_chart, frontier_view, views
 from efflab.reporting.footer import footer
@@ -53,8 +56,10 @@ class WrittenReport(NamedTuple):
     headlines: list[str]
 
 
-def write_report(study: Study, folder: Path, inferences: float = 1e9) -> WrittenReport:
+def write_report(study: Study, folder: Path, inferences: float = 1e9, library: Path | None = None) -> WrittenReport:
     """Write the files of a report.
+
+    library: a file that pages share, which gets what draws their charts; without it, each page holds that itself.
 
     All are written beside their places and moved there at the end, so a full disk leaves an older report as it was.
     Raises RequestError where nothing was measured, the drawing library is missing, or the folder cannot be written.
@@ -64,7 +69,7 @@ def write_report(study: Study, folder: Path, inferences: float = 1e9) -> Written
     sections = [section for section in (make(asked) for make in SECTIONS) if section]
     told = [*headlines(asked.rows), noise_sentence(asked.rows)]
     texts = {
-        "index.html": page(study, asked.rows, told, sections, drawn, provenance(study)),
+        "index.html": page(study, asked.rows, told, sections, drawn, provenance(study), _address(library, folder)),
         "report.md": _markdown(study, asked.rows, told, sections),
         "report.json": json.dumps(_data(study, told, sections), indent=1, allow_nan=False) + "\n",
         "rows.csv": render(asked.rows, style="csv") + "\n",
@@ -85,6 +90,9 @@ def write_report(study: Study, folder: Path, inferences: float = 1e9) -> Written
                 "frontier.png",
                 *(name for name in ("samples.npz", "study.json") if (beside / name).exists()),
             ]
+            if library is not None:
+                library.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(library, drawn.library)
             for name in names:
                 (beside / name).replace(folder / name)
     except OSError as error:
@@ -94,6 +102,13 @@ def write_report(study: Study, folder: Path, inferences: float = 1e9) -> Written
         reason = (error.strerror or str(error)).lower()
         raise RequestError(f"cannot write the report to {folder}: {reason}; what was there is unchanged") from error
     return WrittenReport([folder / name for name in names], told)
+
+
+def _address(library: Path | None, folder: Path) -> str:
+    """Return where a page in `folder` finds the shared library, "" if there is none."""
+    if library is None:
+        return ""
+    return quote(Path(os.path.relpath(library.resolve(), folder.resolve())).as_posix())
 
 
 def _draw(rows: list[Row]) -> Drawn:

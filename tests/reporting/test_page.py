@@ -61,6 +61,16 @@ def test_all_files_are_written(folder: Path) -> None:
     assert "![" in (folder / "report.md").read_text()
 
 
+def test_pages_can_share_what_draws_their_charts(folder: Path, tmp_path: Path) -> None:
+    write_report(STUDY, tmp_path / "one two" / "page", library=tmp_path / "charts.js")
+    page = (tmp_path / "one two" / "page" / "index.html").read_text()
+    reader = Loads()
+    reader.feed(page)
+    assert [one for one in reader.found if not one.startswith(("#", "data:"))] == ["../../charts.js"]
+    assert "vegaEmbed" in (tmp_path / "charts.js").read_text()
+    assert len(page) < len((folder / "index.html").read_text()) - 300_000
+
+
 def test_the_page_loads_nothing(folder: Path) -> None:
     page = (folder / "index.html").read_text()
     reader = Loads()
