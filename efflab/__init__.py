@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from efflab.contracts.classification import Classification
     from efflab.contracts.metric import Metric
     from efflab.contracts.module_session import ModuleSession
-    from efflab.contracts.task import Batch, Split, Task
+    from efflab.contracts.task import Batch, Inputs, Split, Task
     from efflab.contracts.technique import Context, Result, Technique
     from efflab.contracts.trains import TrainingRun, Trains
     from efflab.foundation.config import Settings
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from efflab.plan.plan import Plan
     from efflab.recipe.recipe import Recipe
     from efflab.records.study import Study
+    from efflab.training.technique_training import train_within
 
 PUBLIC = {  # name -> where it lives
     "Arrays": "contracts.backend",
@@ -38,6 +39,7 @@ PUBLIC = {  # name -> where it lives
     "Classification": "contracts.classification",
     "Context": "contracts.technique",
     "Form": "artefacts.artefact",
+    "Inputs": "contracts.task",
     "Metric": "contracts.metric",
     "ModuleSession": "contracts.module_session",
     "RequestError": "foundation.errors",
@@ -50,6 +52,7 @@ PUBLIC = {  # name -> where it lives
     "TrainingRun": "contracts.trains",
     "Trains": "contracts.trains",
     "Unavailable": "foundation.errors",
+    "train_within": "training.technique_training",
 }
 
 __all__ = [
@@ -60,6 +63,7 @@ __all__ = [
     "Classification",
     "Context",
     "Form",
+    "Inputs",
     "Metric",
     "ModuleSession",
     "RequestError",
@@ -77,6 +81,7 @@ __all__ = [
     "plan_recipe",
     "rows",
     "run_recipe",
+    "train_within",
 ]
 
 old_names.install()

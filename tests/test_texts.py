@@ -199,10 +199,16 @@ def test_a_whole_checkpoint_needs_no_training_and_a_mistake_ends_with_2(place):
             "text,lable\na,neg\n",
             "train.csv:1: the header names no column 'label' (text, lable); did you mean",
         ),
-        ("train.csv", "text,label\ngood,pos\nbad\n", "train.csv:3: the line has 1 fields, 2 are wanted"),
+        ("train.csv", "text,label\ngood,pos\nbad\n", "train.csv:3: the line has too few fields: 1 of 2"),
         ("train.csv", 'text,label\n"good,pos\n', "train.csv:2: the line cannot be read as CSV"),
         ("train.csv", "text,label\ngood,pos\n  ,neg\n", "train.csv:3: the text is empty"),
         ("train.csv", "text,label\ngood,pos\nbad,\n", "train.csv:3: the label is empty"),
+        (
+            "train.csv",
+            "text;label\na;neg\n",
+            "train.csv:1: the fields are parted by semicolons; write the file with commas",
+        ),
+        ("train.csv", "text,label\na,b,neg\n", "train.csv:2: the line has too many fields: 3, the header has 2"),
         ("train.csv", "text,label\n", "train.csv: the file holds no examples"),
         ("train.csv", "", "train.csv: the file holds no examples"),
         (
@@ -285,7 +291,61 @@ def test_a_text_that_is_longer_than_the_model_takes(place):
     trained(place, task="")
     card = place / "baselines" / "reviews.yaml"
     card.write_text(card.read_text().replace("max_tokens: 32", "max_tokens: 100"))
-    assert "`max_tokens` is 100, and the model takes texts of at most 64 tokens" in told(place)
+    assert "`max_tokens` of the task is 100, and the model takes texts of at most 64 tokens" in told(place)
+
+
+def test_a_text_is_cut_to_what_the_model_takes_where_the_card_says_nothing(place):
+    card = trained(place)
+    card.write_text(card.read_text().replace(", max_tokens: 32", ""))
+    assert load_baseline(card).task.longest == 64  # the usual 128 are more than this model takes
+
+
+def test_class_names_that_match_no_label_want_an_order(place):
+    write_encoder(place / "encoder", head=True, id2label={0: "up", 1: "down"})
+    card = write_card(place, training=False)
+    assert "the model's classes are up, down, the data's labels neg, pos; say which label is which class" in told(place)
+    write_card(place, task="labels: [pos, neg]", training=False)
+    assert load_baseline(card).task.class_names == ["pos", "neg"]
+    assert load_recipe(place / "mine.yaml").baselines
+    write_encoder(place / "encoder", head=True)  # LABEL_0, LABEL_1
+    write_card(place, training=False)
+    assert any("they are taken as 0 is neg, 1 is pos" in note for note in load_recipe(place / "mine.yaml").notes)
+
+
+def test_a_tokenizer_that_knows_few_of_the_words_is_noted(place):
+    trained(place)
+    assert not any("does not know" in note for note in load_baseline(place / "baselines" / "reviews.yaml").task.notes())
+    write_tokenizer(place / "encoder", words=[f"w{number}" for number in range(20)])
+    notes = load_baseline(place / "baselines" / "reviews.yaml").task.notes()
+    assert any("the tokenizer does not know" in note for note in notes)
+
+
+def test_buckets_that_do_not_ascend(place):
+    trained(place, task="padding: {buckets: [16, 8]}")
+    assert "buckets must ascend" in told(place)
+    trained(place, task="padding: {buckets: [8, 16], fixed: 16}")
+    assert "give either fixed or buckets" in told(place)
+
+
+def test_a_graph_with_fewer_inputs_is_told_how_to_leave_one_out(place):
+    from onnx import TensorProto, helper, save
+
+    names = ("attention_mask", "input_ids")
+    values = [helper.make_tensor_value_info(name, TensorProto.INT64, ["n", "l"]) for name in names]
+    nodes = [helper.make_node("Cast", ["input_ids"], ["logits"], to=TensorProto.FLOAT)]
+    out = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 2])
+    card = trained_on_graph(place, helper.make_graph(nodes, "g", values, [out]), save, helper)
+    assert "it has no token_type_ids: leave that out with `inputs` in the task's settings" in told(place)
+    card.write_text(card.read_text().replace("tokenizer:", "inputs: [input_ids, attention_mask], tokenizer:"))
+    assert lab.plan_recipe(place / "mine.yaml").rows
+
+
+def trained_on_graph(place, graph, save, helper):
+    write_encoder(place / "encoder")
+    card = write_card(place, task="tokenizer: ../encoder", training=False)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), place / "baselines" / "net.onnx")
+    card.write_text(card.read_text().replace("model: {hf: {id: ../encoder}}", "onnx: net.onnx"))
+    return card
 
 
 def test_image_models_take_no_layers_and_no_training(place):

@@ -151,7 +151,14 @@ def match_inputs(ports: Sequence[Port], arrays: Sequence[np.ndarray], names: Seq
     model = ", ".join(map(str, ports))
     sides = f"the model takes {model or 'nothing'}; the task gives {task}"
     if len(ports) != count:
-        raise RequestError(f"the model takes {len(ports)} inputs, the task gives {count}: {sides}")
+        spare = [name for name in names if name not in {port.name for port in ports}]
+        known = names and len(spare) == count - len(ports)
+        hint = (
+            f"; it has no {' and no '.join(spare)}: leave that out with `inputs` in the task's settings"
+            if known
+            else ""
+        )
+        raise RequestError(f"the model takes {len(ports)} inputs, the task gives {count}: {sides}{hint}")
     if names and sorted(names) == sorted(port.name for port in ports):
         order = [list(names).index(port.name) for port in ports]
         if all(_takes(port, arrays[place]) for port, place in zip(ports, order, strict=True)):

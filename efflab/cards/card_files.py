@@ -45,8 +45,22 @@ def checkpoint_notes(baselines: Iterable[Baseline]) -> list[str]:
 
 
 def data_notes(baselines: Iterable[Baseline]) -> list[str]:
-    """Return what tasks say of their data, each sentence once."""
-    return list(dict.fromkeys(note for baseline in baselines for note in baseline.task.notes()))
+    """Return what tasks say of their data, and how labels become classes where only the user knows, each sentence once."""
+    listed = list(baselines)
+    found = [note for baseline in listed for note in baseline.task.notes()]
+    found += [_assumed_order(one) for one in listed if one.encoder and not one.trained_here]
+    return [note for note in dict.fromkeys(found) if note]
+
+
+def _assumed_order(baseline: Baseline) -> str:
+    """Return how the labels are taken to be the classes of a checkpoint that does not name them; "" where it does."""
+    from efflab.cards.hugging_face.text_classifier import class_names_of
+
+    task = baseline.task
+    if class_names_of(baseline.checkpoint().config) or not isinstance(task, TextTask) or task.order_is_stated:
+        return ""
+    order = ", ".join(f"{place} is {name}" for place, name in enumerate(task.class_names[:8]))
+    return f"card {baseline.name}: the model does not name its classes; they are taken as {order} (`labels` says otherwise)"
 
 
 def start_card(name: str, reference: Baseline, document: Document, key: Key) -> Baseline:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +77,7 @@ def look_at(artefact: Artefact, task: Task, output: int | str | None = None) -> 
     task gives, or whose outputs the task cannot score.
     """
     split = task.split(calibration_split(task))
-    given, known = _declared(artefact, first_inputs(split, 1))
+    given, known = _declared(artefact, first_inputs(split, 1), task.free_axes())
     run = runner(artefact)
     failure: RequestError | None = None
     for size in [known] if known else SIZES:
@@ -116,7 +116,7 @@ def check_steady(artefact: Artefact, task: Task) -> None:
         raise RequestError(f"{what}; use statistics of the training in evaluation, and norms over single examples")
 
 
-def _declared(artefact: Artefact, arrays: Arrays) -> tuple[tuple[Port, ...], int | None]:
+def _declared(artefact: Artefact, arrays: Arrays, axes: Collection[int]) -> tuple[tuple[Port, ...], int | None]:
     """Return the inputs of a stored model, and the number of examples that it says it takes, if it says one."""
     if artefact.form == "onnx":
         given, _ = graph_ports(artefact.onnx)
@@ -124,18 +124,22 @@ def _declared(artefact: Artefact, arrays: Arrays) -> tuple[tuple[Port, ...], int
     from efflab.artefacts.user_models import exported_batch
 
     module = artefact.module()
-    return module_inputs(module, arrays), exported_batch(module)
+    return module_inputs(module, arrays, axes), exported_batch(module)
 
 
-def module_inputs(module: Any, arrays: Sequence[Any]) -> tuple[Port, ...]:
-    """Return the ports of a module's inputs, named by the arguments of its forward."""
+def module_inputs(module: Any, arrays: Sequence[Any], axes: Collection[int] = ()) -> tuple[Port, ...]:
+    """Return the ports of a module's inputs, named by the arguments of its forward; `axes` are free beside the first."""
     import inspect
 
     try:
         names = list(inspect.signature(module.forward).parameters)
     except (TypeError, ValueError):
         names = []
-    return input_ports((names + [f"input{place}" for place in range(len(arrays))])[: len(arrays)], arrays)
+    ports = input_ports((names + [f"input{place}" for place in range(len(arrays))])[: len(arrays)], arrays)
+    return tuple(
+        port._replace(shape=port.shape and tuple(None if at in axes else side for at, side in enumerate(port.shape)))
+        for port in ports
+    )
 
 
 def runner(artefact: Artefact, optimised: bool = False) -> Run:

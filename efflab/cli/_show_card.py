@@ -74,7 +74,9 @@ def interface_of(baseline: Baseline) -> Interface:
     batch = exported_batch(module)
     task = task.for_model(Interface(batch=batch))
     return replace(
-        outputs_of(module, task, card.output), batch=batch, inputs=module_inputs(module, example_inputs(task))
+        outputs_of(module, task, card.output),
+        batch=batch,
+        inputs=module_inputs(module, example_inputs(task), task.free_axes()),
     )
 
 

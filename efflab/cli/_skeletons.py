@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class {title}(Technique):  # one that trains: `from efflab import Trains`, as efflab/techniques/finetune.py does
+class {title}(Technique):  # one that trains: `from efflab import Trains, train_within`, as efflab/techniques/finetune.py does
     """One sentence on what it does, and one on when it helps."""
 
     takes: ClassVar[Form] = "module"  # or "onnx": then `model` is the path of an ONNX file

@@ -34,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
         problems.append(Problem("--threads", f"must be at least 1, not {args.threads}"))
     if problems:
         raise RequestError(problems)
+    for note in dict.fromkeys(note for baseline in baselines for note in baseline.task.notes()):
+        print(f"note: {note}")
     import torch
 
     if args.threads:

@@ -16,29 +16,26 @@ if TYPE_CHECKING:
 Length = Annotated[int, Field(ge=2, le=100_000)]
 
 
-class FixedLength(Settings):
-    """Pad all examples to one length."""
+class PaddedLengths(Settings):
+    """One length for all examples, or a few lengths for batches: runtimes that compile one shape then have few of them."""
 
-    fixed: Annotated[Length, Field(description="Number of tokens to which every text is padded or cut.")]
-
-
-class LengthBuckets(Settings):
-    """Pad each batch to the next of a few lengths, so that runtimes which compile one shape have few of them."""
-
+    fixed: Annotated[Length | None, Field(description="Number of tokens to which every text is padded or cut.")] = None
     buckets: Annotated[
-        list[Length],
-        Field(min_length=1, max_length=32, description="Lengths, ascending; a batch is padded to the next of them."),
-    ]
+        Annotated[list[Length], Field(min_length=1, max_length=32)] | None,
+        Field(description="Lengths, ascending; a batch is padded to the next of them."),
+    ] = None
 
     @model_validator(mode="after")
-    def _ascending(self) -> Self:
-        if any(one >= other for one, other in pairwise(self.buckets)):
+    def _one_of_both(self) -> Self:
+        if (self.fixed is None) == (self.buckets is None):
+            raise ValueError("give either fixed or buckets")
+        if any(one >= other for one, other in pairwise(self.buckets or ())):
             raise ValueError("buckets must ascend")
         return self
 
 
 Padding = Annotated[
-    Literal["longest"] | FixedLength | LengthBuckets,
+    Literal["longest"] | PaddedLengths,
     Field(
         description="To what length a batch of texts is padded: its own longest text (`longest`), always N tokens "
         "(`fixed: N`), or the next of a few lengths (`buckets: [32, 64]`)."
@@ -46,21 +43,24 @@ Padding = Annotated[
 ]
 
 
+def fixed_length(padding: Any) -> int | None:
+    """Return the one length of all examples, None where lengths differ."""
+    return padding.fixed if isinstance(padding, PaddedLengths) else None
+
+
 def most_tokens(padding: Any, limit: int) -> int:
     """Return how many tokens an example may have under a padding, at most `limit`."""
-    if isinstance(padding, FixedLength):
-        return min(limit, padding.fixed)
-    return min(limit, padding.buckets[-1]) if isinstance(padding, LengthBuckets) else limit
+    if not isinstance(padding, PaddedLengths):
+        return limit
+    return min(limit, padding.fixed or (padding.buckets or [limit])[-1])
 
 
 def padded_length(padding: Any, lengths: Sequence[int]) -> int:
     """Return the length to which a batch of examples of these lengths is padded."""
     longest = max(lengths)
-    if isinstance(padding, FixedLength):
-        return padding.fixed
-    if isinstance(padding, LengthBuckets):
-        return next((one for one in padding.buckets if one >= longest), longest)
-    return longest
+    if not isinstance(padding, PaddedLengths):
+        return longest
+    return padding.fixed or next((one for one in padding.buckets or () if one >= longest), longest)
 
 
 def padded(rows: Sequence[np.ndarray], length: int, fill: int) -> np.ndarray:

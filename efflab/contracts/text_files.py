@@ -99,7 +99,10 @@ def _table_rows(path: Path, text: str, mark: str, columns: TextColumns) -> Itera
         except StopIteration:
             return
         except csv.Error as error:
-            raise RequestError(Problem(f"{path}:{start}", f"the line cannot be read as CSV ({error})")) from error
+            what = f"the line cannot be read as CSV ({error})"
+            if "field limit" in str(error):
+                what = "a field is longer than 131,072 characters; close the quotes, or shorten the text"
+            raise RequestError(Problem(f"{path}:{start}", what)) from error
         if not fields:
             continue
         if named and header is None:
@@ -109,9 +112,12 @@ def _table_rows(path: Path, text: str, mark: str, columns: TextColumns) -> Itera
         if not places:
             places = [int(columns.text), int(columns.label)]
         wanted = len(header) if header else max(places) + 1
-        if len(fields) < wanted or (header and len(fields) > wanted):
-            what = f"the line has {len(fields)} fields, {wanted} are wanted; put a text that holds {mark!r} in quotes"
+        if len(fields) < wanted:
+            what = f"the line has too few fields: {len(fields)} of {wanted}"
             raise RequestError(Problem(f"{path}:{start}", what))
+        if header and len(fields) > wanted:
+            what = f"the line has too many fields: {len(fields)}, the header has {wanted}"
+            raise RequestError(Problem(f"{path}:{start}", f"{what}; put a text that holds {mark!r} in quotes"))
         yield start, fields[places[0]], fields[places[1]]
 
 
@@ -122,6 +128,9 @@ def _place(path: Path, line: int, header: list[str], column: int | str) -> int:
         return column
     if header.count(column) != 1:
         what = f"the header names no column {column!r} ({', '.join(header)}); {nearest(column, header)}"
+        if len(header) == 1 and ";" in header[0]:
+            what = "the fields are parted by semicolons; write the file with commas, or with tabs as .tsv"
+            raise RequestError(Problem(f"{path}:{line}", what))
         if column in header:
             what = f"the header names {header.count(column)} columns {column!r}"
         way = "say which columns hold text and label with `columns`; numbers from 0 are for files without a header"

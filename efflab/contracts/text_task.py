@@ -11,7 +11,15 @@ from efflab.contracts.tokenizer import Tokenizer
 class TextTask(Classification):
     """A task on token numbers; Hugging Face's encoders can be loaded for it as torch modules."""
 
-    max_tokens: int  # of one text
+    @property
+    @abstractmethod
+    def longest(self) -> int:
+        """The most tokens of a text; longer ones are cut."""
+
+    @property
+    @abstractmethod
+    def order_is_stated(self) -> bool:
+        """Whether the user says in what order the labels are the model's classes."""
 
     @property
     @abstractmethod

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FAST, SETTINGS, CONFIG = "tokenizer.json", "tokenizer_config.json", "config.json"
 SLOW = ("vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+SHIFTED = {"camembert", "roberta", "xlm-roberta", "mpnet", "longformer"}  # positions begin after the padding's number
 IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"  # Hugging Face's names of a text model's inputs
 
 
@@ -84,6 +85,22 @@ class Tokenizer:
         """Return token -> number."""
         found: dict[str, int] = self._own.get_vocab(with_added_tokens=True)
         return found
+
+    @cached_property
+    def most_tokens(self) -> int | None:
+        """The most tokens of a text that the model in this folder takes, None where its files do not say."""
+        config = _read_json(self.folder / CONFIG)
+        limit, pad = config.get("max_position_embeddings"), config.get("pad_token_id")
+        shift = int(pad or 0) + 1 if config.get("model_type") in SHIFTED else 0
+        return limit - shift if isinstance(limit, int) else None
+
+    def unknown_share(self, texts: Sequence[str]) -> float:
+        """Return the share of the texts' tokens for which the vocabulary has no entry."""
+        unknown = getattr(self._own.model, "unk_token", None)
+        number = self._own.token_to_id(unknown) if isinstance(unknown, str) else None
+        rows = self.encode(texts, 10**6)
+        total = sum(len(row) for row in rows)
+        return sum(int((row == number).sum()) for row in rows) / total if total and number is not None else 0.0
 
     @cached_property
     def pad(self) -> int:

@@ -100,7 +100,9 @@ def _quality_lines(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         if row.against.margin is not None:
             limits.setdefault(row.quality.unit, []).append(row.against.margin)
-    told = [f"{' or '.join(f'{one:.3g}' for one in sorted(set(some)))} {unit}" for unit, some in limits.items()]
+    told = [
+        f"{' or '.join(dict.fromkeys(f'{one:.3g}' for one in sorted(some)))} {unit}" for unit, some in limits.items()
+    ]
     limit = " or ".join(told) or "the margin"
     shares = all(row.quality.unit == SHARE for row in rows)
     what = "the points" if shares else "the difference (above 0: a smaller error)"

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from efflab.contracts.padding import FixedLength, Padding, most_tokens, padded, padded_length
+from efflab.contracts.hash_split import Shares, split_of
+from efflab.contracts.padding import Padding, fixed_length, most_tokens, padded, padded_length
 from efflab.contracts.task import Batch, Split, SplitName
 from efflab.contracts.text_files import LabelledText, TextColumns, read_texts
 from efflab.contracts.text_task import TextTask
 from efflab.contracts.tokenizer import IDS, MASK, TYPES, Tokenizer, open_tokenizer
-from efflab.foundation.config import Settings
 from efflab.foundation.datasets import data_folder
 from efflab.foundation.errors import Problem, RequestError
 from efflab.foundation.packages import PACKAGE, package_folder
@@ -27,23 +27,9 @@ if TYPE_CHECKING:
     import torch
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+USUAL_TOKENS = 128  # of a text, where neither card nor model says less
+MUCH_UNKNOWN = 0.1  # share of the tokens, above which a note says so
 File = Annotated[str, Field(min_length=1)]
-
-
-class Shares(Settings):
-    """How many of the examples of one file go to each split."""
-
-    train: Annotated[float, Field(ge=0, lt=1, description="Share of the examples that models are trained on.")] = 0.7
-    validation: Annotated[float, Field(gt=0, lt=1, description="Share of the examples by which choices are made.")] = (
-        0.1
-    )
-    test: Annotated[float, Field(gt=0, lt=1, description="Share of the examples that models are scored on.")] = 0.2
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if abs(self.train + self.validation + self.test - 1) > 1e-9:
-            raise ValueError("the shares of train, validation and test must add up to 1")
-        return self
 
 
 class TextClassification(TextTask):
@@ -82,8 +68,12 @@ class TextClassification(TextTask):
         Field(description="Inputs that the model takes; without it, those that the tokenizer's files name."),
     ] = None
     max_tokens: Annotated[
-        int, Field(ge=4, le=100_000, description="Most tokens of a text, special ones included; longer texts are cut.")
-    ] = 128
+        Annotated[int, Field(ge=4, le=100_000)] | None,
+        Field(
+            description="Most tokens of a text, special ones included; longer texts are cut. Without it, 128, or as many "
+            "as the model takes."
+        ),
+    ] = None
     padding: Padding = "longest"
     duplicates: Annotated[
         Literal["refuse", "drop"],
@@ -113,7 +103,7 @@ class TextClassification(TextTask):
 
     def free_axes(self) -> dict[int, str]:
         """Return the axis of tokens, where batches differ in length."""
-        return {} if isinstance(self.padding, FixedLength) else {1: "length"}
+        return {} if fixed_length(self.padding) is not None else {1: "length"}
 
     def splits(self) -> tuple[SplitName, ...]:
         """Return the splits for which there are files."""
@@ -134,20 +124,34 @@ class TextClassification(TextTask):
     def notes(self) -> list[str]:
         """Return what a reader should know of the data, a sentence each."""
         counts = ", ".join(f"{len(self._examples[name]):,} {name}" for name in self.splits())
-        most = most_tokens(self.padding, self.max_tokens)
+        most = most_tokens(self.padding, self.longest)
         found = [f"{counts} texts in {len(self.class_names)} classes ({', '.join(self.class_names[:8])}"
                  f"{', ...' if len(self.class_names) > 8 else ''}), cut to at most {most} tokens"]  # fmt: skip
         if self._dropped:
             found.append(f"{self._dropped:,} texts that are in two splits were taken out of training or validation")
+        unknown = self.own_tokenizer.unknown_share([one.text for one in self._examples["validation"][:200]])
+        if unknown > MUCH_UNKNOWN:
+            what = f"the tokenizer does not know {unknown:.0%} of the tokens of the validation texts"
+            found.append(f"{what}: does it belong to this model and language?")
         return found
 
     @cached_property
     def own_tokenizer(self) -> Tokenizer:
         """The tokenizer of the model; raise RequestError where there is none."""
         if self.tokenizer is None:
-            what = "name the folder of the model's tokenizer as `tokenizer`; only cards with `model: {hf: ...}` know it"
-            raise RequestError(what)
+            what = "name the folder of the model's tokenizer, as `tokenizer` under `text_classification`"
+            raise RequestError(f"{what}; only cards with `model: {{hf: ...}}` know it")
         return open_tokenizer(self._found(self.tokenizer, "folder"))
+
+    @property
+    def longest(self) -> int:
+        """The most tokens of a text; longer ones are cut."""
+        return self.max_tokens or min(USUAL_TOKENS, self.own_tokenizer.most_tokens or USUAL_TOKENS)
+
+    @property
+    def order_is_stated(self) -> bool:
+        """Whether `labels` says in what order the labels are the model's classes."""
+        return self.labels is not None
 
     @cached_property
     def class_names(self) -> list[str]:
@@ -170,7 +174,7 @@ class TextClassification(TextTask):
             return {name: read_texts(self._file(name), self.columns) for name in self.splits()}
         found: dict[str, list[LabelledText]] = {name: [] for name in self.splits()}
         for one in read_texts(self._file("data"), self.columns):
-            found[_split_of(one.text, self.shares)].append(one)
+            found[split_of(one.text, self.shares)].append(one)
         empty = [name for name, several in found.items() if not several]
         if empty:
             what = f"the file has too few examples: none falls to {', '.join(empty)} under these `shares`"
@@ -221,7 +225,7 @@ class TextClassification(TextTask):
 
         if name not in self._splits:
             examples, place = self._examples[name], {label: at for at, label in enumerate(self.class_names)}
-            rows = self.own_tokenizer.encode([one.text for one in examples], most_tokens(self.padding, self.max_tokens))
+            rows = self.own_tokenizer.encode([one.text for one in examples], most_tokens(self.padding, self.longest))
             targets = np.array([place[one.label] for one in examples], np.int64)
             names = tuple(self.inputs or self.own_tokenizer.input_names)
             self._splits[name] = TokenSplit(rows, targets, names, self.own_tokenizer.pad, self.padding)
@@ -259,7 +263,7 @@ class TokenSplit(Split):
 
     def lengths(self) -> Sequence[int] | None:
         """Return the tokens of each text, or None where all are padded to one length."""
-        return None if isinstance(self.padding, FixedLength) else [len(row) for row in self.rows]
+        return None if fixed_length(self.padding) is not None else [len(row) for row in self.rows]
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Return these texts, filled up to one length."""
@@ -277,12 +281,4 @@ class TokenSplit(Split):
 
     def whole(self) -> Batch | None:
         """Return all texts where they are padded to one length anyway."""
-        return self.batch(range(len(self))) if isinstance(self.padding, FixedLength) else None
-
-
-def _split_of(text: str, shares: Shares) -> SplitName:
-    """Return the split of a text by a hash of it: more data moves no example, and equal texts stay together."""
-    place = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
-    if place < shares.test:
-        return "test"
-    return "validation" if place < shares.test + shares.validation else "train"
+        return self.batch(range(len(self))) if fixed_length(self.padding) is not None else None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from efflab.contracts.padding import FixedLength, LengthBuckets, most_tokens, padded, padded_length
+from efflab.contracts.padding import PaddedLengths, most_tokens, padded, padded_length
 from efflab.contracts.text_files import TextColumns, read_texts
 from efflab.foundation.errors import RequestError
 
@@ -62,7 +62,7 @@ def test_other_files_are_refused_by_their_suffix(tmp_path):
 
 @given(
     st.lists(st.integers(1, 40), min_size=1),
-    st.sampled_from(["longest", FixedLength(fixed=40), LengthBuckets(buckets=[8, 40])]),
+    st.sampled_from(["longest", PaddedLengths(fixed=40), PaddedLengths(buckets=[8, 40])]),
 )
 def test_padding_holds_every_text_and_fills_its_end(lengths, policy):
     assert most_tokens(policy, 512) >= max(lengths)

