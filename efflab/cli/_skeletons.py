@@ -133,3 +133,48 @@ def {name}(module: nn.Module, share: float = 0.1) -> None:
     if not changed:
         raise RequestError("{name}: no weight is small enough")
 '''
+
+TASK = '''"""One sentence on what {name} measures, and where its data come from."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from efflab import Classification, RequestError, Split
+
+if TYPE_CHECKING:
+    import torch
+
+
+class {title}(Classification):  # of other metrics: `from efflab import Metric, Task`, with `metrics`, `scores` and `quality`
+    """One sentence: what the inputs are (names, shapes, types), what the targets are, and the metric."""
+
+    version: ClassVar[int] = 1  # raise it when the meaning of the numbers changes
+    prepared: ClassVar[str] = "How raw data become inputs, for users who must do the same to theirs."
+
+    # an example of a setting: replace it
+    size: Annotated[int, Field(ge=8, description="Number of examples of each split.")] = 64
+
+    def digest(self) -> str:
+        """1. Return a digest of the data's content; raise RequestError with the way to get them if they are missing."""
+        raise RequestError("{name} has no data yet: fill in {file}")
+
+    @cached_property
+    def _splits(self) -> dict[str, Split]:
+        """2. Read the data; where they do not fit in memory, return a class derived from Split that has `batch` read them."""
+        # return {{name: Split({{"image": pixels}}, labels) for name in ("train", "validation", "test")}}
+        raise NotImplementedError
+
+    def split(self, name: str) -> Split:
+        """Return one split, the same at every call; `test` is for the final score only."""
+        return self._splits[name]
+
+    def loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
+        """Return the training loss of a batch."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(outputs.float(), targets)
+'''

@@ -85,3 +85,24 @@ def test_help_tells_both_forms(capsys):
         main(["validate", "--help"])
     shown = capsys.readouterr().out
     assert "efflab validate BACKEND [options]\n       efflab validate technique NAME [--format FORMAT]" in shown
+
+
+def test_a_task_begins_as_a_skeleton_that_says_what_to_fill_in(in_folder):
+    done = efflab("new", "task", "my_data", cwd=in_folder)
+    assert done.returncode == 0
+    assert "plugins/tasks/my_data.py" in done.stdout
+    file = in_folder / "plugins" / "tasks" / "my_data.py"
+    (in_folder / "baselines").mkdir()
+    card = in_folder / "baselines" / "net.yaml"
+    card.write_text("name: net\ntask: {my_data: {}}\nmodel: {mobile_net: {}}\n")
+    (in_folder / "r.yaml").write_text("name: r\nbaseline: net\n")
+    told = efflab("plan", "r.yaml", cwd=in_folder, EFFLAB_PLUGINS="plugins")
+    assert told.returncode == 2
+    assert "Traceback" not in told.stderr
+    text = file.read_text()
+    text = text.replace('raise RequestError("my_data has no data yet: fill in plugins/tasks/my_data.py")', 'return "x"')
+    made = "import numpy as np\n\n        pixels, labels = np.zeros((self.size, 3, 32, 32), np.float32), np.arange(self.size) % 3"
+    made += '\n        return {name: Split({"image": pixels}, labels) for name in ("train", "validation", "test")}'
+    file.write_text(text.replace("raise NotImplementedError", made))
+    shown = efflab("show", "net", cwd=in_folder, EFFLAB_PLUGINS="plugins")
+    assert shown.returncode == 0, shown.stderr
