@@ -32,7 +32,7 @@ def timed(in_folder, monkeypatch, batch, inputs=1):
 
     def measure_group(jobs, budget, threads, report):
         with np.load(jobs[0].inputs) as file:
-            seen.append((file["arr_0"], jobs[0].batches))
+            seen.append((np.concatenate([file[name] for name in file.files]), jobs[0].batches))
         return {job.label: {"rounds_ms": [[1.0]]} for job in jobs}
 
     monkeypatch.setattr(latency, "measure_group", measure_group)

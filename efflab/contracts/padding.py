@@ -37,8 +37,8 @@ class PaddedLengths(Settings):
 Padding = Annotated[
     Literal["longest"] | PaddedLengths,
     Field(
-        description="To what length a batch of texts is padded: its own longest text (`longest`), always N tokens "
-        "(`fixed: N`), or the next of a few lengths (`buckets: [32, 64]`)."
+        description="Length to which texts are padded: the batch's longest (`longest`), N tokens (`fixed: N`), or the next "
+        "of a few (`buckets: [32, 64]`)."
     ),
 ]
 

@@ -78,8 +78,8 @@ class TextClassification(TextTask):
     duplicates: Annotated[
         Literal["refuse", "drop"],
         Field(
-            description="What to do with texts that are in two splits: stop with an error (`refuse`), or take them out "
-            "of the training and validation splits (`drop`)."
+            description="What to do with texts that are in two splits: stop with an error (`refuse`), or take them "
+            "out of training and validation (`drop`).",
         ),
     ] = "refuse"
 

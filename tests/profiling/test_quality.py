@@ -43,6 +43,7 @@ def test_the_score_is_the_tasks():
     split = Split((logits,), np.array([0, 1, 0, 3, 0]))
     task = SimpleNamespace(
         split=lambda name: {"test": split}[name],
+        predict=lambda session, inputs: session(inputs),
         scored=lambda outputs: outputs,
         scores=lambda outputs, targets: outputs.argmax(1) == targets,
     )

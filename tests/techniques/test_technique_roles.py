@@ -1,7 +1,11 @@
 """Techniques say themselves that they only convert, or only prepare and repair."""
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from studies import record, study_of
+
+from efflab.comparison.compare import rows
 from efflab.contracts.technique_roles import converter, converts, supports
 from efflab.foundation import registry
 from efflab.foundation.errors import RequestError
@@ -37,9 +41,14 @@ def test_the_export_is_found_by_what_it_says():
 
 
 def test_steps_that_prepare_or_repair_name_no_variant():
-    told = {"steps": "prune_channels + reestimate_norms + finetune + export_onnx + unknown_here", "role": "variant"}
-    assert technique_of(told) == "prune_channels + unknown_here"
-    assert technique_of({"steps": "finetune + export_onnx", "role": "variant"}) == "finetune + export_onnx"
+    (row,) = rows(study_of([record("a", 1e6, 0.2)]))
+
+    def told(*steps):
+        return technique_of(replace(row, role="variant", steps=steps))
+
+    every = ("prune_channels", "reestimate_norms", "finetune", "export_onnx", "unknown_here")
+    assert told(*every) == "prune_channels + unknown_here"
+    assert told("finetune", "export_onnx") == "finetune + export_onnx"
     assert not supports("distill")
 
 

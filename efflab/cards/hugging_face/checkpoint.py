@@ -61,8 +61,8 @@ class HuggingFace(Settings):
     adapters: Annotated[
         Annotated[int, Field(ge=1, le=4096)] | None,
         Field(
-            description="Rank of the low-rank adapters (LoRA) that `efflab train` trains in place of all weights; the "
-            "card's weights then hold only these and the head. Texts only."
+            description="Rank of the low-rank adapters (LoRA) that `efflab train` trains, beside the head, in place of all "
+            "weights; texts only."
         ),
     ] = None
 
