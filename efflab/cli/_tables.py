@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from efflab.comparison.columns import known
 from efflab.foundation.errors import RequestError
 
 LEAST_WIDTH = 20  # a narrower column is harder to read than a line that the terminal breaks
@@ -28,6 +27,8 @@ def show(rows: Sequence[dict[str, Any]], style: str, columns: Sequence[str]) -> 
         from tabulate import tabulate, tabulate_formats
 
         if style not in tabulate_formats:
+            from efflab.comparison.columns import known  # numpy comes with it, which tables do without
+
             raise RequestError(f"unknown --format {style!r}; {known(style, [*tabulate_formats, 'csv', 'json'])}")
         body = [[row.get(column, "") for column in columns] for row in rows]
         widths = _widths(body, columns) if sys.stdout.isatty() and style in ("plain", "simple") else None

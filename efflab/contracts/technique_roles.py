@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Technique
 from efflab.foundation import registry
@@ -13,10 +15,18 @@ def converter(takes: Form, gives: Form) -> str:
     # efflab's own come first, so that no plug-in changes what recipes mean that do not name it
     names = sorted(registry.names("techniques"), key=lambda name: registry.origin("techniques", name) != "efflab")
     for name in names:
-        technique = _known(name)
+        technique = _known(name) if _may_convert(name) else None
         if technique and technique.converts and (technique.takes, technique.gives) == (takes, gives):
             return name
     raise RequestError(f"no technique turns the form {takes!r} into {gives!r}")
+
+
+def _may_convert(name: str) -> bool:
+    """Say whether a technique's file speaks of converting: importing all of efflab's own would take a third of a plan."""
+    source = registry.sources("techniques")[name]
+    if not isinstance(source, Path) or registry.origin("techniques", name) != "efflab":
+        return True
+    return "converts" in source.read_text(encoding="utf-8")
 
 
 def converts(name: str) -> bool:
