@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import load_file
 from texts import sentences, write_card, write_csv, write_data, write_encoder, write_tokenizer
 from worlds import efflab
 
@@ -15,6 +16,7 @@ from efflab.cards.baseline import load_baseline
 from efflab.contracts.examples import quality_batch
 from efflab.contracts.module_session import ModuleSession
 from efflab.foundation.errors import RequestError
+from efflab.model_surgery.pruning.attention_heads import attention_layers
 from efflab.profiling.quality import evaluate
 from efflab.recipe.recipe import load_recipe
 
@@ -138,7 +140,14 @@ def test_other_encoders_lose_heads_and_are_rebuilt(kind, place, tmp_path):
     whole, inputs = baseline.module(0), baseline.task.split("validation").batch(range(4)).inputs
     structure = prune_heads(baseline.module(0), 0.5, "l2")
     assert len(structure) == 3
-    smaller = PruneHeads.rebuild(baseline.module(0), structure)
+    smaller, silenced = PruneHeads.rebuild(baseline.module(0), structure), baseline.module(0)
+    with torch.no_grad():  # a head that is not there is a head whose part of the joined outputs counts nothing
+        for name, layer in attention_layers(silenced).items():
+            for head in set(range(4)) - set(structure[name]):
+                layer.out.weight[:, head * layer.size : (head + 1) * layer.size] = 0
+        arrays = [torch.from_numpy(array) for array in inputs]
+        assert torch.allclose(smaller(*arrays), silenced(*arrays), atol=1e-6)
+        assert not torch.allclose(smaller(*arrays), whole(*arrays), atol=1e-6)
     outputs = [one(*(torch.from_numpy(array) for array in inputs)) for one in (whole, smaller)]
     assert outputs[0].shape == outputs[1].shape == (4, 2)
     count = [sum(one.numel() for one in module.parameters()) for module in (whole, smaller)]
@@ -156,8 +165,6 @@ def test_adapters_leave_the_checkpoint_alone_and_their_file_is_small(place):
     assert torch.equal(module.state_dict()[word], fresh.state_dict()[word])
     query = "bert.encoder.layer.0.attention.self.query"
     adapter = fresh.inner.get_submodule(query).parametrizations.weight
-    from safetensors.torch import load_file
-
     stored = load_file(str(baseline.beside("reviews-s0.safetensors")))
     assert word not in stored
     down, up = (stored[f"inner.{query}.parametrizations.weight.0.{part}"].float() for part in ("down", "up"))
@@ -354,6 +361,43 @@ def test_image_models_take_no_layers_and_no_training(place):
     path.write_text("name: net\ntask: {digits_clutter: {}}\nmodel: {hf: {id: ../encoder, layers: 2}}\n")
     with pytest.raises(RequestError, match=r"net.yaml:3: model.hf.layers: is for encoders of texts only"):
         load_baseline(path)
+
+
+PYTHON = """
+import transformers
+
+
+def build():
+    config = transformers.BertConfig(vocab_size=24, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+    return transformers.BertForSequenceClassification(config)
+
+
+class Swapped(transformers.BertForSequenceClassification):
+    def forward(self, attention_mask, input_ids, token_type_ids=None):
+        return super().forward(input_ids, attention_mask, token_type_ids)
+
+
+def swapped():
+    return Swapped(build().config)
+"""
+
+
+@pytest.mark.parametrize("function", ["build", "swapped"])
+def test_a_module_of_ones_own_must_take_the_inputs_in_their_order(place, function):
+    (place / "baselines").mkdir()
+    (place / "baselines" / "net.py").write_text(PYTHON)
+    card = write_card(place, task="tokenizer: ../encoder", model="hf: {id: ../encoder}", training=False)
+    text = card.read_text().replace("model: {hf: {id: ../encoder}}", f"python: {{file: net.py, function: {function}}}")
+    card.write_text(text + "training: {epochs: 0.1, batch_size: 16}\n")
+    result = efflab("train", "reviews", cwd=place)
+    if function == "build":
+        assert result.returncode == 0, result.stderr
+        weights = next((place / "baselines").glob("*.safetensors"))
+        assert "bert.encoder.layer.0.attention.self.query.weight" in load_file(str(weights))
+    else:
+        assert result.returncode == 2
+        assert "forward takes attention_mask, input_ids, token_type_ids" in result.stderr
+        assert "the task gives input_ids, attention_mask, token_type_ids, in this order" in result.stderr
 
 
 def test_one_file_is_split_by_the_hash_of_its_texts(place):

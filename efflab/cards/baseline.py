@@ -23,8 +23,6 @@ from efflab.records.quality import SHARE
 if TYPE_CHECKING:
     import torch
 
-WEIGHTS_MARK = "# below: written by `efflab train`\n"
-
 
 @dataclass(frozen=True)
 class Baseline:
@@ -57,6 +55,16 @@ class Baseline:
     def task_settings(self) -> dict[str, Any]:
         """Return the settings of the task from which it can be made again beside the card: those that were given."""
         return self.task.model_dump(exclude_unset=True)
+
+    def task_folder(self) -> str:
+        """Return the card's folder where paths in the task's settings are relative to it, else ""."""
+        folder = self.document.path.resolve().parent
+        return str(folder) if self.task.beside(folder) is not self.task else ""
+
+    def task_key(self) -> str:
+        """Return what tells tasks apart: their name, all their settings, and where their files lie."""
+        (name,) = self.card.task
+        return f"{name} {self.task.model_dump()!r} {self.task_folder()}"
 
     def beside(self, name: str) -> Path:
         """Return a file that the card names, relative to the card."""
@@ -106,7 +114,9 @@ class Baseline:
         """Return the plain data from which `efflab.artefacts.artefact.build` builds the module."""
         card = self.card
         if self.encoder:
-            return {"hugging_face": self._configuration()}
+            from efflab.cards.hugging_face.text_classifier import configuration_of
+
+            return {"hugging_face": configuration_of(*self.encoder_parts())}
         if card.model is not None:
             ((name, settings),) = card.model.items()
             return {"model": name, "settings": settings or {}}
@@ -143,12 +153,11 @@ class Baseline:
         assert self.card.hugging_face is not None
         return open_checkpoint(self.card.hugging_face, self.document)
 
-    def _configuration(self) -> dict[str, Any]:
-        from efflab.cards.hugging_face.text_classifier import configuration_of
-
+    def encoder_parts(self) -> tuple[Checkpoint, HuggingFace, TextTask]:
+        """Return what a text encoder is made of: its checkpoint, what the card says of it, and the task."""
         assert self.card.hugging_face is not None
         assert isinstance(self.task, TextTask)
-        return configuration_of(self.checkpoint(), self.card.hugging_face, self.task)
+        return self.checkpoint(), self.card.hugging_face, self.task
 
     def source(self) -> str:
         """Return the place in the card that says where its model comes from."""
@@ -157,13 +166,14 @@ class Baseline:
     def fresh(self) -> torch.nn.Module:
         """Build the torch module with fresh weights; raise RequestError, placed in the card, if that fails."""
         from efflab.artefacts.artefact import build
+        from efflab.cards.hugging_face.text_classifier import fresh_text_classifier
 
         place = self.source()
         if self.form == "onnx":
             raise RequestError(Problem(place, "gives an ONNX graph, but a torch model is wanted"))
-        builder = self.builder()
+        builder = None if self.encoder else self.builder()
         try:
-            return self._fresh_encoder() if self.encoder else build(builder)
+            return build(builder) if builder else fresh_text_classifier(*self.encoder_parts(), self.trained_here)
         except RequestError as error:
             raise RequestError([Problem(place, " ".join(one.what.split())) for one in error.problems]) from error
         except MemoryError:
@@ -171,16 +181,11 @@ class Baseline:
         except Exception as error:
             raise RequestError(Problem(place, f"cannot be built: {one_line(error)}")) from error
 
-    def _fresh_encoder(self) -> torch.nn.Module:
-        """Return the encoder with its checkpoint's weights, and what is to be trained beside them."""
-        from efflab.cards.hugging_face.adapters import add_adapters
-        from efflab.cards.hugging_face.text_classifier import head_of, load_text_classifier
-
-        assert self.card.hugging_face is not None
-        module = load_text_classifier(self.checkpoint(), self._configuration(), self.trained_here)
-        if self.card.hugging_face.adapters and self.trained_here:
-            add_adapters(module, self.card.hugging_face.adapters, head_of(module))
-        return module
+    def of_checkpoint(self, module: torch.nn.Module) -> set[str]:
+        """Return the weights of `fresh()` that stay the checkpoint's: those that adapters leave frozen."""
+        if self.card.hugging_face is None or not self.card.hugging_face.adapters:
+            return set()
+        return {name for name, one in module.named_parameters() if not one.requires_grad}
 
     def module(self, seed: int) -> torch.nn.Module:
         """Build the torch module with the weights of `seed`; raise RequestError for missing or wrong weights."""
@@ -193,7 +198,7 @@ class Baseline:
             what = f"has no weights for seed {seed} (has: {known}); `efflab train {self.name} --seed {seed}` makes them"
             raise RequestError(Problem(self.document.where(("weights",)), what))
         path, place = self.weights_file(weights)
-        load_weights(module, path, place)
+        load_weights(module, path, place, self.of_checkpoint(module))
         if self.encoder:
             from efflab.cards.hugging_face.adapters import merge_adapters
 

@@ -47,7 +47,8 @@ def checkpoint_notes(baselines: Iterable[Baseline]) -> list[str]:
 def data_notes(baselines: Iterable[Baseline]) -> list[str]:
     """Return what tasks say of their data, and how labels become classes where only the user knows, each sentence once."""
     listed = list(baselines)
-    found = [note for baseline in listed for note in baseline.task.notes()]
+    by_task = {baseline.task_key(): baseline.task for baseline in listed}  # members of a family read the same files
+    found = [note for task in by_task.values() for note in task.notes()]
     found += [_assumed_order(one) for one in listed if one.encoder and not one.trained_here]
     return [note for note in dict.fromkeys(found) if note]
 
@@ -119,14 +120,12 @@ def _encoder(baseline: Baseline) -> None:
     """Check a text encoder of Hugging Face against its task, and that what is trained here has been trained."""
     from efflab.cards.hugging_face.text_classifier import PACKAGES, text_misfits
 
-    card, task, place = baseline.card, baseline.task, baseline.document.where(KEY)
-    assert card.hugging_face is not None
-    assert isinstance(task, TextTask)
-    wrong = text_misfits(baseline.checkpoint(), card.hugging_face, task, baseline.trained_here)
-    wrong += [lacking(PACKAGES)] if lacking(PACKAGES) else []
-    if wrong:
-        raise RequestError([Problem(place, what) for what in wrong])
-    if baseline.trained_here and not card.weights:
+    place = baseline.document.where(KEY)
+    wrong = text_misfits(*baseline.encoder_parts(), baseline.trained_here)
+    problems = [Problem(place, what) for what in (*wrong, lacking(PACKAGES)) if what]
+    if problems:
+        raise RequestError(problems)
+    if baseline.trained_here and not baseline.card.weights:
         _untrained(baseline)
 
 

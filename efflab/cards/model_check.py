@@ -49,8 +49,7 @@ def check_graph_file(path: Path, task: Task, inputs: Sequence[str] = (), output:
     if missing:
         raise RequestError(f"{path.name} keeps its weights in {', '.join(missing)}, which is missing beside it")
     given, taken = graph_ports(path)
-    arrays = first_inputs(task.split(calibration_split(task)), 2)
-    match_inputs(given, arrays, inputs or task.input_names or arrays.names)
+    input_order(given, task, inputs)
     odd = [port for port in taken if port.dtype in ("sequence", "optional", "map", "sparse_tensor")]
     if odd:
         what = f"output {odd[0].name} is a {odd[0].dtype}, and a tensor is wanted"
@@ -59,6 +58,15 @@ def check_graph_file(path: Path, task: Task, inputs: Sequence[str] = (), output:
     # declared shapes may be stale; the batch axis is taken for free here, and looked at when the model runs
     free = tuple(port._replace(shape=(None, *port.shape[1:])) if port.shape else port for port in taken)
     return Interface(given, taken, scored_place(task, free, output), batch)
+
+
+def input_order(given: Sequence[Port], task: Task, named: Sequence[str] = ()) -> list[int]:
+    """Return which of the task's arrays each input of a graph takes; `named`: the inputs in the task's order, if a card says so.
+
+    Raises RequestError where they do not fit, or fit in several ways.
+    """
+    arrays = first_inputs(task.split(calibration_split(task)), 2)
+    return match_inputs(given, arrays, named or task.input_names or arrays.names)
 
 
 def scored_place(task: Task, ports: Sequence[Port], output: int | str | None) -> int | None:
@@ -124,17 +132,33 @@ def _declared(artefact: Artefact, arrays: Arrays, axes: Collection[int]) -> tupl
     from efflab.artefacts.user_models import exported_batch
 
     module = artefact.module()
-    return module_inputs(module, arrays, axes), exported_batch(module)
+    ports = module_inputs(module, arrays, axes)
+    refuse_other_order(module, getattr(arrays, "names", ()))
+    return ports, exported_batch(module)
+
+
+def refuse_other_order(module: Any, names: Sequence[str]) -> None:
+    """Raise RequestError for a module whose forward takes one of the named inputs at another place than the task gives it."""
+    taken = _arguments(module)
+    for place, name in enumerate(names):
+        if name in taken and taken.index(name) != place:
+            what = f"forward takes {', '.join(taken[: max(len(names), taken.index(name) + 1)])}"
+            way_out = "bring a module whose forward takes them in the task's order, and hands them on by name"
+            raise RequestError(f"{what}; the task gives {', '.join(names)}, in this order; {way_out}")
+
+
+def _arguments(module: Any) -> list[str]:
+    import inspect
+
+    try:
+        return list(inspect.signature(module.forward).parameters)
+    except (TypeError, ValueError):
+        return []
 
 
 def module_inputs(module: Any, arrays: Sequence[Any], axes: Collection[int] = ()) -> tuple[Port, ...]:
     """Return the ports of a module's inputs, named by the arguments of its forward; `axes` are free beside the first."""
-    import inspect
-
-    try:
-        names = list(inspect.signature(module.forward).parameters)
-    except (TypeError, ValueError):
-        names = []
+    names = _arguments(module)
     ports = input_ports((names + [f"input{place}" for place in range(len(arrays))])[: len(arrays)], arrays)
     return tuple(
         port._replace(shape=port.shape and tuple(None if at in axes else side for at, side in enumerate(port.shape)))

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +49,11 @@ def read_header(path: Path) -> dict[str, Any] | None:
     return {"shapes": shapes, "end": 8 + length + max(ends, default=0)}
 
 
-def load_weights(module: torch.nn.Module, path: Path, place: str) -> None:
-    """Load a state dict into `module`; raise RequestError, placed at `place`, that lists what does not fit."""
+def load_weights(module: torch.nn.Module, path: Path, place: str, there: Collection[str] = ()) -> None:
+    """Load a state dict into `module`; raise RequestError, placed at `place`, that lists what does not fit.
+
+    there: names of weights that the module has already, from elsewhere, so that the file need not hold them.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -59,9 +63,7 @@ def load_weights(module: torch.nn.Module, path: Path, place: str) -> None:
         raise RequestError(Problem(place, f"{path.name} is no safetensors file ({error})")) from error
     own = module.state_dict()
     state |= _tied(own, state)
-    # what is frozen has its weights from elsewhere: a file of trained adapters does not hold it
-    frozen = {name for name, one in module.named_parameters() if not one.requires_grad}
-    optional = frozen | {name for name in own if name.endswith("num_batches_tracked")}
+    optional = {*there, *(name for name in own if name.endswith("num_batches_tracked"))}
     wrong = [f"{name} is missing" for name in own if name not in state and name not in optional]
     wrong += [f"{name} is not in the model" for name in state if name not in own]
     wrong += [

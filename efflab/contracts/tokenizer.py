@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efflab.foundation.errors import Problem, RequestError, Unavailable
-from efflab.foundation.files import file_digest
+from efflab.foundation.files import file_digest, read_json
 from efflab.foundation.wording import one_line
 
 if TYPE_CHECKING:
@@ -28,6 +27,10 @@ class Tokenizer:
 
     folder: Path
 
+    def _told(self, name: str) -> dict[str, Any]:
+        """Return what a file of the folder says; {} where it is not there."""
+        return read_json(self.folder / name) or {}
+
     def here(self) -> bool:
         """Say whether the folder holds a tokenizer."""
         return any((self.folder / name).is_file() for name in (FAST, *SLOW))
@@ -40,11 +43,11 @@ class Tokenizer:
     @cached_property
     def input_names(self) -> tuple[str, ...]:
         """The names of the inputs that models with this tokenizer take, in their order."""
-        told = _read_json(self.folder / SETTINGS).get("model_input_names")
+        told = self._told(SETTINGS).get("model_input_names")
         if isinstance(told, list):
             return tuple(name for name in (IDS, MASK, TYPES) if name in told)
         # tables of token types with one row have nothing to tell
-        types = _read_json(self.folder / CONFIG).get("type_vocab_size", 1)
+        types = self._told(CONFIG).get("type_vocab_size", 1)
         return (IDS, MASK, TYPES) if isinstance(types, int) and types > 1 else (IDS, MASK)
 
     @cached_property
@@ -89,7 +92,7 @@ class Tokenizer:
     @cached_property
     def most_tokens(self) -> int | None:
         """The most tokens of a text that the model in this folder takes, None where its files do not say."""
-        config = _read_json(self.folder / CONFIG)
+        config = self._told(CONFIG)
         limit, pad = config.get("max_position_embeddings"), config.get("pad_token_id")
         shift = int(pad or 0) + 1 if config.get("model_type") in SHIFTED else 0
         return limit - shift if isinstance(limit, int) else None
@@ -105,11 +108,11 @@ class Tokenizer:
     @cached_property
     def pad(self) -> int:
         """The number of the token with which short texts are filled up; raise RequestError where the files name none."""
-        told = _read_json(self.folder / SETTINGS).get("pad_token")
+        told = self._told(SETTINGS).get("pad_token")
         token = told.get("content") if isinstance(told, dict) else told
         number = self._own.token_to_id(token) if isinstance(token, str) else None
         if number is None:
-            number = _read_json(self.folder / CONFIG).get("pad_token_id")
+            number = self._told(CONFIG).get("pad_token_id")
         if not isinstance(number, int):
             what = f"the tokenizer names no token to pad with; set pad_token in {SETTINGS}"
             raise RequestError(Problem(str(self.folder), what))
@@ -132,11 +135,3 @@ def open_tokenizer(folder: Path) -> Tokenizer:
     if not Tokenizer(folder).here():
         raise RequestError(f"{folder} holds no tokenizer ({FAST}); a tokenizer's save_pretrained writes one")
     return Tokenizer(folder)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise RequestError(Problem(str(path), f"the file cannot be read as JSON ({error})")) from error
-    return found if isinstance(found, dict) else {}

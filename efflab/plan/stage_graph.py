@@ -69,9 +69,7 @@ class StageGraph:
     def __init__(self, near: Path):
         self.near = near
         self.stages: dict[str, Stage] = {}
-        self.tasks: dict[
-            str, TaskRef
-        ] = {}  # by what tells tasks apart: their name, all their settings, and where their files lie
+        self.tasks: dict[str, TaskRef] = {}  # by `Baseline.task_key`
         self.cards: dict[str, Baseline] = {}  # of teachers, by name
         self.loads: dict[tuple[Path, int], str] = {}  # card, seed -> the stage that loads it; files are digested once
 
@@ -83,12 +81,9 @@ class StageGraph:
 
     def task_of(self, baseline: Baseline) -> TaskRef:
         """Return a card's task as stages name it, with the digest of its data."""
-        (name,) = baseline.card.task
-        folder, task = baseline.document.path.resolve().parent, baseline.task
-        near = str(folder) if task.beside(folder) is not task else ""  # equal paths in other folders are other files
-        key = f"{name} {baseline.task.model_dump()!r} {near}"
+        key = baseline.task_key()
         if key not in self.tasks:
-            settings = baseline.task_settings()
+            (name,), settings, near = baseline.card.task, baseline.task_settings(), baseline.task_folder()
             self.tasks[key] = TaskRef(name=name, settings=settings, digest=data_digest(baseline), near=near)
         return self.tasks[key]
 

@@ -12,13 +12,14 @@ from typing import Any
 import yaml
 
 from efflab.artefacts.interface import Interface
-from efflab.cards.baseline import WEIGHTS_MARK, Baseline, load_baseline
+from efflab.cards.baseline import Baseline, load_baseline
 from efflab.cards.card import MOST_SEED, Weights
 from efflab.foundation.errors import Problem, RequestError
 from efflab.foundation.files import file_digest, write_atomically
 from efflab.foundation.progress import Report
 from efflab.foundation.wording import one_line
 
+WEIGHTS_MARK = "# below: written by `efflab train`\n"
 TOLERANCE = 0.01  # least tolerance of a promise; seeds that differ more widen it
 
 
@@ -69,12 +70,12 @@ def train_seed(baseline: Baseline, seed: int, checkpoints: Path, report: Report)
     seconds = fit(module, task, settings, seed, checkpoint=checkpoint, report=report)
     path = baseline.document.path.parent / f"{card.name}-s{seed}.safetensors"
     part = path.with_name(f".{path.name}.part")
-    # in half the bytes; it is the rounded weights that are scored. What was frozen is the checkpoint's, and stays there
-    frozen = {name for name, one in module.named_parameters() if not one.requires_grad}
+    # in half the bytes; it is the rounded weights that are scored
+    there = baseline.of_checkpoint(module)
     stored = {
         name: tensor.half() if tensor.ndim > 1 and tensor.is_floating_point() else tensor
         for name, tensor in module.state_dict().items()
-        if name not in frozen
+        if name not in there
     }
     module.load_state_dict(module.state_dict() | stored)
     # a card's file is a plain state dict, in which tied weights stand under each of their names
@@ -116,10 +117,11 @@ def outputs_of(module: Any, task: Any, output: int | str | None) -> Interface:
     import torch
 
     from efflab.artefacts.interface import output_ports
-    from efflab.cards.model_check import scored_place
-    from efflab.contracts.examples import example_inputs
+    from efflab.cards.model_check import refuse_other_order, scored_place
+    from efflab.contracts.examples import example_inputs, input_names
 
     inputs = example_inputs(task)
+    refuse_other_order(module, input_names(task))
     module.eval()
     try:
         with torch.no_grad():

@@ -47,3 +47,32 @@ def test_another_file_or_no_server_leaves_nothing_behind(serve, weights, tmp_pat
     with pytest.raises(RequestError, match=r"far.yaml:6: weights.*cannot fetch http://127.0.0.1:1/"):
         card(tmp_path, "http://127.0.0.1:1/w.safetensors", "1" * 64).module(0)
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+FROZEN = """
+from efflab.models.resnet_cifar import resnet_cifar
+
+
+def build():
+    net = resnet_cifar(2, 1, 1)
+    net.conv1.requires_grad_(False)
+    return net
+"""
+
+
+def test_a_weight_that_a_module_freezes_must_be_in_the_file_all_the_same(weights, tmp_path):
+    (tmp_path / "net.py").write_text(FROZEN)
+    frozen = weights.pop("conv1.weight")
+    for state, fits in ((weights, False), ({**weights, "conv1.weight": frozen}, True)):
+        body = save(state)
+        (tmp_path / "w.safetensors").write_bytes(body)
+        path = tmp_path / "far.yaml"
+        text = CARD % ("", hashlib.sha256(body).hexdigest())
+        model = "model: {resnet_cifar: {width: 2, blocks: 1, channels: 1}}"
+        text = text.replace(model, "python: {file: net.py, function: build}").replace('url: ""', "file: w.safetensors")
+        path.write_text(text)
+        if fits:
+            assert torch.equal(load_baseline(path).module(0).state_dict()["conv1.weight"], frozen)
+        else:
+            with pytest.raises(RequestError, match=r"conv1.weight is missing"):
+                load_baseline(path).module(0)

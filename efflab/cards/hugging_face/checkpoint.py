@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from pydantic import Field
 from efflab.cards.weights import check_safetensors
 from efflab.foundation.config import Document, Settings
 from efflab.foundation.errors import Problem, RequestError, nearest
-from efflab.foundation.files import file_digest
+from efflab.foundation.files import file_digest, read_json
 from efflab.foundation.packages import PACKAGE, package_folder
 from efflab.foundation.wording import COMMIT
 
@@ -106,14 +105,14 @@ def open_checkpoint(settings: HuggingFace, document: Document) -> Checkpoint:
     """Find the checkpoint that a card names and check its files; raise RequestError, placed in the card."""
     folder, commit = _locate(settings, document)
     place = document.where(KEY)
-    config = _read_json(folder / CONFIG, place)
+    config = read_json(folder / CONFIG, place)
     if config is None:
         what = f"{folder} has no {CONFIG}; a model's folder is what its save_pretrained writes"
         raise RequestError(Problem(place, what))
     weights = _weights(folder, place)
     for path in weights:
         check_safetensors(path, place)
-    preprocessor = _read_json(folder / PREPROCESSOR, place)
+    preprocessor = read_json(folder / PREPROCESSOR, place)
     return Checkpoint(settings.id, folder, commit, settings.revision is not None, config, preprocessor, weights)
 
 
@@ -176,7 +175,7 @@ def _weights(folder: Path, place: str) -> tuple[Path, ...]:
     """Return the weights' files: one, or the shards that the index names."""
     if (folder / WEIGHTS).is_file():
         return (folder / WEIGHTS,)
-    index = _read_json(folder / INDEX, place)
+    index = read_json(folder / INDEX, place)
     if index is not None:
         named = index.get("weight_map")
         names = sorted(set(map(str, named.values()))) if isinstance(named, dict) else []
@@ -192,19 +191,6 @@ def _weights(folder: Path, place: str) -> tuple[Path, ...]:
         what += f", only pickled weights ({', '.join(pickled)}), and nothing is unpickled; save the model again with "
         what += "save_pretrained(FOLDER, safe_serialization=True), or take a revision that has safetensors"
     raise RequestError(Problem(place, what))
-
-
-def _read_json(path: Path, place: str) -> dict[str, Any] | None:
-    """Return a JSON file's mapping, None if there is no such file."""
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RequestError(Problem(place, f"{path} cannot be read as JSON ({error})")) from error
-    if not isinstance(content, dict):
-        raise RequestError(Problem(place, f"{path} holds no mapping"))
-    return content
 
 
 def _digest(path: Path) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efflab.cards.hugging_face.checkpoint import Checkpoint, lacking
 from efflab.cards.hugging_face.fit import Conversion, conversion
+from efflab.cards.hugging_face.loading import load_pretrained
 from efflab.contracts.classification import Classification
 from efflab.foundation.errors import RequestError, Unavailable
 from efflab.foundation.wording import one_line
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 
 INPUT, OUTPUT, GOAL = "pixel_values", "logits", "image-classification"
 OPSET = 18
-QUIET_HUB = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-}
 TOLERANCE = 1e-3  # of the largest logit
 
 
@@ -41,42 +36,16 @@ def export_checkpoint(checkpoint: Checkpoint, task: Task, path: Path) -> None:
 
     if lacking():
         raise Unavailable(lacking())
-    os.environ.update(QUIET_HUB)  # read when the libraries are imported: what was fetched before is all that is used
     inputs = example_inputs(task)
     change = conversion(checkpoint, task)
     change = None if change is None or change.nothing() else change
     with quiet():
-        module = _load(checkpoint)
+        module = load_pretrained("AutoModelForImageClassification", checkpoint)
         wrapped = _on_task(module, change)
         _check_fit(wrapped, inputs, task, checkpoint)
         _export(module, inputs[0], path, checkpoint)
     _tidy(path, change)
     check_graph(wrapped, path, inputs, TOLERANCE)
-
-
-def _load(checkpoint: Checkpoint) -> Any:
-    """Return the module, in float32 and evaluation mode, with all its weights from safetensors and no code but the library's."""
-    import torch
-    from transformers import AutoModelForImageClassification
-
-    try:
-        module, found = AutoModelForImageClassification.from_pretrained(
-            str(checkpoint.folder),
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise RequestError(f"transformers cannot load {checkpoint.name}: {one_line(error)}") from error
-    missing = sorted(name for name in found["missing_keys"] if not name.endswith("num_batches_tracked"))
-    if missing:
-        shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
-        raise RequestError(f"the weights of {checkpoint.name} lack {shown}, which would be random numbers")
-    return module.eval()
 
 
 def _on_task(module: Any, change: Conversion | None) -> torch.nn.Module:

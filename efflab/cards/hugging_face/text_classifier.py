@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, Any
 
 from efflab.cards.hugging_face.checkpoint import Checkpoint, HuggingFace, lacking
 from efflab.contracts.tokenizer import Tokenizer
-from efflab.foundation.errors import RequestError, Unavailable
-from efflab.foundation.wording import one_line
+from efflab.foundation.errors import Unavailable
 
 if TYPE_CHECKING:
     import torch
@@ -105,46 +103,33 @@ def _token_misfits(checkpoint: Checkpoint, task: TextTask) -> list[str]:
     return []
 
 
-def load_text_classifier(checkpoint: Checkpoint, config: dict[str, Any], trained: bool) -> torch.nn.Module:
-    """Return the classifier with the checkpoint's weights, in float32.
+def fresh_text_classifier(
+    checkpoint: Checkpoint, settings: HuggingFace, task: TextTask, trained: bool
+) -> torch.nn.Module:
+    """Return the classifier with the checkpoint's weights, in float32, and what is to be trained beside them.
 
     trained: a head that the checkpoint lacks is made new, by PyTorch's random numbers. Raises RequestError for weights that
     do not load or are not all there, Unavailable without transformers.
     """
-    import torch
-
     from efflab.artefacts.text_encoders import TextClassifier, configuration
-    from efflab.cards.hugging_face.export import QUIET_HUB
+    from efflab.cards.hugging_face.adapters import add_adapters
+    from efflab.cards.hugging_face.loading import load_pretrained
     from efflab.foundation.quiet import quiet
 
     if lacking(PACKAGES):
         raise Unavailable(lacking(PACKAGES))
-    os.environ.update(QUIET_HUB)
-    with quiet():
-        from transformers import AutoModelForSequenceClassification
 
-        try:
-            module, found = AutoModelForSequenceClassification.from_pretrained(
-                str(checkpoint.folder),
-                config=configuration(config),
-                dtype=torch.float32,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=trained,  # a head for other classes
-            )
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise RequestError(f"transformers cannot load {checkpoint.name}: {one_line(error)}") from error
-    inside = f"{module.base_model_prefix}."
-    lost = [name for name in found["missing_keys"] if not trained or _is_body(name, inside)]
-    lost += [name for name, *_ in found["mismatched_keys"] if _is_body(name, inside)]
-    if lost:
-        shown = ", ".join(sorted(lost)[:4]) + (f" and {len(lost) - 4} more" if len(lost) > 4 else "")
-        raise RequestError(f"the weights of {checkpoint.name} lack {shown}, which would be random numbers")
-    return TextClassifier(module.eval())
+    def new(inner: Any, name: str) -> bool:
+        return trained and not _is_body(name, f"{inner.base_model_prefix}.")
+
+    with quiet():
+        config = configuration(configuration_of(checkpoint, settings, task))
+        # a head for other classes has another size
+        more = {"config": config, "ignore_mismatched_sizes": trained}
+        module = TextClassifier(load_pretrained("AutoModelForSequenceClassification", checkpoint, new, **more))
+    if settings.adapters and trained:
+        add_adapters(module, settings.adapters, head_of(module))
+    return module
 
 
 def head_of(module: torch.nn.Module) -> tuple[str, ...]:

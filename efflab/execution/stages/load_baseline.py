@@ -6,11 +6,10 @@ from pathlib import Path
 
 from efflab.artefacts.artefact import GRAPH, Artefact, save_module, write_interface, write_structure
 from efflab.artefacts.graph_files import external_files, save_graph
-from efflab.artefacts.interface import graph_ports, match_inputs
+from efflab.artefacts.interface import graph_ports
 from efflab.artefacts.made import store_onnx
 from efflab.cards.baseline import Baseline, load_baseline
-from efflab.cards.model_check import check_steady, look_at
-from efflab.contracts.examples import calibration_split, first_inputs
+from efflab.cards.model_check import check_steady, input_order, look_at
 from efflab.contracts.task import Task
 from efflab.foundation.errors import RequestError
 from efflab.model_surgery.quantization.float_graph import load_whole
@@ -46,8 +45,7 @@ def _take_graph(baseline: Baseline, task: Task, folder: Path) -> None:
     """Store a card's ONNX file, its inputs in the order of the task's arrays, and weights that lie beside it within it."""
     path, card = baseline.onnx_file(), baseline.card
     given, _ = graph_ports(path)
-    arrays = first_inputs(task.split(calibration_split(task)), 2)
-    order = match_inputs(given, arrays, card.inputs or task.input_names or arrays.names)
+    order = input_order(given, task, card.inputs)
     if order == sorted(order) and not external_files(path):
         store_onnx(path, folder)
         return
