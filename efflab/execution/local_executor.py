@@ -24,6 +24,7 @@ class LocalExecutor:
     """Keeps up to `workers` processes; a stage that crashes, overruns or outgrows takes only its process along.
 
     store: the address of the store. The limits are not for jobs that run alone, which have bounds of their own.
+    `threads` is what libraries start with that a stage does not tell how many it has.
     """
 
     def __init__(self, store: str, workers: int, threads: int, stage_s: float, memory_gb: float | None = None):
@@ -41,7 +42,7 @@ class LocalExecutor:
     def submit(self, job: Job) -> None:
         """Send a job to an idle process, starting one if there is none."""
         child = self.idle.pop() if self.idle else Child(SERVER, self.threads)
-        child.send({"job": job.data(), "store": self.store, "threads": self.threads})
+        child.send({"job": job.data(), "store": self.store})
         alone = job.resources.alone
         deadline = math.inf if alone else time.monotonic() + self.stage_s
         self.busy[job.stage_id] = _Busy(child, deadline, alone)
