@@ -164,7 +164,10 @@ def load_module(folder: Path) -> torch.nn.Module:
     """Rebuild a stored module with its weights and dtypes, in evaluation mode."""
     from safetensors.torch import load_file
 
+    from efflab.artefacts.user_models import refuse_unnamed
+
     structure = read_structure(folder)
+    refuse_unnamed(structure["builder"], folder)
     module = build(_located(structure["builder"], folder))
     for edit in structure["edits"]:
         module = registry.load("techniques", edit["technique"]).rebuild(module, edit["structure"])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +29,39 @@ CHOICES = {
 }  # fmt: skip
 
 
+NAMED = "EFFLAB_MODELS_OF_CARDS"  # what cards name, for this process and those that it starts
+
+
+def name_model(builder: dict[str, Any]) -> None:
+    """Note that a card of the user names a Python function with its settings, so that stored models may be built by it."""
+    name_models([_mark(builder)])
+
+
+def name_models(marks: Iterable[str]) -> None:
+    """Note what another process of the user has noted, as `named_models` gave it."""
+    os.environ[NAMED] = ",".join(sorted({*named_models(), *marks}))
+
+
+def named_models() -> tuple[str, ...]:
+    """Return marks of the Python functions that cards name; code that came with a store has none, and is not run."""
+    return tuple(filter(None, os.environ.get(NAMED, "").split(",")))
+
+
+def refuse_unnamed(builder: dict[str, Any], folder: Path) -> None:
+    """Raise RequestError for a stored model that would be built by Python code which no card of the user names."""
+    if "python" in builder and _mark(builder) not in named_models():
+        what = (
+            f"the model stored in {folder} is built by Python code that came with it, and no card here names that code"
+        )
+        way_out = "bring the card and its Python file; or remove this folder, and run the recipe, which makes it again"
+        raise RequestError(f"{what}, so it is not run; {way_out}")
+
+
+def _mark(builder: dict[str, Any]) -> str:
+    told = {key: builder.get(key) for key in ("sha256", "function", "settings")}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def build_foreign(builder: dict[str, Any]) -> torch.nn.Module:
     """Build the module that a card's `python` or `torch_export` names, after checking that the file is unchanged."""
     key = "python" if "python" in builder else "torch_export"
@@ -33,7 +70,10 @@ def build_foreign(builder: dict[str, Any]) -> torch.nn.Module:
         raise RequestError(f"{path} is gone; the artefacts made from it need it")
     if file_digest(path) != builder["sha256"]:
         raise RequestError(f"{path} has changed since the plan was made; plan again")
-    return _from_python(path, builder) if key == "python" else _from_export(path)
+    if key == "torch_export":
+        return _from_export(path)
+    name_model(builder)  # whoever asks for this file itself, and not for a stored model, names it
+    return _from_python(path, builder)
 
 
 def _from_python(path: Path, builder: dict[str, Any]) -> torch.nn.Module:
