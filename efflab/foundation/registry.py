@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from efflab.foundation.errors import RequestError, nearest
+from efflab.foundation.files import expanded
 from efflab.foundation.requirements import missing_package
 from efflab.foundation.wording import one_line
 
@@ -77,7 +78,7 @@ def _claim(found: dict[str, Source], kind: str, name: str, source: Source) -> No
 def plugin_folders() -> list[Path]:
     """Return the folders of dropped-in plug-ins named in EFFLAB_PLUGINS; raise RequestError for what is none."""
     entries = os.environ.get(PLUGINS, "").split(os.pathsep)
-    folders = [Path(entry).expanduser() for entry in entries if entry]
+    folders = [expanded(entry, PLUGINS) for entry in entries if entry]
     for folder in folders:
         if not folder.is_dir():
             raise RequestError(f"EFFLAB_PLUGINS names {folder}, which is no folder")
