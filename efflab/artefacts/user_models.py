@@ -100,7 +100,7 @@ def _from_export(path: Path) -> torch.nn.Module:
         except MemoryError:
             raise
         except Exception as error:
-            raise RequestError(f"{path} is no torch.export file ({type(error).__name__}: {one_line(error)})") from error
+            raise RequestError(f"{path} is no torch.export file ({one_line(error)})") from error
     # an exported program refuses train() and eval(); it already is what it is
     module.eval = module.train = lambda *_: module  # type: ignore[method-assign]
     return module

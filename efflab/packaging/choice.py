@@ -121,7 +121,8 @@ def _stored(study: Study, record: Record, wanted: Wanted, store: LocalStore) -> 
         raise RequestError(f"{what}; {_way_back(study, record, wanted)}")
     try:
         spec = read_spec(finished.about["spec"])
-    except (ValueError, KeyError):
+        spec.task.load()
+    except (ValueError, KeyError, TypeError, AttributeError):
         spec = None
     if not isinstance(spec, LoadBaseline | ApplyTechnique):
         what = f"the stored model of {record['variant']} in {folder} was made by another efflab"
