@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from efflab.artefacts.interface import Interface
 from efflab.foundation import registry
 from efflab.foundation.errors import RequestError
+from efflab.foundation.wording import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Form = Literal["module", "onnx"]  # a torch module, or the path of an ONNX file
 SCHEMA = 1
 STRUCTURE, WEIGHTS, GRAPH = "artefact.json", "weights.safetensors", "model.onnx"
+ANEW = "remove its folder, and run the recipe, which makes it again"
 OWN = {
     "python": "builder.py",
     "torch_export": "program.pt2",
@@ -53,7 +55,11 @@ class Artefact:
     @property
     def interface(self) -> Interface:
         """What the model takes and gives; empty for an artefact of which nobody has looked."""
-        return Interface.of_data(self.structure.get("interface", {}))
+        try:
+            return Interface.of_data(self.structure.get("interface", {}))
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            what = f"{self.folder / STRUCTURE} does not say what the model takes and gives ({one_line(error)}); {ANEW}"
+            raise RequestError(what) from error
 
     @property
     def bytes(self) -> int:
@@ -71,9 +77,16 @@ class Artefact:
 
 
 def read_structure(folder: Path) -> dict[str, Any]:
-    """Read `artefact.json`; raise RequestError if it is of a newer schema."""
-    structure: dict[str, Any] = json.loads((folder / STRUCTURE).read_text())
-    if structure["schema"] > SCHEMA:
+    """Read `artefact.json`; raise RequestError if it is none, or of a newer schema."""
+    try:
+        structure: dict[str, Any] = json.loads((folder / STRUCTURE).read_text(encoding="utf-8"))
+        form, schema = structure["form"], structure["schema"]
+        whole = form == "onnx" or (isinstance(structure["builder"], dict) and isinstance(structure["edits"], list))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RequestError(f"{folder / STRUCTURE} says no model ({one_line(error)}); {ANEW}") from error
+    if not whole or form not in ("module", "onnx") or type(schema) is not int:
+        raise RequestError(f"{folder / STRUCTURE} says no model; {ANEW}")
+    if schema > SCHEMA:
         raise RequestError(
             f"{folder} was written by a newer efflab (schema {structure['schema']}, this one knows {SCHEMA})"
         )
@@ -164,7 +177,10 @@ def load_module(folder: Path) -> torch.nn.Module:
     """Rebuild a stored module with its weights and dtypes, in evaluation mode."""
     from safetensors.torch import load_file
 
+    from efflab.artefacts.user_models import refuse_unnamed
+
     structure = read_structure(folder)
+    refuse_unnamed(structure["builder"], folder)
     module = build(_located(structure["builder"], folder))
     for edit in structure["edits"]:
         module = registry.load("techniques", edit["technique"]).rebuild(module, edit["structure"])

@@ -13,6 +13,9 @@ from efflab.foundation.wording import one_line
 if TYPE_CHECKING:
     from torch import Tensor
 
+# keys of a config.json by which transformers would import or fetch code
+CODE = {"auto_map", "attn_implementation", "_attn_implementation", "_attn_implementation_internal", "custom_pipelines"}
+
 
 class TextClassifier(nn.Module):
     """A classifier of Hugging Face that takes token numbers, mask and types in this order, and gives its logits."""
@@ -50,8 +53,17 @@ def configuration(config: dict[str, Any]) -> Any:
     """Return transformers' object for the content of a config.json; no code but the library's is run."""
     from transformers import AutoConfig
 
-    told = {key: value for key, value in config.items() if key not in ("auto_map", "transformers_version", "dtype")}
+    told = {key: value for key, value in _without_code(config).items() if key not in ("transformers_version", "dtype")}
     kind = told.pop("model_type", None)
     if not isinstance(kind, str):
         raise RequestError("config.json names no model_type")
     return AutoConfig.for_model(kind, **told)
+
+
+def _without_code(config: Any) -> Any:
+    """Return a configuration without what names code at any depth: classes of other repositories, and kernels to fetch."""
+    if isinstance(config, list):
+        return [_without_code(one) for one in config]
+    if not isinstance(config, dict):
+        return config
+    return {key: _without_code(value) for key, value in config.items() if key not in CODE}

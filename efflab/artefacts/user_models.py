@@ -2,22 +2,64 @@
 
 from __future__ import annotations
 
-import functools
+import hashlib
 import json
-import zipfile
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from efflab.artefacts.program_archive import copy_checked
+from efflab.artefacts.program_schema import operators
 from efflab.foundation.errors import RequestError
 from efflab.foundation.files import file_digest
 from efflab.foundation.registry import import_path
+from efflab.foundation.wording import one_line
 
 if TYPE_CHECKING:
     import torch
 
 
-PLAIN = ("weight_", "tensor_")  # how an archive names what is raw numbers
+OWN_COPY = "model.pt2"
+# What operators may take as text: names of choices, and what an assertion says. Others open files or print.
+CHOICES = {
+    "UPLO", "activation", "algorithm", "approximate", "assert_msg", "driver", "equation", "indexing", "interpolation", "mode",
+    "norm", "ord", "p", "pad_mode", "padding", "padding_side", "reduce", "rounding_mode", "side",
+}  # fmt: skip
+
+
+NAMED = "EFFLAB_MODELS_OF_CARDS"  # what cards name, for this process and those that it starts
+
+
+def name_model(builder: dict[str, Any]) -> None:
+    """Note that a card of the user names a Python function with its settings, so that stored models may be built by it."""
+    name_models([_mark(builder)])
+
+
+def name_models(marks: Iterable[str]) -> None:
+    """Note what another process of the user has noted, as `named_models` gave it."""
+    os.environ[NAMED] = ",".join(sorted({*named_models(), *marks}))
+
+
+def named_models() -> tuple[str, ...]:
+    """Return marks of the Python functions that cards name; code that came with a store has none, and is not run."""
+    return tuple(filter(None, os.environ.get(NAMED, "").split(",")))
+
+
+def refuse_unnamed(builder: dict[str, Any], folder: Path) -> None:
+    """Raise RequestError for a stored model that would be built by Python code which no card of the user names."""
+    if "python" in builder and _mark(builder) not in named_models():
+        what = (
+            f"the model stored in {folder} is built by Python code that came with it, and no card here names that code"
+        )
+        way_out = "bring the card and its Python file; or remove this folder, and run the recipe, which makes it again"
+        raise RequestError(f"{what}, so it is not run; {way_out}")
+
+
+def _mark(builder: dict[str, Any]) -> str:
+    told = {key: builder.get(key) for key in ("sha256", "function", "settings")}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def build_foreign(builder: dict[str, Any]) -> torch.nn.Module:
@@ -28,7 +70,10 @@ def build_foreign(builder: dict[str, Any]) -> torch.nn.Module:
         raise RequestError(f"{path} is gone; the artefacts made from it need it")
     if file_digest(path) != builder["sha256"]:
         raise RequestError(f"{path} has changed since the plan was made; plan again")
-    return _from_python(path, builder) if key == "python" else _from_export(path)
+    if key == "torch_export":
+        return _from_export(path)
+    name_model(builder)  # whoever asks for this file itself, and not for a stored model, names it
+    return _from_python(path, builder)
 
 
 def _from_python(path: Path, builder: dict[str, Any]) -> torch.nn.Module:
@@ -46,20 +91,39 @@ def _from_python(path: Path, builder: dict[str, Any]) -> torch.nn.Module:
 def _from_export(path: Path) -> torch.nn.Module:
     import torch
 
-    _refuse_code(path)
-    load = torch.load
-    # PyTorch falls back to full unpickling for an exported program's sample inputs; a model file must not run code
-    torch.load = functools.partial(_load_tensors_only, load)
-    try:
-        program = torch.export.load(str(path))
-    except Exception as error:
-        raise RequestError(f"{path} is no torch.export file ({type(error).__name__}: {error})") from error
-    finally:
-        torch.load = load
-    module = program.module()
+    with tempfile.TemporaryDirectory(prefix="efflab-") as scratch:
+        copy = Path(scratch) / OWN_COPY
+        _check_operators(copy_checked(path, copy), path)
+        try:
+            program = torch.export.load(str(copy))
+            module = program.module()
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise RequestError(f"{path} is no torch.export file ({one_line(error)})") from error
     # an exported program refuses train() and eval(); it already is what it is
     module.eval = module.train = lambda *_: module  # type: ignore[method-assign]
     return module
+
+
+def _check_operators(model: Any, path: Path) -> None:
+    """Raise RequestError for operators that are not PyTorch's own, or that take other text than the names of choices."""
+    import torch
+
+    for target in sorted(operators(model)):
+        space, name, overload = target.split(".")[2:]
+        full = f"{space}::{name}" + ("" if overload == "default" else f".{overload}")
+        try:
+            known = torch._C._dispatch_has_kernel(full)
+            words = [
+                one.name
+                for one in torch._C._get_schema(f"{space}::{name}", full.partition(".")[2]).arguments
+                if known and "str" in str(one.type)
+            ]
+        except RuntimeError:
+            known, words = False, []
+        if not known or not CHOICES.issuperset(words):
+            raise RequestError(f"{path} uses {target}, which is no operator of PyTorch that computes with tensors only")
 
 
 def exported_batch(module: torch.nn.Module) -> int | None:
@@ -69,22 +133,3 @@ def exported_batch(module: torch.nn.Module) -> int | None:
     lengths = [value.shape[0] for value in values if getattr(value, "ndim", 0)]
     fixed = {one for one in lengths if isinstance(one, int)}
     return fixed.pop() if len(fixed) == 1 and all(isinstance(one, int) for one in lengths) else None
-
-
-def _load_tensors_only(load: Callable[..., Any], *words: Any, **options: Any) -> Any:
-    return load(*words, **{**options, "weights_only": True})
-
-
-def _refuse_code(path: Path) -> None:
-    """Raise RequestError for an archive with pickled weights, constants or objects in it, or of the old format."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            configs = [json.loads(archive.read(name)) for name in names if name.endswith("_config.json")]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise RequestError(f"{path} is no torch.export file ({error})") from error
-    if not any("/models/" in name and name.endswith(".json") for name in names) or len(configs) < 2:
-        raise RequestError(f"{path} has the format of an old torch.export; save it again with torch 2.9 or newer")
-    entries = [entry for config in configs for entry in config.get("config", {}).values()]
-    if any(entry["use_pickle"] or not entry["path_name"].startswith(PLAIN) for entry in entries):
-        raise RequestError(f"{path} holds pickled objects, which could run code; export plain tensors only")

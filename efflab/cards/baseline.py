@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from efflab.artefacts.artefact import Form
 from efflab.cards.card import SOURCES, Card, Weights, quality_problems
 from efflab.cards.hugging_face.checkpoint import HF, KEY, Checkpoint, HuggingFace, open_checkpoint
+from efflab.cards.named_models import with_model_named
 from efflab.cards.weights import check_safetensors, download, load_weights
 from efflab.contracts.task import Task
 from efflab.contracts.text_task import TextTask
@@ -252,7 +253,7 @@ def load_baseline(path: Path) -> Baseline:
         problems += quality_problems(card, task.metrics[0].name, document)
     if problems or task is None:
         raise RequestError(problems)
-    return Baseline(card, document, task)
+    return with_model_named(Baseline(card, document, task))
 
 
 def _make_task(card: Card, document: Document) -> Task:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from efflab.artefacts.interface import graph_ports
+from efflab.artefacts.program_archive import check_program_file
 from efflab.cards.baseline import Baseline, load_baseline
 from efflab.cards.card_paths import find_card
 from efflab.cards.hugging_face.checkpoint import KEY, lacking
@@ -157,10 +158,15 @@ def _graph(baseline: Baseline) -> None:
 
 
 def _exported(baseline: Baseline) -> None:
-    path = baseline.existing(str(baseline.card.torch_export), ("torch_export",))
+    path, place = baseline.existing(str(baseline.card.torch_export), ("torch_export",)), baseline.source()
     if not zipfile.is_zipfile(path):
-        what = f"{path.name} is no torch.export file (.pt2); write it with torch.export.save"
-        raise RequestError(Problem(baseline.document.where(("torch_export",)), what))
+        raise RequestError(
+            Problem(place, f"{path.name} is no torch.export file (.pt2); write it with torch.export.save")
+        )
+    try:
+        check_program_file(path)
+    except RequestError as error:
+        raise RequestError([Problem(place, str(one)) for one in error.problems]) from error
 
 
 def _untrained(baseline: Baseline) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efflab.artefacts.artefact import tied_names
 from efflab.foundation.errors import Problem, RequestError
-from efflab.foundation.files import file_digest
+from efflab.foundation.files import expanded
 
 if TYPE_CHECKING:
     import torch
+
+MOST_HEADER = 100_000_000  # bytes, as safetensors itself has it
 
 
 def check_safetensors(path: Path, place: str) -> None:
@@ -38,7 +38,7 @@ def read_header(path: Path) -> dict[str, Any] | None:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            if length > path.stat().st_size:
+            if length > min(path.stat().st_size, MOST_HEADER):
                 return None
             entries = json.loads(file.read(length))
         tensors = {name: entry for name, entry in entries.items() if name != "__metadata__"}
@@ -96,22 +96,12 @@ def _tied(own: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
 
 def download(url: str, sha256: str, place: str) -> Path:
     """Fetch weights into the user's cache and check them; raise RequestError if offline or another file comes."""
-    import urllib.request
+    from efflab.foundation.downloads import Remote, fetch_file
 
-    folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "efflab" / "weights"
-    path = folder / f"{sha256}.safetensors"
-    if path.exists():
-        return path
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        fetched = Path(scratch) / path.name
-        try:
-            with urllib.request.urlopen(url, timeout=30) as response, fetched.open("wb") as file:
-                shutil.copyfileobj(response, file)
-        except (OSError, ValueError) as error:
-            raise RequestError(Problem(place, f"cannot fetch {url} ({getattr(error, 'reason', error)})")) from error
-        if file_digest(fetched) != sha256:
-            what = f"{url} gave a file with another sha256 than the card says; it was not kept"
-            raise RequestError(Problem(place, what))
-        fetched.replace(path)
+    path = expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "XDG_CACHE_HOME") / "efflab" / "weights"
+    path /= f"{sha256}.safetensors"
+    try:
+        fetch_file(Remote(url, sha256), path)
+    except RequestError as error:
+        raise error.at(place) from error
     return path

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fetch, or list."""
-    from efflab.foundation.datasets import data_folder, fetch, missing
+    from efflab.foundation.datasets import altered, data_folder, fetch, missing, unpacked_digests
     from efflab.foundation.errors import RequestError, nearest
 
     sources = _sources()
@@ -35,8 +35,16 @@ def run(args: argparse.Namespace) -> int:
         raise RequestError(f"unknown data set {args.name!r}; {nearest(args.name, {*known, *sources})}")
     source, folder = known[args.name], data_folder() / args.name
     if not missing(source, folder):
-        print(f"{args.name} is present in {folder}")
-        return 0
+        changed = altered(source, folder)
+        if not changed:
+            how = (
+                ""
+                if unpacked_digests(folder)
+                else "; efflab did not unpack it, so it is not checked: remove it to fetch it"
+            )
+            print(f"{args.name} is present in {folder}{how}")
+            return 0
+        print(f"{', '.join(changed)} in {folder} is not as it was unpacked; it is made again")
     print(f"fetching {source.url} into {folder}")
     fetch(source, folder, _progress())
     print(f"{args.name} is present in {folder}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 HELP = "show this machine, and each backend or the line that installs it"
@@ -32,12 +34,22 @@ def run(args: argparse.Namespace) -> int:
         {"what": "quiet?", "value": "yes" if quiet(state) else "no: measured times will be noisy"},
     ]
     rows += [
-        {"what": "store", "value": str(LocalStore.open().root)},
-        {"what": "data sets", "value": str(data_folder())},
+        {"what": "store", "value": _place(lambda: LocalStore.open().root)},
+        {"what": "data sets", "value": _place(data_folder)},
     ]
     rows += [{"what": f"backend {name}", "value": _state(name)} for name in registry.names("backends")]
     show(rows, args.format, ["what", "value"])
     return 0
+
+
+def _place(find: Callable[[], Path]) -> str:
+    """Return a folder, or why it is none: that must not hide what is known of the machine."""
+    from efflab.foundation.errors import RequestError
+
+    try:
+        return str(find())
+    except RequestError as error:
+        return str(error)
 
 
 def _state(backend: str) -> str:

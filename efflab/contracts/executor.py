@@ -25,15 +25,18 @@ class Job:
     spec: dict[str, Any]  # of efflab.plan.stage_specs, as plain data
     needs: tuple[str, ...]  # ids of the finished stages that it needs, which the worker fetches from the store
     resources: Resources
+    named_models: tuple[str, ...] = ()  # marks of the Python functions that the user's cards name (`user_models`)
 
     def data(self) -> dict[str, Any]:
         """Return it as JSON can carry it."""
-        return {**vars(self), "needs": [*self.needs], "resources": [*self.resources]}
+        lists = {"needs": [*self.needs], "resources": [*self.resources], "named_models": [*self.named_models]}
+        return {**vars(self), **lists}
 
 
 def read_job(data: dict[str, Any]) -> Job:
     """Return the job that `Job.data` gave."""
-    return Job(**{**data, "needs": tuple(data["needs"]), "resources": Resources(*data["resources"])})
+    told = {"needs": tuple(data["needs"]), "resources": Resources(*data["resources"])}
+    return Job(**{**data, **told, "named_models": tuple(data.get("named_models", ()))})
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from efflab.artefacts.user_models import named_models
 from efflab.contracts.executor import Done, Executor, Job, Progress
 from efflab.execution.outcomes import Outcomes
 from efflab.execution.watcher import Watcher
@@ -34,7 +35,7 @@ def drive(executor: Executor, waiting: dict[str, Stage], store: Store, outcomes:
                 running[stage.id] = stage
                 watcher.begin(stage)
                 spec = stage.spec.model_dump(mode="json")
-                executor.submit(Job(stage.id, stage.title, spec, stage.needs, stage.spec.resources))
+                executor.submit(Job(stage.id, stage.title, spec, stage.needs, stage.spec.resources, named_models()))
         for event in executor.wait() if running else []:
             if isinstance(event, Progress):
                 watcher.progress(event.stage_id, event.done, event.total, event.note)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from efflab.artefacts.user_models import name_models
 from efflab.contracts.executor import Done, Job
 from efflab.execution.stages.execute import execute
 from efflab.foundation.errors import Paused, disk_full
@@ -17,6 +18,7 @@ from efflab.records.store import Store
 
 def do_job(job: Job, store: Store, report: Report) -> Done:
     """Do a job and say what became of it, and on which machine; what a stage raises passes through."""
+    name_models(job.named_models)
     spec, folder = read_spec(job.spec), store.work_folder(job.stage_id)
     if not job.resources.alone:  # timing computes nothing in this process
         import torch

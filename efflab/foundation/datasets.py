@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from efflab.foundation.errors import RequestError
-from efflab.foundation.files import file_digest
+from efflab.foundation.errors import RequestError, disk_full
+from efflab.foundation.files import expanded, file_digest, write_atomically
 
-CHUNK = 1 << 20
+DIGESTS = ".digests.json"  # of what was unpacked, by which later changes are found
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class DataSet:
 
 def data_folder() -> Path:
     """Return the folder of data sets: EFFLAB_DATA, else `~/.cache/efflab/data`."""
-    return Path(os.environ.get("EFFLAB_DATA") or "~/.cache/efflab/data").expanduser()
+    return expanded(os.environ.get("EFFLAB_DATA") or "~/.cache/efflab/data", "EFFLAB_DATA")
 
 
 def missing(source: DataSet, folder: Path) -> list[str]:
@@ -36,66 +37,57 @@ def missing(source: DataSet, folder: Path) -> list[str]:
     return [name for name in source.holds if not (folder / name).exists()]
 
 
+def altered(source: DataSet, folder: Path) -> list[str]:
+    """Return those files of a data set that are not as they were unpacked; none where efflab did not unpack them."""
+    known = unpacked_digests(folder) or {}
+    return [name for name in source.holds if name in known and file_digest(folder / name) != known[name]]
+
+
+def unpacked_digests(folder: Path) -> dict[str, str] | None:
+    """Return the sha256 of each file that efflab unpacked in `folder`, None where somebody else put them there."""
+    try:
+        found = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def fetch(source: DataSet, folder: Path, report: Callable[[int, int], None] = lambda done, total: None) -> None:
     """Download, check and unpack a data set into `folder`; an interrupted download goes on where it stopped.
 
     Raises RequestError with the address and the place for the file if the machine is offline or the checksum differs.
     """
+    from efflab.foundation.downloads import Remote, fetch_file
+
+    archive = folder / source.url.rsplit("/", 1)[-1]
+    remote = Remote(source.url, source.sha256, source.bytes, "archive")
+    fetch_file(remote, archive, lambda done: report(done, source.bytes))
+    _unpack(source, archive, folder)
+    write_atomically(folder / DIGESTS, json.dumps({name: file_digest(folder / name) for name in source.holds}))
+
+
+def _unpack(source: DataSet, archive: Path, folder: Path) -> None:
+    """Unpack an archive beside, and rename what it holds; an error leaves what was there before."""
     import tarfile
 
-    folder.mkdir(parents=True, exist_ok=True)
-    archive = folder / source.url.rsplit("/", 1)[-1]
-    if not archive.exists():
-        _download(source, archive.with_name(archive.name + ".part"), report)
-        archive.with_name(archive.name + ".part").replace(archive)
-    digest = file_digest(archive)
-    if digest != source.sha256:
-        raise RequestError(f"{archive} has sha256 {digest}, expected {source.sha256}; delete it and fetch again")
+    from efflab.foundation.archives import unpack_tar
+
     unpacked = folder / ".unpacking"
     shutil.rmtree(unpacked, ignore_errors=True)
     try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(unpacked, filter="data")
+        unpack_tar(archive, unpacked)
+        lacking = missing(source, unpacked)
+        if lacking:
+            raise RequestError(f"{archive} does not hold {', '.join(lacking)}")
         for entry in unpacked.iterdir():
             target = folder / entry.name
-            if target.exists():
+            if target.is_dir() and not target.is_symlink():
                 shutil.rmtree(target)
             entry.replace(target)
     except (tarfile.TarError, OSError) as error:
+        if disk_full(error):
+            what = f"the disk of {folder} is full; the archive is kept, and the same command goes on from there"
+            raise RequestError(what) from error
         raise RequestError(f"{archive} cannot be unpacked into {folder}: {error}") from error
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
-    lacking = missing(source, folder)
-    if lacking:
-        raise RequestError(f"{archive} does not hold {', '.join(lacking)}")
-
-
-def _download(source: DataSet, part: Path, report: Callable[[int, int], None]) -> None:
-    import urllib.error
-    import urllib.request
-
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(source.url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        with urllib.request.urlopen(request, timeout=30) as response, part.open("ab") as file:
-            if have and response.status != 206:  # the server does not resume: start over
-                file.truncate(0)
-                have = 0
-            while chunk := response.read(CHUNK):
-                file.write(chunk)
-                have += len(chunk)
-                report(have, source.bytes)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing left to fetch
-            return
-        raise RequestError(f"{source.url} answers {error.code} {error.reason}") from error
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        raise RequestError(
-            f"cannot fetch {source.url} ({reason}); what has come is kept and the same command goes on from there. "
-            f"Offline, put the archive at {part.with_name(part.name.removesuffix('.part'))}"
-        ) from error
-    if have < source.bytes:
-        raise RequestError(
-            f"{source.url} broke off at {have:,} of {source.bytes:,} bytes; run the same command to go on"
-        )

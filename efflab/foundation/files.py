@@ -33,5 +33,21 @@ def read_json(path: Path, place: str = "") -> dict[str, Any] | None:
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file beside its place and rename it."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(content.encode() if isinstance(content, str) else content)
-    part.replace(path)
+    try:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        part.replace(path)
+    except BaseException:  # a full disk above all: half of a file helps nobody, and takes up what is left
+        part.unlink(missing_ok=True)
+        raise
+
+
+def expanded(path: str, named_by: str) -> Path:
+    """Return a path with `~` as the user's folder; raise RequestError where nobody knows that folder.
+
+    named_by: the variable by which the user can name another one.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        what = f"{path} lies in a home folder, and no such folder is known; set HOME, or name a folder by {named_by}"
+        raise RequestError(what) from error

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from efflab.foundation.errors import RequestError, nearest
+from efflab.foundation.files import expanded
 from efflab.foundation.requirements import missing_package
 from efflab.foundation.wording import one_line
 
@@ -31,9 +32,10 @@ STATES: dict[str, tuple[str, ...]] = {"techniques": ("takes", "gives"), "backend
 
 @dataclass(frozen=True)
 class Clash:
-    """Two plug-ins of one name, or a name that is taken: neither can be used, all others can."""
+    """Two plug-ins of one name, a name that is taken, or no file: it cannot be used, all others can."""
 
     reason: str
+    where: str = "two places"
 
 
 Source = Path | EntryPoint | Clash
@@ -60,10 +62,25 @@ def sources(kind: str) -> dict[str, Source]:
     found: dict[str, Source] = {}
     for folder in [Path(__file__).parents[1] / kind, *(folder / kind for folder in plugin_folders())]:
         for path in sorted(folder.glob("[!_]*.py")):
-            _claim(found, kind, path.stem.replace("-", "_"), path)
+            name, fault = path.stem.replace("-", "_"), _no_file(path)
+            if fault and name in found:  # what can be no plug-in takes no name from one that can
+                name = path.name
+            _claim(found, kind, name, fault or path)
     for point in entry_points(group=f"efflab.{kind}"):
         _claim(found, kind, point.name, point)
     return found
+
+
+def _no_file(path: Path) -> Clash | None:
+    """Return why a path can be no plug-in, None for one that can."""
+    try:
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "no regular file" if path.exists() else "a link that leads nowhere"
+            return Clash(f"{path} is {what}, and a plug-in is a Python file; take it away", str(path))
+        with path.open("rb"):
+            return None
+    except OSError as error:
+        return Clash(f"{path} cannot be read ({(error.strerror or str(error)).lower()})", str(path))
 
 
 def _claim(found: dict[str, Source], kind: str, name: str, source: Source) -> None:
@@ -77,7 +94,7 @@ def _claim(found: dict[str, Source], kind: str, name: str, source: Source) -> No
 def plugin_folders() -> list[Path]:
     """Return the folders of dropped-in plug-ins named in EFFLAB_PLUGINS; raise RequestError for what is none."""
     entries = os.environ.get(PLUGINS, "").split(os.pathsep)
-    folders = [Path(entry).expanduser() for entry in entries if entry]
+    folders = [expanded(entry, PLUGINS) for entry in entries if entry]
     for folder in folders:
         if not folder.is_dir():
             raise RequestError(f"EFFLAB_PLUGINS names {folder}, which is no folder")
@@ -105,7 +122,7 @@ def own_plugins(kind: str, name: str) -> str:
 
 def _where(source: Source) -> str:
     if isinstance(source, Clash):
-        return "two places"
+        return source.where
     return str(source) if isinstance(source, Path) else f"entry point {source.value}"
 
 

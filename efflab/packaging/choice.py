@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from efflab.artefacts.artefact import Artefact
+from efflab.cards.named_models import note_models_of_cards
 from efflab.foundation.errors import RequestError, nearest
 from efflab.plan.stage_specs import ApplyTechnique, LoadBaseline, read_spec
 from efflab.records.record import Record
@@ -119,17 +121,22 @@ def _stored(study: Study, record: Record, wanted: Wanted, store: LocalStore) -> 
         raise RequestError(f"{what}; {_way_back(study, record, wanted)}")
     try:
         spec = read_spec(finished.about["spec"])
-    except (ValueError, KeyError):
+        spec.task.load()
+    except (ValueError, KeyError, TypeError, AttributeError):
         spec = None
     if not isinstance(spec, LoadBaseline | ApplyTechnique):
         what = f"the stored model of {record['variant']} in {folder} was made by another efflab"
         raise RequestError(f"{what}; {_way_back(study, record, wanted)}")
-    return Chosen(study, record, Artefact.open(folder), spec)
+    artefact = Artefact.open(folder)
+    if "python" in artefact.structure.get("builder", {}):
+        note_models(study["name"], wanted.named)
+    return Chosen(study, record, artefact, spec)
 
 
 def _way_back(study: Study, record: Record, wanted: Wanted) -> str:
     """Name the commands that make an artefact again and export it then."""
-    recipe = _recipe_file(study["name"], wanted.named)
+    path = recipe_at_hand(study["name"], wanted.named)
+    recipe = shlex.quote(str(path)) if path else ""
     only = ""
     if record["role"] in ("variant", "control"):
         only = f" --only {shlex.quote(variant_name(record['variant']).on_any_baseline)}"
@@ -138,18 +145,29 @@ def _way_back(study: Study, record: Record, wanted: Wanted) -> str:
     return f"{made}{which}, and then `efflab export {study['name']} {shlex.quote(record['variant'])}` packages it"
 
 
-def _recipe_file(name: str, named: str) -> str:
-    """Return the recipe's file where it is at hand, else ""."""
+def recipe_at_hand(study: str, named: str) -> Path | None:
+    """Return the file of a study's recipe: the one that the user named, or one in this folder or in its `recipes`."""
     from efflab.foundation.config import read_yaml
 
     given = [Path(named)] if Path(named).suffix in (".yaml", ".yml") else []
     for path in (*given, *sorted(Path("recipes").glob("*.yaml")), *sorted(Path().glob("*.yaml"))):
         try:
-            if read_yaml(path).data.get("name") == name:
-                return shlex.quote(str(path))
+            if read_yaml(path).data.get("name") == study:
+                return path
         except (RequestError, AttributeError):
             continue
-    return ""
+    return None
+
+
+def note_models(study: str, named: str) -> None:
+    """Note the Python code that the user's cards name: those of the recipe at hand, and those that are found from here."""
+    from efflab.recipe.recipe import load_recipe
+
+    recipe = recipe_at_hand(study, named)
+    if recipe is not None:
+        with contextlib.suppress(RequestError):
+            load_recipe(recipe)
+    note_models_of_cards(recipe)
 
 
 def store_of(named: str) -> LocalStore:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from efflab.foundation.errors import RequestError
-from efflab.foundation.files import file_digest, write_atomically
+from efflab.foundation.files import expanded, file_digest, write_atomically
 from efflab.foundation.registry import entry_points
 
 SCHEMA = 1
@@ -91,7 +91,7 @@ class LocalStore:
     @classmethod
     def open(cls, root: Path | None = None) -> LocalStore:
         """Open (or start) a store: `root`, else EFFLAB_STORE, else `.efflab`. Refuses one of a newer schema."""
-        store = cls(root or Path(os.environ.get("EFFLAB_STORE") or ".efflab"))
+        store = cls(root or expanded(os.environ.get("EFFLAB_STORE") or ".efflab", "EFFLAB_STORE"))
         mark = store.root / "store.json"
         if mark.exists():
             try:

@@ -20,6 +20,7 @@ from efflab.contracts.text_task import TextTask
 from efflab.contracts.tokenizer import IDS, MASK, TYPES, Tokenizer, open_tokenizer
 from efflab.foundation.datasets import data_folder
 from efflab.foundation.errors import Problem, RequestError
+from efflab.foundation.files import expanded
 from efflab.foundation.packages import PACKAGE, package_folder
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ class TextClassification(TextTask):
         """Return a file or folder that the settings name; raise RequestError where it is missing."""
         if named.startswith(PACKAGE):
             return package_folder(named)
-        places = [(base / Path(named).expanduser()) for base in (self._folder, data_folder())]
+        places = [base / expanded(named, "EFFLAB_DATA") for base in (self._folder, data_folder())]
         for path in places:
             if path.is_file() if kind == "file" else path.is_dir():
                 return path

@@ -40,6 +40,20 @@ def test_weights_from_a_url_are_fetched_once(serve, weights, tmp_path):
     assert len(asked) == 1
 
 
+def test_weights_that_changed_in_the_cache_are_fetched_again(serve, weights, tmp_path):
+    body = save(weights)
+    url, asked = serve("w.safetensors", body)
+    digest = hashlib.sha256(body).hexdigest()
+    card(tmp_path, url, digest).module(0)
+    (cached,) = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    for altered in (body[:-4] + b"\0\0\0\0", body[:100], b""):
+        cached.write_bytes(altered)
+        module = card(tmp_path, url, digest).module(0)
+        assert torch.equal(module.state_dict()["conv1.weight"], weights["conv1.weight"])
+    assert len(asked) == 4
+    assert cached.read_bytes() == body
+
+
 def test_another_file_or_no_server_leaves_nothing_behind(serve, weights, tmp_path):
     url, _ = serve("w.safetensors", save(weights))
     with pytest.raises(RequestError, match=r"far.yaml:6: weights.*another sha256"):

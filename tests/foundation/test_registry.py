@@ -1,6 +1,7 @@
 """Plug-ins that cannot be used are listed with their reason; all others work."""
 
 import json
+import os
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -82,6 +83,30 @@ def test_a_broken_technique_is_listed_with_its_reason_and_refused_by_a_recipe_in
     assert reason in problem.what
     assert "variants.p[0]" in problem.where
     assert load_recipe(make_recipe(in_folder, "p: [{finetune: {}}]"))
+
+
+def test_what_is_no_file_among_plugins_is_named_and_hides_nothing(in_folder, plugins, capsys):
+    folder = plugins / "techniques"
+    (folder / "mine.py").write_text(TECHNIQUE.format(name="Mine", body=f"takes = gives = 'module'\n\n    {APPLY}"))
+    (folder / "dangling.py").symlink_to("nowhere.py")
+    (folder / "loop.py").symlink_to("loop.py")
+    (folder / "device.py").symlink_to("/dev/zero")
+    (folder / "folder.py").mkdir()
+    (folder / "cast.py").mkdir()
+    os.mkfifo(folder / "pipe.py")
+    (plugins / "tasks").symlink_to("nowhere")
+    kinds = {"dangling": "a link that leads nowhere", "loop": "a link that leads nowhere", "device": "no regular file"}
+    kinds |= {"folder": "a folder", "pipe": "no regular file", "cast.py": "a folder"}
+    about = table(capsys, "ls", "techniques")
+    for name, kind in kinds.items():
+        path = folder / f"{name.removesuffix('.py')}.py"
+        assert about[name] == f"cannot be used: {path} is {kind}, and a plug-in is a Python file; take it away"
+    assert "cannot be used" not in about["mine"]
+    assert "cannot be used" not in about["cast"]
+    assert main(["schema", "recipe"]) == 0
+    assert len(capsys.readouterr().err.splitlines()) == len(kinds)
+    with pytest.raises(RequestError, match="is a folder, and a plug-in is a Python file"):
+        registry.load("techniques", "folder")
 
 
 def test_doctor_and_schema_work_beside_broken_plugins(broken, capsys):

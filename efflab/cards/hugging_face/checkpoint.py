@@ -20,7 +20,7 @@ from pydantic import Field
 from efflab.cards.weights import check_safetensors
 from efflab.foundation.config import Document, Settings
 from efflab.foundation.errors import Problem, RequestError, nearest
-from efflab.foundation.files import file_digest, read_json
+from efflab.foundation.files import expanded, file_digest, read_json
 from efflab.foundation.packages import PACKAGE, package_folder
 from efflab.foundation.wording import COMMIT
 
@@ -145,7 +145,7 @@ def hub_cache() -> Path:
     """Return the folder in which Hugging Face's own tools keep what they have fetched."""
     caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("HF_HOME") or f"{caches}/huggingface"
-    return Path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
+    return expanded(os.environ.get("HF_HUB_CACHE") or f"{home}/hub", "HF_HUB_CACHE")
 
 
 def _commit_of_main(cached: Path) -> str:

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from efflab.foundation.files import expanded
 from efflab.foundation.progress import Report
 from efflab.foundation.quiet import quiet
 from efflab.validation.backends.onnx_cases import dtype_name, inputs_of, write_case
@@ -31,7 +32,9 @@ def operator_cases(report: Report = lambda done, total, note: None) -> list[Oper
     """Return all cases, written to the cache of this version of onnx the first time (some 20 s)."""
     import onnx
 
-    root = Path(os.environ.get("EFFLAB_CACHE") or "~/.cache/efflab").expanduser() / "onnx-cases" / onnx.__version__
+    root = (
+        expanded(os.environ.get("EFFLAB_CACHE") or "~/.cache/efflab", "EFFLAB_CACHE") / "onnx-cases" / onnx.__version__
+    )
     index = root / "index.json"
     if not index.exists():
         root.parent.mkdir(parents=True, exist_ok=True)
