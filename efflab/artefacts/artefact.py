@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from efflab.artefacts.interface import Interface
 from efflab.foundation import registry
 from efflab.foundation.errors import RequestError
+from efflab.foundation.outside import content_of, parsed_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +73,7 @@ class Artefact:
 
 def read_structure(folder: Path) -> dict[str, Any]:
     """Read `artefact.json`; raise RequestError if it is of a newer schema."""
-    structure: dict[str, Any] = json.loads((folder / STRUCTURE).read_text())
+    structure: dict[str, Any] = parsed_json(content_of(folder / STRUCTURE))
     if structure["schema"] > SCHEMA:
         raise RequestError(
             f"{folder} was written by a newer efflab (schema {structure['schema']}, this one knows {SCHEMA})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -13,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 from efflab.artefacts.artefact import tied_names
 from efflab.foundation.errors import Problem, RequestError
 from efflab.foundation.files import file_digest
+from efflab.foundation.outside import opened, parsed_json
 
 if TYPE_CHECKING:
     import torch
+
+MOST_HEADER = 100_000_000  # bytes, as safetensors itself allows
 
 
 def check_safetensors(path: Path, place: str) -> None:
@@ -36,15 +38,15 @@ def check_safetensors(path: Path, place: str) -> None:
 def read_header(path: Path) -> dict[str, Any] | None:
     """Return {"shapes": {tensor: shape}, "end": bytes of the whole file} of a safetensors file; None for another file."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             length = int.from_bytes(file.read(8), "little")
-            if length > path.stat().st_size:
+            if length > min(path.stat().st_size, MOST_HEADER):
                 return None
-            entries = json.loads(file.read(length))
+            entries = parsed_json(file.read(length))
         tensors = {name: entry for name, entry in entries.items() if name != "__metadata__"}
         ends = [int(entry["data_offsets"][1]) for entry in tensors.values()]
         shapes = {name: [int(side) for side in entry["shape"]] for name, entry in tensors.items()}
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         return None
     return {"shapes": shapes, "end": 8 + length + max(ends, default=0)}
 

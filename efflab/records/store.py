@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from efflab.foundation.errors import RequestError
 from efflab.foundation.files import file_digest, write_atomically
+from efflab.foundation.outside import content_of, parsed_json
 from efflab.foundation.registry import entry_points
 
 SCHEMA = 1
@@ -87,8 +88,8 @@ class LocalStore:
         mark = store.root / "store.json"
         if mark.exists():
             try:
-                schema = json.loads(mark.read_text())["schema"]
-            except (ValueError, KeyError, TypeError):
+                schema = parsed_json(content_of(mark))["schema"]
+            except (OSError, ValueError, KeyError, TypeError):
                 schema = None
             if type(schema) is not int or schema < 1:
                 raise RequestError(f"{mark} is damaged; move the folder {store.root} away to start afresh")
