@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from efflab.foundation.errors import RequestError
 from efflab.foundation.files import file_digest, write_atomically
-from efflab.foundation.outside import content_of, parsed_json
+from efflab.foundation.outside import content_of, loaded, parsed_json, text_of
 from efflab.foundation.registry import entry_points
 
 SCHEMA = 1
@@ -136,7 +136,7 @@ class LocalStore:
         """Return a finished stage, or None if it is not finished, or its files are not as they were written."""
         folder = self.fetch(stage_id)
         try:
-            stored = json.loads((folder / RESULT).read_text())
+            stored, _ = loaded(text_of(folder / RESULT))
             if stored["schema"] > SCHEMA:
                 raise RequestError(f"{folder} was written by a newer efflab")
             intact = all(file_digest(folder / name) == digest for name, digest in stored["files"].items())
