@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from efflab.artefacts.interface import Interface
 from efflab.foundation import registry
 from efflab.foundation.errors import RequestError
+from efflab.foundation.outside import content_of, parsed_json
 from efflab.foundation.wording import one_line
 
 if TYPE_CHECKING:
@@ -79,10 +80,10 @@ class Artefact:
 def read_structure(folder: Path) -> dict[str, Any]:
     """Read `artefact.json`; raise RequestError if it is none, or of a newer schema."""
     try:
-        structure: dict[str, Any] = json.loads((folder / STRUCTURE).read_text(encoding="utf-8"))
+        structure: dict[str, Any] = parsed_json(content_of(folder / STRUCTURE))
         form, schema = structure["form"], structure["schema"]
         whole = form == "onnx" or (isinstance(structure["builder"], dict) and isinstance(structure["edits"], list))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RequestError) as error:
         raise RequestError(f"{folder / STRUCTURE} says no model ({one_line(error)}); {ANEW}") from error
     if not whole or form not in ("module", "onnx") or type(schema) is not int:
         raise RequestError(f"{folder / STRUCTURE} says no model; {ANEW}")

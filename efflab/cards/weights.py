@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from efflab.artefacts.artefact import tied_names
 from efflab.foundation.errors import Problem, RequestError
 from efflab.foundation.files import expanded
+from efflab.foundation.outside import opened, parsed_json
 
 if TYPE_CHECKING:
     import torch
@@ -36,15 +36,15 @@ def check_safetensors(path: Path, place: str) -> None:
 def read_header(path: Path) -> dict[str, Any] | None:
     """Return {"shapes": {tensor: shape}, "end": bytes of the whole file} of a safetensors file; None for another file."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             length = int.from_bytes(file.read(8), "little")
             if length > min(path.stat().st_size, MOST_HEADER):
                 return None
-            entries = json.loads(file.read(length))
+            entries = parsed_json(file.read(length))
         tensors = {name: entry for name, entry in entries.items() if name != "__metadata__"}
         ends = [int(entry["data_offsets"][1]) for entry in tensors.values()]
         shapes = {name: [int(side) for side in entry["shape"]] for name, entry in tensors.items()}
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         return None
     return {"shapes": shapes, "end": 8 + length + max(ends, default=0)}
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from efflab.cards.baseline import Baseline
 
 HELP = "list techniques, backends, tasks, models, baselines, recipes and studies"
+LONGEST_COMMENT = 10_000  # bytes at the head of a file
 KINDS = ["techniques", "backends", "tasks", "models", "baselines", "recipes", "studies"]
 
 
@@ -106,6 +107,8 @@ def _study(path: Path) -> dict[str, Any]:
         row["about"] = f"{row['rows']} rows, {row['written']}"
     except RequestError as error:
         row["about"] = f"cannot be read: {error.problems[0].what}"
+    except OSError as error:
+        row["about"] = f"cannot be read: {error.strerror}"
     return row
 
 
@@ -153,9 +156,15 @@ def _first_comment(path: Path) -> str:
     """Return the first sentence of the comment that a YAML file opens with, without reading the rest."""
     from itertools import takewhile
 
-    with path.open(encoding="utf-8", errors="replace") as file:
-        lines = takewhile(lambda line: line.startswith("#") and line.strip("# \n"), file)
-        return _first_sentence(" ".join(line.removeprefix("#") for line in lines))
+    from efflab.foundation.outside import opened, why
+
+    try:
+        with opened(path) as file:
+            text = file.read(LONGEST_COMMENT).decode("utf-8", errors="replace")
+    except OSError as error:
+        return f"cannot be read: {why(error)}"
+    lines = takewhile(lambda line: line.startswith("#") and line.strip("# "), text.splitlines())
+    return _first_sentence(" ".join(line.removeprefix("#") for line in lines))
 
 
 def _first_sentence(text: str) -> str:

@@ -14,6 +14,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from efflab.comparison.row import Row
     from efflab.records.record import Record
     from efflab.records.study import Study
@@ -156,19 +158,10 @@ def _gains(name: str) -> list[dict[str, str]]:
     """
     from efflab.comparison.columns import heading
     from efflab.comparison.compare import assess
-    from efflab.foundation.errors import RequestError
-    from efflab.records.study import load_study
     from efflab.reporting.table import show as cell
-    from efflab.suggest.past_studies import study_files
 
     best: dict[Any, tuple[Row, Study]] = {}
-    for path in study_files():
-        try:
-            if f'"{name}"'.encode() not in path.read_bytes():
-                continue
-            study = load_study(path)
-        except (OSError, RequestError):
-            continue
+    for study in _studies_with(name):
         told = [one for one in study["records"] if one["role"] in ("baseline", "repeat") or _tells(one, name)]
         for row in assess({**study, "records": told}, (), ROUGH).rows:
             if row.role == "variant" and row.against.speedup.known:
@@ -192,6 +185,24 @@ def _gains(name: str) -> list[dict[str, str]]:
         "shift_latency",
     )
     return [{heading(one): cell(row, one) for one in shown} for row in gains]
+
+
+def _studies_with(technique: str) -> Iterator[Study]:
+    """Read the studies at hand that name a technique; one that cannot be read is named on stderr and left out."""
+    import sys
+
+    from efflab.foundation.errors import RequestError
+    from efflab.foundation.outside import content_of, why
+    from efflab.records.study import load_study
+    from efflab.suggest.past_studies import study_files
+
+    for path in study_files():
+        try:
+            if f'"{technique}"'.encode() in content_of(path):
+                yield load_study(path)
+        except (OSError, RequestError) as error:
+            what = why(error) if isinstance(error, OSError) else error.problems[0].what
+            print(f"efflab: {path} is left out: {what}", file=sys.stderr)
 
 
 def _tells(record: Record, name: str) -> bool:

@@ -146,7 +146,6 @@ def _refuse_backend_options(args: argparse.Namespace) -> None:
 
 def _backend(backend: str, args: argparse.Namespace) -> int:
     """Validate a backend, write page, JSON and JUnit XML, and say what was found."""
-    import json
     import os
     import sys
     from pathlib import Path
@@ -158,7 +157,7 @@ def _backend(backend: str, args: argparse.Namespace) -> int:
     from efflab.validation.backends.pool import Opening
     from efflab.validation.backends.tolerance import rules_of
     from efflab.validation.backends.validate import SUITES, Request, validate
-    from efflab.validation.record import load_validation
+    from efflab.validation.record import load_validation, written
     from efflab.validation.reporting.junit import junit
     from efflab.validation.reporting.page import page
     from efflab.validation.reporting.summary import failed, lines
@@ -181,7 +180,7 @@ def _backend(backend: str, args: argparse.Namespace) -> int:
         (folder / "index.html").open("a").close()  # so that a folder that cannot be written is told before the work
         with steps() as report:
             found = validate(asked, report)
-        (folder / "validation.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        (folder / "validation.json").write_text(written(found), encoding="utf-8")
         (folder / "junit.xml").write_text(junit(found, before), encoding="utf-8")
         (folder / "index.html").write_text(page(found, before), encoding="utf-8")
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ comparison with None itself asks whether a value is missing.
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from efflab.foundation.errors import RequestError
 
 LONGEST = 1000  # characters; deep nesting must not exhaust the stack
 MOST_VALUES = 12  # listed of a column
+MOST_NUMBER = 1e100
 
 ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -97,6 +99,8 @@ def _check(node: ast.AST, text: str, fractions: Sequence[str]) -> None:
     if isinstance(node, ast.Constant):
         if node.value is not None and not isinstance(node.value, (bool, int, float, str)):
             raise RequestError(f"{node.value!r} in {text!r} is no number, word, True, False or None")
+        if isinstance(node.value, (int, float)) and abs(node.value) > MOST_NUMBER:
+            raise RequestError(f"a number in {text!r:.60} is beyond {MOST_NUMBER:g}, and no column comes near that")
         return
     allowed = isinstance(node, (ast.BoolOp, ast.Compare))
     allowed |= isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.USub, ast.UAdd))
@@ -172,7 +176,8 @@ def _value(node: ast.expr, row: Named, text: str) -> Any:
         case ast.Constant():
             return node.value
         case ast.Name():
-            return row[ALIASES.get(node.id, node.id)]
+            value = row[ALIASES.get(node.id, node.id)]
+            return None if isinstance(value, float) and math.isnan(value) else value
         case ast.BoolOp():
             # what decides wins over what is unknown: `slow or unknown` fails a gate, `not slow and unknown` does not
             decisive = isinstance(node.op, ast.Or)
@@ -221,7 +226,8 @@ def _numbers(operation: Callable[[Any, Any], Any], left: Any, right: Any, text: 
     if left is None or right is None:
         return None
     try:
-        return operation(left, right)
+        value = operation(left, right)
+        return value if math.isfinite(value) else None
     except (ZeroDivisionError, OverflowError):
         return None
 

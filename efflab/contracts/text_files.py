@@ -13,9 +13,11 @@ from pydantic import Field
 
 from efflab.foundation.config import Settings
 from efflab.foundation.errors import Problem, RequestError, nearest
+from efflab.foundation.outside import content_of, parsed_json, why
 
 SUFFIXES = {".csv": ",", ".tsv": "\t", ".txt": "\t"}  # of tables, with what parts their fields
 JSON_LINES = (".jsonl", ".ndjson", ".json")
+MOST_TEXT = 1_000_000_000  # bytes of a file
 MOST_PROBLEMS = 5  # that one message lists
 
 
@@ -74,7 +76,10 @@ def read_texts(path: Path, columns: TextColumns) -> list[LabelledText]:
 
 
 def _decoded(path: Path) -> str:
-    raw = path.read_bytes()
+    try:
+        raw = content_of(path, MOST_TEXT)
+    except OSError as error:
+        raise RequestError(Problem(str(path), f"the file cannot be read: {why(error)}")) from error
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:4096]:
         raise RequestError(Problem(str(path), "the file is not UTF-8 (UTF-16?); save it as UTF-8"))
     try:
@@ -144,8 +149,8 @@ def _json_rows(path: Path, text: str, columns: TextColumns) -> Iterator[tuple[in
             continue
         place = f"{path}:{line}"
         try:
-            row = json.loads(one)
-        except (ValueError, RecursionError) as error:
+            row = parsed_json(one)
+        except ValueError as error:
             raise RequestError(Problem(place, f"the line is no JSON ({error}); each line holds one object")) from error
         if not isinstance(row, Mapping):
             raise RequestError(Problem(place, "the line holds no JSON object with a text and a label"))

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from efflab.foundation.errors import Problem, RequestError, Unavailable
-from efflab.foundation.files import file_digest, read_json
+from efflab.foundation.files import file_digest
+from efflab.foundation.outside import read_json
 from efflab.foundation.wording import one_line
 
 if TYPE_CHECKING:

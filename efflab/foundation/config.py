@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -15,13 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yaml.reader import ReaderError
 
 from efflab.foundation.errors import Problem, RequestError, nearest
+from efflab.foundation.outside import spelled, text_of, why
 from efflab.foundation.wording import KINDS, NAME, one_line, sentence, shown
+from efflab.foundation.yaml_values import odd
 
 MOST_BYTES = 1_000_000
 MOST_NODES = 20_000
 MOST_DEPTH = 40
 YAML_TAG = "tag:yaml.org,2002:"
-PLAIN_TAGS = {f"{YAML_TAG}{kind}" for kind in ("bool", "float", "int", "null", "str", "timestamp", "binary")}
+PLAIN_TAGS = {f"{YAML_TAG}{kind}" for kind in ("bool", "float", "int", "null", "str", "timestamp")}
 
 Key = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
@@ -44,27 +47,29 @@ class Document:
     path: Path
     data: Any
     lines: Mapping[Key, int] = field(repr=False)
+    text: str = field(repr=False, default="")
 
     def where(self, key: Key) -> str:
         """Return `file:line: key`, using the nearest enclosing key that stands in the file."""
-        known = key
-        while known and known not in self.lines:
-            known = known[:-1]
-        spelled = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).lstrip(".")
-        place = f"{self.path}:{self.lines.get(known, 1)}"
-        return f"{place}: {spelled}" if spelled else place
+        return _where(self.path, self.lines, key)
+
+
+def _where(path: Path, lines: Mapping[Key, int], key: Key) -> str:
+    known = key
+    while known and known not in lines:
+        known = known[:-1]
+    place = f"{path}:{lines.get(known, 1)}"
+    return f"{place}: {spelled(key)}" if key else place
 
 
 def read_yaml(path: Path) -> Document:
     """Read one YAML mapping; raise RequestError for a missing, empty, huge, ambiguous or malformed file."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise RequestError(Problem(str(path), f"larger than {MOST_BYTES:,} bytes; this is no recipe or card"))
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise RequestError(Problem(str(path), f"not UTF-8 text (byte {error.start})")) from error
-    except OSError as error:
-        raise RequestError(Problem(str(path), (error.strerror or str(error)).lower())) from error
+        text = text_of(path, MOST_BYTES)
+    except (OSError, UnicodeDecodeError) as error:
+        large = isinstance(error, OSError) and error.errno == errno.EFBIG
+        what = f"{why(error)}{'; this is no recipe or card' if large else ''}"
+        raise RequestError(Problem(str(path), what)) from error
     return parse_yaml(text, path)
 
 
@@ -83,7 +88,7 @@ def parse_yaml(text: str, path: Path) -> Document:
         reader.problems.append(Problem(f"{path}:1", "must be a mapping of keys to values"))
     if reader.problems:
         raise RequestError(reader.problems)
-    return Document(path, data, reader.lines)
+    return Document(path, data, reader.lines, text)
 
 
 def _check_depth(text: str, path: Path) -> None:
@@ -133,16 +138,27 @@ class _Reader:
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*key, index)) for index, item in enumerate(node.value)]
         try:
-            return self.constructor.construct_object(node, deep=True)
-        except (yaml.YAMLError, ValueError):
+            value = self.constructor.construct_object(node, deep=True)
+        except (
+            yaml.YAMLError,
+            ValueError,
+            LookupError,
+            AttributeError,
+            TypeError,
+            OverflowError,
+        ):  # of a tag's own words
             tag = node.tag.removeprefix(YAML_TAG)
             what = f"{shown(node.value)} is no {tag}; put it in quotes if it is text"
             if tag == "int" and len(node.value) > sys.get_int_max_str_digits():
                 what = f"a number of {len(node.value):,} digits is too long"
             elif node.tag not in PLAIN_TAGS:
                 what = f"the tag {node.tag.replace(YAML_TAG, '!!')} is not allowed; write a plain value"
-            self.problems.append(Problem(f"{self.path}:{line}", what))
-            return None
+            value = None
+        else:
+            what = odd(value, node.value)
+        if what:
+            self.problems.append(Problem(_where(self.path, self.lines, key), what))
+        return value
 
     def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -154,6 +170,9 @@ class _Reader:
                 continue
             if name in result:
                 self.problems.append(Problem(f"{self.path}:{line}", f"{name!r} is defined twice; rename one"))
+            if wrong := odd(name, name):
+                self.problems.append(Problem(f"{self.path}:{line}", wrong))
+                continue
             self.lines[(*key, name)] = line
             result[name] = self.value(value_node, (*key, name))
         return result

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from efflab.foundation.errors import Problem, RequestError, nearest
+from efflab.foundation.outside import content_of
 from efflab.frontier import cells as written
 from efflab.frontier.cells import DecimalSign, missing, plain
 from efflab.frontier.units import header_words
@@ -152,8 +153,7 @@ def _check(path: Path, column: written.NumberColumn, values: list[float]) -> Non
 
 def _rows(path: Path, wanted: list[str]) -> tuple[list[tuple[int, Cells]], dict[str, Column], str]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            text = file.read(MOST_CHARACTERS + 1)
+        text = content_of(path, 4 * MOST_CHARACTERS).decode("utf-8-sig")
         if len(text) > MOST_CHARACTERS:
             raise csv.Error(f"longer than {MOST_CHARACTERS:,} characters; take a sample of its rows")
         lines = text.splitlines(keepends=True)

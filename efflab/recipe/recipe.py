@@ -124,15 +124,15 @@ def load_recipe(path: Path) -> Recipe:
         named = {one.stem: str(one) for one in (*Path("recipes").glob("*.yaml"), *Path().glob("*.yaml"))}
         hint = f"did you mean {named[str(path)]}?" if str(path) in named else nearest(str(path), named.values())
         raise RequestError(f"there is no file {path}; a recipe is named by its YAML file; {hint}")
-    return recipe_of(read_yaml(path), path.read_text(encoding="utf-8"))
+    return recipe_of(read_yaml(path))
 
 
 def parse_recipe(text: str, path: Path = Path("recipe.yaml")) -> Recipe:
     """Check a recipe given as text."""
-    return recipe_of(parse_yaml(text, path), text)
+    return recipe_of(parse_yaml(text, path))
 
 
-def recipe_of(document: Document, text: str) -> Recipe:
+def recipe_of(document: Document) -> Recipe:
     """Check a recipe's document: its schema, and everything in it that names something else."""
     problems: list[Problem] = []
     spec = collect(problems, document, lambda: check(RecipeSpec, document))
@@ -181,7 +181,9 @@ def recipe_of(document: Document, text: str) -> Recipe:
         *package_notes([*variants, *searched]),
     ]
     cards = tuple(baselines), tuple(family)
-    return Recipe(spec, text, document.path, *cards, tuple(variants), tuple(backends), starts, search, tuple(notes))
+    return Recipe(
+        spec, document.text, document.path, *cards, tuple(variants), tuple(backends), starts, search, tuple(notes)
+    )
 
 
 def _what_is_right(document: Document) -> RecipeSpec:

@@ -93,6 +93,8 @@ def _listed(key: Key, given: list[Any]) -> Dimension:
 def _range(key: Key, low: Any, high: Any, step: Any, log: Any) -> Dimension:
     if not all(type(one) in (int, float) and math.isfinite(one) for one in (low, high)) or type(log) is not bool:
         raise BadChoice(key, "from and to must be numbers, log true or false")
+    if not math.isfinite(high - low):
+        raise BadChoice(key, "from and to lie too far apart")
     if not low < high or (log and low <= 0):
         raise BadChoice(key, f"from must be less than to{', and more than 0 with log' if log else ''}")
     if step is None:

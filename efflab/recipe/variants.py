@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +20,8 @@ from efflab.records.step_settings import side_by_side
 from efflab.records.variant_name import VariantName, variant_name
 
 Step = dict[str, dict[str, Any] | None]
+MOST_VARIANTS = 10_000  # of a recipe; a study of so many takes weeks
+MOST_CHAIN = 100  # variants that continue each other
 SWEEP = "sweep stands inside a technique's settings: `prune_channels: {sweep: {ratio: [0.3, 0.5]}}`"
 
 
@@ -97,6 +100,9 @@ def expand(specs: Mapping[str, list[Step] | VariantSpec], document: Document, pr
                 circle = " -> ".join([*trail[trail.index(parent) if parent in trail else 0 :], name, parent])
                 problems.append(Problem(where, f"variants continue each other in a circle: {circle}"))
                 parents = []
+            elif len(trail) > MOST_CHAIN:
+                problems.append(Problem(where, f"variants continue each other more than {MOST_CHAIN} times"))
+                parents = []
             elif parent not in specs:
                 problems.append(Problem(where, f"unknown variant {parent!r}; {nearest(parent, set(specs) - {name})}"))
                 parents = []
@@ -104,6 +110,10 @@ def expand(specs: Mapping[str, list[Step] | VariantSpec], document: Document, pr
                 parents = visit(parent, (*trail, name))
         expanded = []
         own_steps = _steps(spec.steps, key, document, problems)
+        count = len(parents) * len(own_steps) + sum(map(len, done.values()))
+        if count > MOST_VARIANTS:
+            problems.append(_too_many(document.where(key), count))
+            own_steps = []
         for (suffix, before), (own_suffix, own) in itertools.product(parents, own_steps):
             both = ",".join(filter(None, [suffix, own_suffix]))
             full = str(VariantName(name, both))
@@ -139,6 +149,10 @@ def _steps(
         schema = collect(problems, document, partial(registry.load, "techniques", name), (*place, name))
         if schema is not None:
             choices.append(_sweep(name, schema, dict(settings or {}), (*place, name), document, problems))
+    count = math.prod(map(len, choices))
+    if count > MOST_VARIANTS:
+        problems.append(_too_many(document.where(key), count))
+        return []
     return [
         (",".join(filter(None, (suffix for suffix, _ in combination))), tuple(step for _, step in combination))
         for combination in itertools.product(*choices)
@@ -164,6 +178,10 @@ def _sweep(
             problems.append(Problem(document.where((*place, twice[0])), what))
             inside.pop(twice[0], None)
         sweep |= values
+    count = math.prod(map(len, sweep.values()))
+    if count > MOST_VARIANTS:
+        problems.append(_too_many(document.where(key), count))
+        return []
     expanded = []
     for values in itertools.product(*sweep.values()):
         chosen = dict(zip(sweep, values, strict=True))
@@ -172,6 +190,11 @@ def _sweep(
             suffix = ",".join(f"{one}={value}" for one, value in side_by_side(chosen).items())
             expanded.append((suffix, (name, technique)))
     return expanded
+
+
+def _too_many(place: str, count: int) -> Problem:
+    told = f"{count:,}" if count < 10**15 else "more than 10^15"
+    return Problem(place, f"the sweeps make {told} variants, and {MOST_VARIANTS:,} are the most; sweep fewer values")
 
 
 def controls(variants: list[Variant]) -> list[Variant]:

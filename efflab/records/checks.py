@@ -2,93 +2,141 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from efflab.foundation.wording import one_line
-from efflab.records.cost import CostRecord
-from efflab.records.record import SAME_QUALITY, Latency, Promised, Quality, Work
+from efflab.foundation.errors import nearest
+from efflab.foundation.metrics import METRICS
+from efflab.foundation.outside import spelled
+from efflab.foundation.wording import KINDS, one_line, sentence
+from efflab.records.quality import RULES, USUAL
+from efflab.records.record import SAME_QUALITY, Record
 from efflab.records.samples import mean_score
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
-def damage(study: dict[str, Any], sound: Collection[int] = ()) -> str:
-    """Return the first thing in a study that readers rely on and that is not there, or "".
+Key = tuple[str | int, ...]
+_NUMBERS = {"int_type", "int_from_float", "float_type", "finite_number"}
+_TOLD_BY_KIND = {"dict_type", "literal_error", "float_type", "finite_number"}
+_BOUNDS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
+# what says more than the kind of a value does
+_BY_INPUT = "work.by_input must be a list of groups with macs, share and quality, whose shares make 1"
+_WORDS = "quality.error_rule and quality.unit must be words"
+_SAID: dict[Key, str] = {
+    ("work", "by_input"): _BY_INPUT,
+    ("latency", "inputs"): "latency.inputs must be a count",
+    ("latency", "examples"): "latency.examples must be a count",
+    ("quality", "error"): "quality.error must be a number from 0 on",
+    ("quality", "scores"): "quality.scores cannot be read (they are no mapping)",
+    ("quality", "error_rule"): _WORDS,
+    ("quality", "unit"): _WORDS,
+    ("quality", "others"): "quality.others must hold numbers",
+}
 
-    sound: places of records whose times need no look, as they were stored as whole numbers.
-    """
-    wrong = _lacks(study, _STUDY)
-    wrong = wrong or next(
-        filter(None, (_lacks(it, {}, f"machines.{one}") for one, it in study["machines"].items())), ""
-    )
-    if wrong or not study["records"]:
-        return wrong or "it has no records"
+
+def damage(study: dict[str, Any]) -> str:
+    """Return the first thing in a study that readers rely on and that is not there, with its place, or ""."""
+    head = {key: value for key, value in study.items() if key != "records"}
+    wrong = _breach("head", head) or _odd_search(study.get("search"))
+    if wrong or not isinstance(study.get("records"), list):
+        return wrong or "records is missing or of the wrong kind"
+    if not study["records"]:
+        return "it has no records"
     for index, record in enumerate(study["records"]):
-        place = f"records[{index}]"
-        wrong = _lacks(record, _RECORD)
+        wrong = _breach("record", record)
         if not wrong and record["machine"] not in study["machines"]:
             wrong = f"machine {record['machine']!r} is not among the study's machines"
-        if not wrong and not isinstance(record.get("task_settings", {}), dict):
-            wrong = "task_settings must be a mapping"
-        for name, part in _PARTS.items():
-            if not wrong and name in record:
-                wrong = _lacks(record[name], dict.fromkeys(part.__required_keys__, object) | _KINDS.get(name, {}), name)
-        wrong = wrong or _odd_numbers(record, index in sound) or _odd_scores(record)
+        wrong = wrong or _odd_groups(record) or _odd_times(record) or _odd_error(record) or _odd_scores(record)
         if wrong:
-            return f"{place}: {wrong}"
+            return f"records[{index}]: {wrong}"
     return ""
 
 
-def _odd_numbers(record: dict[str, Any], sound: bool) -> str:
-    """Return the first number of a record's parts that is none, or ""."""
-    work = record.get("work", {})
-    for name in ("macs", "effective_macs", "bit_operations", "params", "nonzero_params", "artefact_bytes", "coverage"):
-        if name in work and type(work[name]) not in (int, float):
-            return f"work.{name} must be a number"
-    if not _sound_groups(work.get("by_input", [])):
-        return "work.by_input must be a list of groups with macs, share and quality, whose shares make 1"
-    value = record.get("quality", {"value": 0.0})["value"]
-    if type(value) not in (int, float) or value != value:
-        return "quality.value must be a number"
-    wrong = _odd_error(record.get("quality", {}))
-    if wrong or "latency" not in record:
-        return wrong
-    inputs = record["latency"].get("inputs", 1)
-    if type(inputs) is not int or inputs < 1:
-        return "latency.inputs must be a count"
-    examples = record["latency"].get("examples", 1)
-    if type(examples) is not int or examples < 1:
-        return "latency.examples must be a count"
-    rounds = record["latency"]["rounds_ms"]
-    if not isinstance(rounds, list) or not all(isinstance(times, list) for times in rounds) or not any(rounds):
-        return "latency.rounds_ms must be a list of lists of times"
-    odd = not sound and not all(
-        set(map(type, times)) <= {int, float} and min(times, default=0) >= 0 <= sum(times) for times in rounds
-    )
-    if not odd and any(len(times) % inputs for times in rounds):
+@cache
+def _schema(kind: str) -> TypeAdapter[Any]:
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    from efflab.records.study import Head
+
+    strict = with_config(ConfigDict(strict=True, allow_inf_nan=False))
+    return TypeAdapter(strict(Head if kind == "head" else Record))
+
+
+def _breach(kind: str, data: Any) -> str:
+    """Return in words where data breaks its schema first; "" where it does not."""
+    from pydantic import ValidationError
+
+    try:
+        _schema(kind).validate_python(data)
+    except ValidationError as error:
+        return _in_words(error.errors(include_url=False)[0], at_top=kind == "head")
+    return ""
+
+
+def _in_words(error: Any, at_top: bool) -> str:
+    """Return what is wrong with one value, as `latency.rounds_ms must hold times, none below 0 (found -1.0)`."""
+    key: Key = tuple(part for part in error["loc"] if isinstance(part, int) or not part.endswith("]"))
+    kind, value = error["type"], error["input"]
+    if not key:
+        return "it must be a mapping"
+    if kind == "missing" and (len(key) <= 2 or key[:2] not in _SAID):
+        return f"{spelled(key)} is missing or of the wrong kind"
+    if key[:2] == ("latency", "rounds_ms"):
+        what = "times, none below 0" if kind in _NUMBERS | _BOUNDS else "a list of lists of times"
+        return f"latency.rounds_ms must {'hold' if what[0] == 't' else 'be'} {what} (found {_place(key, value)})"
+    if key[:2] in _SAID:
+        return _SAID[key[:2]]
+    if kind in _NUMBERS and len(key) > 1:
+        return f"{spelled(key)} must be a number (found {value!r:.60})"
+    if kind in KINDS and len(key) == 1 and (at_top or kind not in _TOLD_BY_KIND):
+        return f"{spelled(key)} is missing or of the wrong kind"
+    what = sentence(kind, value, error.get("ctx", {}), error["msg"])
+    return f"{spelled(key)} {what}"
+
+
+def _place(key: Sequence[str | int], value: Any) -> str:
+    return f"{value!r:.60} at {spelled(key[1:])}" if len(key) > 2 else f"{value!r:.60}"
+
+
+def _odd_search(search: Any) -> str:
+    """Return what does not fit together in the record of a search, or ""."""
+    if search is None:
+        return ""
+    named = [*search["minimize"], *(bound.partition(" ")[0] for bound in search["where"])]
+    strange = next((name for name in named if name not in METRICS), None)
+    return "" if strange is None else f"search: there is no metric {strange!r}; {nearest(strange, METRICS)}"
+
+
+def _odd_groups(record: dict[str, Any]) -> str:
+    groups = record.get("work", {}).get("by_input", [])
+    whole = not groups or abs(sum(group["share"] for group in groups) - 1) < 1e-6
+    return "" if whole else _BY_INPUT
+
+
+def _odd_times(record: dict[str, Any]) -> str:
+    """Say what is wrong with a record's times together, or ""."""
+    if "latency" not in record:
+        return ""
+    rounds, inputs = record["latency"]["rounds_ms"], record["latency"].get("inputs", 1)
+    if any(len(times) % inputs for times in rounds):
         return "latency.rounds_ms must hold whole turns over latency.inputs"
-    return "latency.rounds_ms must hold times, none below 0" if odd else ""  # a sum with NaN is NaN, and not from 0 on
-
-
-def _odd_error(quality: dict[str, Any]) -> str:
-    """Say what is wrong with the error of a quality, or with the other metrics beside it; or ""."""
-    error, others = quality.get("error", 0.0), quality.get("others", {})
-    if type(error) not in (int, float) or not error >= 0:
-        return "quality.error must be a number from 0 on"
-    if not all(isinstance(quality.get(name, ""), str) for name in ("error_rule", "unit")):
-        return "quality.error_rule and quality.unit must be words"
-    if not isinstance(others, dict) or not all(type(value) in (int, float) for value in others.values()):
-        return "quality.others must hold numbers"
+    if 2 * sum(times.count(0) for times in rounds) >= sum(map(len, rounds)):
+        return "latency.rounds_ms must hold times above 0, and half of them are 0"
     return ""
 
 
-def _sound_groups(groups: Any) -> bool:
-    """Say whether the groups of a ledger by input can be read."""
-    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
-        return False
-    wanted = ("macs", "share", "quality")
-    if not all(type(group.get(name)) in (int, float) for group in groups for name in wanted):
-        return False
-    return not groups or abs(sum(group["share"] for group in groups) - 1) < 1e-6
+def _odd_error(record: dict[str, Any]) -> str:
+    """Say where the error of a quality does not follow from its value, or ""."""
+    if "quality" not in record:
+        return ""
+    quality, rule = record["quality"], record["quality"].get("error_rule", USUAL)
+    value = quality["value"]
+    error = quality.get("error", 1 - value)
+    if rule in RULES and not abs(RULES[rule](value) - error) <= SAME_QUALITY * max(1.0, abs(value)):
+        return f"quality.error is {error:.4f}, where {rule} of quality.value gives {RULES[rule](value):.4f}"
+    return "" if error >= 0 else "quality.error must be a number from 0 on"
 
 
 def _odd_scores(record: dict[str, Any]) -> str:
@@ -98,33 +146,8 @@ def _odd_scores(record: dict[str, Any]) -> str:
     packed, value = record["quality"]["scores"], record["quality"]["value"]
     try:
         mean = mean_score(packed)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         return f"quality.scores cannot be read ({one_line(error)})"
     if mean is not None and not abs(mean - value) <= SAME_QUALITY:
         return f"quality.scores have a mean of {mean:.4f}, quality.value is {value:.4f}"
     return ""
-
-
-def _lacks(entry: Any, wanted: dict[str, Any], name: str = "") -> str:
-    if not isinstance(entry, dict):
-        return f"{name or 'it'} must be a mapping"
-    wrong = next((key for key, kind in wanted.items() if key not in entry or not isinstance(entry[key], kind)), None)
-    return "" if wrong is None else f"{name}{'.' if name else ''}{wrong} is missing or of the wrong kind"
-
-
-_STUDY = {"name": str, "recipe": str, "efflab": str, "commit": str, "data": dict, "machines": dict, "records": list}
-_RECORD = {
-    **dict.fromkeys(("variant", "role", "baseline", "task", "backend", "device", "machine", "status", "reason"), str),
-    **dict.fromkeys(("of", "parent", "family"), str | None),
-    **dict.fromkeys(("seed", "batch_size"), int),
-    "steps": list,
-}
-_KINDS: dict[str, dict[str, Any]] = {"quality": {"metric": str}}
-_PARTS: dict[str, Any] = {
-    "work": Work,
-    "quality": Quality,
-    "latency": Latency,
-    "recovery": CostRecord,
-    "training": CostRecord,
-    "promised": Promised,
-}

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypedDict, cast
+from typing import Annotated, Any, cast
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+Number = Annotated[float, Field(ge=0)]  # finite, as everything that is measured
 
 
 class CostRecord(TypedDict):
     """Work spent to get here."""
 
-    training_macs: float
-    seconds: float
-    hardware_burden_flop: float
+    training_macs: Number
+    seconds: Number
+    hardware_burden_flop: Number
 
 
 COST = ("training_macs", "seconds", "hardware_burden_flop")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from efflab.foundation.errors import Status
-from efflab.records.cost import CostRecord
+from efflab.records.cost import CostRecord, Number
 
 SAME_QUALITY = 1e-4  # how far the mean of scores kept as float32 may lie from the quality that was worked out of them
 
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Round = Annotated[list[Number], Field(min_length=1)]  # times of calls that followed each other
 
 Role = Literal[
     "baseline", "repeat", "variant", "control", "dense"
@@ -18,8 +26,8 @@ Role = Literal[
 class CostGroup(TypedDict):
     """Validation examples that cost alike, one by one, in a model whose work depends on its input."""
 
-    macs: int  # of one example, their mean
-    share: float  # of the examples
+    macs: Whole  # of one example, their mean
+    share: Share  # of the examples
     quality: float
 
 
@@ -30,18 +38,18 @@ class _WorkByInput(TypedDict, total=False):
 class Work(_WorkByInput):
     """The MAC ledger of one forward pass of one example."""
 
-    macs: int
-    effective_macs: int
-    bit_operations: int
-    params: int
-    nonzero_params: int
-    artefact_bytes: int
-    coverage: float  # share of compute-bearing operators that had a formula
-    uncounted: dict[str, int]  # the others: operator -> occurrences
+    macs: Whole
+    effective_macs: Whole
+    bit_operations: Whole
+    params: Whole
+    nonzero_params: Whole
+    artefact_bytes: Whole
+    coverage: Share  # share of compute-bearing operators that had a formula
+    uncounted: dict[str, Whole]  # the others: operator -> occurrences
 
 
 class _QualityOfMetric(TypedDict, total=False):
-    error: float  # that goes with the value: 0 is the best
+    error: Number  # that goes with the value: 0 is the best
     error_rule: str  # how it follows, see efflab.records.quality; "": only the task can say it
     unit: str  # of differences and margins: points (hundredths), or the metric's own
     others: dict[str, float]  # the task's further metrics
@@ -56,31 +64,33 @@ class Quality(_QualityOfMetric):
 
 
 class _LatencyOverInputs(TypedDict, total=False):
-    inputs: int  # different batches that the calls went over in turn, in whole cycles; absent: one
-    examples: int  # different examples of which a batch is made, where it repeats them; absent: as many as its size
+    inputs: Count  # different batches that the calls went over in turn, in whole cycles; absent: one
+    examples: Count  # different examples of which a batch is made, where it repeats them; absent: as many as its size
 
 
 class Latency(_LatencyOverInputs):
     """Raw times of one session, measured in rounds interleaved with the sessions of its group."""
 
-    rounds_ms: list[list[float]]  # one list a round; round i of all sessions of a group ran side by side
+    rounds_ms: Annotated[
+        list[Round], Field(min_length=1)
+    ]  # one list a round; round i of all sessions of a group ran side by side
     overhead_us: float  # the harness's own time per call, already subtracted
-    warmup_runs: int
-    prepare_s: float
-    throughput_per_s: float | None
-    peak_memory_bytes: int | None
-    energy_j: float | None
+    warmup_runs: Whole
+    prepare_s: Number
+    throughput_per_s: Number | None
+    peak_memory_bytes: Whole | None
+    energy_j: Number | None
     energy_method: str  # "measured: RAPL", or "estimate: ..."
     group: str  # sessions of one group are comparable pairwise
     quiet: bool
-    threads: int
+    threads: Whole
 
 
 class Promised(TypedDict):
     """The quality that a dense model's card promises, and how far a score may lie from it."""
 
     value: float
-    tolerance: float
+    tolerance: Number
 
 
 class Fidelity(TypedDict):
@@ -90,7 +100,7 @@ class Fidelity(TypedDict):
     agreement: (
         float | None
     )  # share of examples whose highest output stayed the highest; None for outputs without classes
-    examples: int
+    examples: Whole
     warnings: list[str]  # sentences that belong beside the row
 
 
@@ -108,15 +118,15 @@ class Record(TypedDict):
     role: Role
     of: str | None  # what it must be compared with: the baseline's name (None for baseline and dense rows)
     parent: str | None
-    steps: list[dict[str, Any]]  # [{technique: settings}, ...] from the baseline on
+    steps: list[dict[str, dict[str, Any]]]  # [{technique: settings}, ...] from the baseline on
     baseline: str  # card
     family: str | None
     task: str
     task_settings: NotRequired[dict[str, Any]]  # as in the card; absent where there are none, and in older studies
-    seed: int
+    seed: Whole
     backend: str  # as in the recipe, e.g. "openvino[precision=bf16]"
     device: str
-    batch_size: int
+    batch_size: Count
     machine: str  # key of the study's `machines`
     status: Status
     reason: str  # empty when ok; else one sentence
@@ -126,7 +136,9 @@ class Record(TypedDict):
     recovery: NotRequired[CostRecord]  # the steps' own work, the baseline's training not included
     training: NotRequired[CostRecord]  # the baseline's (or dense member's) training
     promised: NotRequired[Promised]  # dense rows whose card promises a quality
-    margin: NotRequired[float]  # non-inferiority margin, as a share of the baseline's metric, fixed in the recipe
+    margin: NotRequired[
+        Annotated[float, Field(gt=0, lt=1)]
+    ]  # non-inferiority margin, as a share of the baseline's metric, fixed in the recipe
     stages: NotRequired[dict[str, str]]
     fidelity: NotRequired[list[StepFidelity]]  # one a step; absent in older studies
 

@@ -6,7 +6,6 @@ The folder has one folder per stage id, written beside and renamed, with sha256 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 
 from efflab.foundation.errors import RequestError
 from efflab.foundation.files import expanded, file_digest, write_atomically
+from efflab.foundation.outside import DIGEST, content_of, digest_of, loaded, parsed_json, text_of, with_digest
 from efflab.foundation.registry import entry_points
 
 SCHEMA = 1
@@ -95,8 +95,8 @@ class LocalStore:
         mark = store.root / "store.json"
         if mark.exists():
             try:
-                schema = json.loads(mark.read_text())["schema"]
-            except (ValueError, KeyError, TypeError):
+                schema = parsed_json(content_of(mark))["schema"]
+            except (OSError, ValueError, KeyError, TypeError):
                 schema = None
             if type(schema) is not int or schema < 1:
                 raise RequestError(f"{mark} is damaged; move the folder {store.root} away to start afresh")
@@ -143,10 +143,11 @@ class LocalStore:
         """Return a finished stage, or None if it is not finished, or its files are not as they were written."""
         folder = self.fetch(stage_id)
         try:
-            stored = json.loads((folder / RESULT).read_text())
+            stored, _ = loaded(text_of(folder / RESULT))
             if stored["schema"] > STAGE_SCHEMA:
                 raise RequestError(f"{folder} was written by a newer efflab")
-            intact = (stored["id"], stored["sha256"]) == (stage_id, stage_digest(stored)) and all(
+            told = stored.pop(DIGEST)
+            intact = (stored["id"], told) == (stage_id, digest_of(stored)) and all(
                 file_digest(folder / name) == digest for name, digest in stored["files"].items()
             )
             return Finished(stored["result"], stored["about"]) if intact else None
@@ -171,7 +172,7 @@ class LocalStore:
             path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != RESULT
         }
         stored = {"schema": STAGE_SCHEMA, "id": stage_id, "about": about, "result": result, "files": files}
-        (folder / RESULT).write_text(json.dumps(stored | {"sha256": stage_digest(stored)}))
+        (folder / RESULT).write_text(json.dumps(with_digest(stored)))
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():
             shutil.rmtree(final)
@@ -189,12 +190,6 @@ class LocalStore:
     def study_file(self, name: str) -> Path:
         """Return where the study of the recipe `name` is written."""
         return self.root / "studies" / name / "study.json"
-
-
-def stage_digest(stored: dict[str, Any]) -> str:
-    """Return the sha256 of what is kept of a stage, its own digest left out."""
-    content = {name: value for name, value in stored.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def study_path(name_or_path: str) -> Path:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from efflab.foundation.errors import Problem, RequestError
 from efflab.foundation.files import write_atomically
-from efflab.records.cost import COST
-from efflab.records.trial import State, Trial
+from efflab.foundation.outside import altered, content_of, parsed_json, why, with_digest
+from efflab.records.trial import Trial
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 SCHEMA = 1
 
@@ -20,13 +23,15 @@ SCHEMA = 1
 def read(path: Path, search: str, fits: Callable[[Trial], bool]) -> tuple[list[Trial], str]:
     """Return the trials in a journal and a note on what was lost; a broken line ends it, and what stood after it is redone.
 
-    search: the id in its first line. `fits` says whether a whole trial can be one of this search. Raises RequestError for a
-    file of a newer version or another search.
+    search: the id in its first line. `fits` says whether a whole trial can be one of this search. A line whose digest is not
+    its own was altered, and counts as broken. Raises RequestError for a file of a newer version or another search.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = content_of(path).splitlines()
     except FileNotFoundError:
         return [], ""
+    except OSError as error:
+        raise RequestError(Problem(str(path), f"{why(error)}; move it away to search afresh")) from error
     trials: list[Trial] = []
     head = _entry(lines[0]) if lines else None
     if head is not None and type(head.get("schema")) is not int:
@@ -71,32 +76,28 @@ def _head(search: str) -> str:
 
 
 def _line(batch: list[Trial]) -> str:
-    return json.dumps({"trials": batch}) + "\n"
+    return json.dumps(with_digest({"trials": batch})) + "\n"
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
     try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
+        entry = parsed_json(line)
+    except ValueError:
         return None
-    return entry if isinstance(entry, dict) else None
+    return entry if isinstance(entry, dict) and not altered(entry) else None
+
+
+@cache
+def _schema() -> TypeAdapter[Trial]:
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    return TypeAdapter(with_config(ConfigDict(strict=True, allow_inf_nan=False))(Trial))
 
 
 def _whole(trial: Any, number: int) -> bool:
-    fits = isinstance(trial, dict) and all(isinstance(trial.get(key), kind) for key, kind in _KINDS.items())
-    return fits and trial["number"] == number and trial["state"] in get_args(State) and _spent(trial["cost"]) and all(
-        type(value) in (int, float) and math.isfinite(value) for value in [*trial["values"].values(), trial["took_s"]]
-    ) and all(_spent(cost) for cost in trial.get("paused", {}).values())  # fmt: skip
+    from pydantic import ValidationError
 
-
-def _spent(cost: Any) -> bool:
-    return isinstance(cost, dict) and all(type(cost.get(key)) in (int, float) for key in COST)
-
-
-_KINDS = {
-    **dict.fromkeys(("recipe", "state", "why"), str),
-    **dict.fromkeys(("point", "values", "cost"), dict),
-    "number": int,
-    "stages": list,
-    "took_s": int | float,
-}
+    try:
+        return _schema().validate_python(trial)["number"] == number
+    except ValidationError:
+        return False

@@ -7,7 +7,6 @@ note: the others tell what they tell.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 from efflab.foundation.errors import RequestError
 from efflab.foundation.files import file_digest, write_atomically
+from efflab.foundation.outside import DIGEST, content_of, digest_of, parsed_json
 from efflab.foundation.wording import one_line
 from efflab.records.store import LocalStore
 from efflab.records.study import load_study
@@ -136,21 +136,17 @@ def keep(path: Path | None, content: Any) -> None:
     if path:
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps({"sha256": _digest(content), "content": content}, separators=(",", ":")))
+            write_atomically(path, json.dumps({DIGEST: digest_of(content), "content": content}, separators=(",", ":")))
 
 
 def recalled(path: Path | None) -> Any:
     """Return what `keep` wrote; None where it is not there, or not as it was written."""
     if path:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            if stored["sha256"] == _digest(stored["content"]):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            stored = parsed_json(content_of(path))
+            if stored[DIGEST] == digest_of(stored["content"]):
                 return stored["content"]
     return None
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 
 def recipes(outcomes: Iterable[Outcome]) -> list[Recipe]:

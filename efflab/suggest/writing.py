@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from efflab.foundation import registry
+from efflab.foundation.config import parse_yaml
 from efflab.foundation.errors import RequestError
 from efflab.suggest.advice import Suggestion
 from efflab.suggest.outcome import Recipe, settings_of
@@ -73,9 +74,10 @@ def _parted(text: str) -> tuple[str, dict[str, Any]]:
     """Return the name and the settings of `openvino[precision=bf16]`."""
     name, _, inside = text.removesuffix("]").partition("[")
     pairs = [part.partition("=") for part in inside.split(",") if part]
+    lines = [f"{key.strip()}: {value}" for key, _, value in pairs]
     try:
-        return name, {key.strip(): yaml.safe_load(value) for key, _, value in pairs}
-    except yaml.YAMLError as error:
+        return name, parse_yaml("\n".join(lines) or "{}", Path(name)).data
+    except RequestError as error:
         raise RequestError(f"the settings of {text!r} cannot be read; write {name}[SETTING=VALUE]") from error
 
 

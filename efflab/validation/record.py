@@ -9,9 +9,18 @@ from typing import Any, NotRequired
 from typing_extensions import TypedDict
 
 from efflab.foundation.errors import Problem, RequestError
+from efflab.foundation.outside import altered, content_of, parsed_json, spelled, why, with_digest
 from efflab.validation.verdict import CaseResult
 
 SCHEMA = 1
+
+
+class Ratio(TypedDict):
+    """A ratio, or a difference, with its interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 class SpeedRow(TypedDict):
@@ -21,7 +30,7 @@ class SpeedRow(TypedDict):
     batch: int
     latency_ms_p50: float | None
     reference_ms_p50: float | None
-    ratio: dict[str, float] | None
+    ratio: Ratio | None
     verdict: str
     throughput_per_s: float | None
 
@@ -34,7 +43,7 @@ class ForecastRow(TypedDict):
     layers: list[dict[str, Any]]
     agreement: float  # share of rows with the same class
     quality: float | None
-    difference: dict[str, float] | None  # of quality, with its paired interval
+    difference: Ratio | None  # of quality, with its paired interval
 
 
 class OwnInput(TypedDict):
@@ -78,14 +87,19 @@ class Validation(TypedDict):
     located: list[dict[str, Any]]  # what --localise found: model, and the words or the reason
 
 
+def written(validation: Validation) -> str:
+    """Return the text of a validation.json, with the digest by which a reader knows that nobody altered it."""
+    return json.dumps(with_digest({**validation}), indent=1, allow_nan=False) + "\n"
+
+
 def load_validation(path: Path) -> Validation:
     """Read a validation.json; raise RequestError where it is none, or of a newer schema."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parsed_json(content_of(path))
     except FileNotFoundError as error:
         raise RequestError(Problem(str(path), "there is no such file; `efflab validate` writes one")) from error
     except (OSError, ValueError) as error:
-        raise RequestError(Problem(str(path), f"not a validation ({type(error).__name__})")) from error
+        raise RequestError(Problem(str(path), f"not a validation ({type(error).__name__}: {why(error)})")) from error
     if (
         not isinstance(found, dict)
         or type(found.get("schema")) is not int
@@ -94,9 +108,13 @@ def load_validation(path: Path) -> Validation:
         raise RequestError(Problem(str(path), "not a validation (it has no `schema` and `results`)"))
     if found["schema"] > SCHEMA:
         raise RequestError(Problem(str(path), f"written by a newer efflab (schema {found['schema']})"))
+    changed = altered(found)
     problems = _problems(found)
     if problems:
         raise RequestError(Problem(str(path), f"a damaged validation: {problems}"))
+    if changed:
+        what = "the file was altered after it was written, and its verdicts cannot be relied on; validate again"
+        raise RequestError(Problem(str(path), what))
     return found  # type: ignore[return-value]
 
 
@@ -108,5 +126,5 @@ def _problems(found: Any) -> str:
         TypeAdapter(Validation).validate_python(found)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+        return f"{spelled(first['loc'])}: {first['msg'].lower()}"
     return ""

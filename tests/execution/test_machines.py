@@ -5,7 +5,7 @@ import json
 from worlds import QUICK, make_card, make_recipe
 
 from efflab.foundation.machine import fingerprint, machine_id
-from efflab.records.store import stage_digest
+from efflab.foundation.outside import DIGEST, with_digest
 from efflab.run import plan_file, run_file
 
 
@@ -22,7 +22,7 @@ def test_a_record_names_the_machine_that_timed_it(in_folder):
             kept = json.loads(path.read_text())
             assert kept["about"]["machine"] == fingerprint()
             kept["about"]["machine"] = other
-            path.write_text(json.dumps({**kept, "sha256": stage_digest(kept)}))
+            path.write_text(json.dumps(with_digest({key: value for key, value in kept.items() if key != DIGEST})))
     study = run_file(recipe, workers=1)
     assert study["machines"] == {machine_id(other): other, here: fingerprint()}
     told = {(record["variant"], record["seed"], record["batch_size"]): record["machine"] for record in study["records"]}

@@ -20,7 +20,8 @@ from pydantic import Field
 from efflab.cards.weights import check_safetensors
 from efflab.foundation.config import Document, Settings
 from efflab.foundation.errors import Problem, RequestError, nearest
-from efflab.foundation.files import expanded, file_digest, read_json
+from efflab.foundation.files import expanded, file_digest
+from efflab.foundation.outside import read_json
 from efflab.foundation.packages import PACKAGE, package_folder
 from efflab.foundation.wording import COMMIT
 

@@ -60,6 +60,9 @@ def run_quality(spec: Score, made: Path) -> Scored:
     }
     if others:
         quality["others"] = {one.name: float(task.quality_of(scores, one.name)) for one in others}
+        odd = next((name for name, value in quality["others"].items() if not math.isfinite(value)), None)
+        if odd is not None:
+            raise RequestError(f"task {spec.task.name} gives a {odd} that is no finite number")
     return Scored(quality)
 
 

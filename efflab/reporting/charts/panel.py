@@ -104,6 +104,7 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
         )
     )
     known = {"domain": techniques}
+    legend = alt.Undefined if techniques else None  # one without entries has no size, and cannot be drawn
     layers.append(
         alt.Chart(alt.Data(values=_nested([_mark(row, view.axis, y) for row in moved], x, y)))
         .mark_point(filled=True, opacity=1, stroke="white", strokeWidth=0.8)
@@ -111,9 +112,13 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
             x=scale_x,
             y=scale_y,
             tooltip=["name:N", "technique:N", "x:Q", "y:Q", "speed-up:N", "points:N", "shift:N"],
-            color=alt.Color("technique:N", scale=alt.Scale(**known, range=_cycle(COLOURS, techniques)), title=None),
+            color=alt.Color(
+                "technique:N", scale=alt.Scale(**known, range=_cycle(COLOURS, techniques)), title=None, legend=legend
+            ),
             size=alt.Size("size:Q", scale=None),
-            shape=alt.Shape("technique:N", scale=alt.Scale(**known, range=_cycle(SHAPES, techniques)), title=None),
+            shape=alt.Shape(
+                "technique:N", scale=alt.Scale(**known, range=_cycle(SHAPES, techniques)), title=None, legend=legend
+            ),
         )
     )
     lines = [box for arrow in arrows for box in along(*arrow)]

@@ -46,7 +46,9 @@ def search(asked: Asked) -> Section | None:
     notes = (
         "Stopped trials have the values that were known then. A cost is of what no trial before had made already.",
     )
-    return Section("search", "What the search tried", tuple(sentences), heads, table, notes, tuple(told["trials"]))
+    return Section(
+        "search", "What the search tried", tuple(sentences), heads, table, notes, tuple(map(dict, told["trials"]))
+    )
 
 
 def _unmeasured(front: list[int], found: dict[str, int]) -> list[str]:

@@ -70,7 +70,7 @@ def slower(validation: Validation, before: Validation) -> list[str]:
     told = []
     for row in validation["speed"]:
         old, now = known.get((row["model"], row["batch"])), row["ratio"]
-        if old and now and now["high"] < old["low"]:
+        if old and now and not now["high"] >= old["low"]:  # what is no number is no success
             told.append(
                 f"{row['model']}, batch {row['batch']}: {now['value']:.2f}x the reference's speed, was {old['value']:.2f}x"
             )
