@@ -22,6 +22,8 @@ SHAPES = ("circle", "square", "triangle-up", "cross", "triangle-down", "diamond"
 GREY, INK = "#8A8A8A", "#222222"
 WIDTH, HEIGHT = 430, 330
 MOST_DENSE = 8  # dense models with a label each
+MOST_MARKS = 300  # of variants, and of dense models: more hide each other
+OTHERS = "other techniques"
 MOST_LABELS, MOST_ARROWS = 14, 40  # of variants; the others tell their names where a pointer rests on them
 TITLES = {
     "macs": "MACs of one example", "bits": "bit-operations of one example", "bytes": "bytes on disk",
@@ -89,11 +91,12 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
     layers += _field_layers(alt, field, y, scale_x, scale_y)
     arrows = arrows_of(_foremost(moved, MOST_ARROWS), dense, axis, x, y)
     layers += _arrow_layers(alt, arrows, x, y, scale_x, scale_y)
-    layers.append(_bar_layer(alt, moved, axis, y, scale_x, scale_y, across=False))
+    seen, seen_dense = _foremost(moved, MOST_MARKS), _spread(dense, MOST_MARKS)
+    layers.append(_bar_layer(alt, seen, axis, y, scale_x, scale_y, across=False))
     if view.axis == "latency":
-        layers.append(_bar_layer(alt, moved, axis, y, scale_x, scale_y, across=True))
+        layers.append(_bar_layer(alt, seen, axis, y, scale_x, scale_y, across=True))
     layers.append(
-        alt.Chart(alt.Data(values=[_mark(row, view.axis, y) for row in dense]))
+        alt.Chart(alt.Data(values=[_mark(row, view.axis, y, techniques) for row in seen_dense]))
         .mark_point(filled=True, opacity=1, shape="circle", stroke="white", strokeWidth=0.8)
         .encode(
             x=scale_x,
@@ -105,7 +108,7 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
     )
     known = {"domain": techniques}
     layers.append(
-        alt.Chart(alt.Data(values=_nested([_mark(row, view.axis, y) for row in moved], x, y)))
+        alt.Chart(alt.Data(values=_nested([_mark(row, view.axis, y, techniques) for row in seen], x, y)))
         .mark_point(filled=True, opacity=1, stroke="white", strokeWidth=0.8)
         .encode(
             x=scale_x,
@@ -127,14 +130,29 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
     layers += _label_layers(alt, labelled, axis, x, y, scale_x, scale_y, lines)
     note = f"grey: dense family{_law_words(law)}" if law else "grey: dense models (too few for a law)"
     return alt.layer(*layers).properties(
-        width=WIDTH, height=HEIGHT, title=alt.Title(view.title, subtitle=[note, *_field_words(field)])
+        width=WIDTH,
+        height=HEIGHT,
+        title=alt.Title(view.title, subtitle=[note, *_field_words(field), *_left_out(moved, dense)]),
     )
 
 
 def _foremost(moved: list[Row], most: int) -> list[Row]:
     """Return the variants to be told apart: those that no other beats first, then the rest, controls last."""
     ordered = sorted(moved, key=lambda row: (row.role == "control", not row.pareto))[:most]
-    return [row for row in moved if any(row is one for one in ordered)]
+    chosen = {id(row) for row in ordered}
+    return [row for row in moved if id(row) in chosen]
+
+
+def _spread(dense: list[Row], most: int) -> list[Row]:
+    """Return dense models, evenly out of a great many, and the baselines among them."""
+    step = -(-len(dense) // most) if dense else 1
+    return [row for place, row in enumerate(dense) if place % step == 0 or row.role == "baseline"]
+
+
+def _left_out(moved: list[Row], dense: list[Row]) -> list[str]:
+    counts = ((len(moved), "variants"), (len(dense), "dense models"))
+    told = [f"{MOST_MARKS} of {count:,} {what}" for count, what in counts if count > MOST_MARKS]
+    return [f"drawn: {', '.join(told)}"] if told else []
 
 
 def _field_layers(alt: Any, field: Sequence[Mark], y: Scale, scale_x: Any, scale_y: Any) -> list[Any]:
@@ -197,9 +215,11 @@ def _law_layers(alt: Any, law: PowerLaw, x: Scale, y: Scale, scale_x: Any, scale
     return [band, beyond, line.mark_line(color=GREY, strokeWidth=1.8, clip=True).encode(x=scale_x, y=scale_y)]
 
 
-def _mark(row: Row, axis: str, y: Scale) -> dict[str, Any]:
+def _mark(row: Row, axis: str, y: Scale, techniques: Sequence[str]) -> dict[str, Any]:
+    name = technique_of(row)
     return {
-        "x": compute(row, AXES[axis]), "y": y.shown(row.quality.error.value), "name": row.variant, "technique": technique_of(row),
+        "x": compute(row, AXES[axis]), "y": y.shown(row.quality.error.value), "name": row.variant,
+        "technique": name if row.role not in ("variant", "control") or name in techniques else OTHERS,
         "speed-up": ratio(row.against.speedup), "points": difference(row), "shift": shift(row, axis),
         "colour": INK if row.role == "baseline" else GREY, "size": 90 if row.role == "baseline" else 50,
     }  # fmt: skip
