@@ -96,7 +96,7 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
     if view.axis == "latency":
         layers.append(_bar_layer(alt, seen, axis, y, scale_x, scale_y, across=True))
     layers.append(
-        alt.Chart(alt.Data(values=[_mark(row, view.axis, y, techniques) for row in seen_dense]))
+        alt.Chart(_data(alt, [_mark(row, view.axis, y, techniques) for row in seen_dense]))
         .mark_point(filled=True, opacity=1, shape="circle", stroke="white", strokeWidth=0.8)
         .encode(
             x=scale_x,
@@ -108,7 +108,7 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
     )
     known = {"domain": techniques}
     layers.append(
-        alt.Chart(alt.Data(values=_nested([_mark(row, view.axis, y, techniques) for row in seen], x, y)))
+        alt.Chart(_data(alt, _nested([_mark(row, view.axis, y, techniques) for row in seen], x, y)))
         .mark_point(filled=True, opacity=1, stroke="white", strokeWidth=0.8)
         .encode(
             x=scale_x,
@@ -136,6 +136,11 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
     )
 
 
+def _data(alt: Any, values: Sequence[dict[str, Any]]) -> Any:
+    """Return data of a chart; altair copies a list again and again, and leaves a tuple alone."""
+    return alt.Data(values=tuple(values))
+
+
 def _foremost(moved: list[Row], most: int) -> list[Row]:
     """Return the variants to be told apart: those that no other beats first, then the rest, controls last."""
     ordered = sorted(moved, key=lambda row: (row.role == "control", not row.pareto))[:most]
@@ -158,7 +163,7 @@ def _left_out(moved: list[Row], dense: list[Row]) -> list[str]:
 def _field_layers(alt: Any, field: Sequence[Mark], y: Scale, scale_x: Any, scale_y: Any) -> list[Any]:
     values = [{"name": mark.name, "x": mark.compute, "y": y.shown(mark.error)} for mark in field]
     look = {"shape": "diamond", "color": "#B9B9B9", "filled": False, "size": 38}
-    points = alt.Chart(alt.Data(values=values)).mark_point(**look)
+    points = alt.Chart(_data(alt, values)).mark_point(**look)
     return [points.encode(x=scale_x, y=scale_y, tooltip=["name:N", "x:Q", "y:Q"])] if values else []
 
 
@@ -203,7 +208,7 @@ def _law_layers(alt: Any, law: PowerLaw, x: Scale, y: Scale, scale_x: Any, scale
                 "in": inside,
             }
         )
-    data = alt.Data(values=values)
+    data = _data(alt, values)
     low_edge = alt.Y("low:Q", scale=_log(alt, [y.shown(edge) for edge in y.domain]), title=y.title)
     band = alt.Chart(data).mark_area(color=GREY, opacity=0.16, clip=True).encode(x=scale_x, y=low_edge, y2="high:Q")
     beyond = (
@@ -211,7 +216,7 @@ def _law_layers(alt: Any, law: PowerLaw, x: Scale, y: Scale, scale_x: Any, scale
         .mark_line(color=GREY, strokeWidth=1.4, strokeDash=[4, 3], clip=True)
         .encode(x=scale_x, y=scale_y)
     )
-    line = alt.Chart(alt.Data(values=[one for one in values if one["in"]]))
+    line = alt.Chart(_data(alt, [one for one in values if one["in"]]))
     return [band, beyond, line.mark_line(color=GREY, strokeWidth=1.8, clip=True).encode(x=scale_x, y=scale_y)]
 
 
@@ -241,10 +246,8 @@ def _arrow_layers(alt: Any, arrows: list[Arrow], x: Scale, y: Scale, scale_x: An
         {"x": x.value(bx), "y": y.shown(y.value(by)), "angle": math.degrees(math.atan2(by - ay, bx - ax)) + 90}
         for ax, ay, bx, by in arrows
     ]
-    shaft = alt.Chart(alt.Data(values=shafts)).mark_rule(color="#555", opacity=0.4, strokeWidth=1)
-    head = alt.Chart(alt.Data(values=heads)).mark_point(
-        shape="triangle", filled=True, size=34, color="#555", opacity=0.55
-    )
+    shaft = alt.Chart(_data(alt, shafts)).mark_rule(color="#555", opacity=0.4, strokeWidth=1)
+    head = alt.Chart(_data(alt, heads)).mark_point(shape="triangle", filled=True, size=34, color="#555", opacity=0.55)
     turn = alt.Angle("angle:Q", scale=alt.Scale(domain=[0, 360], range=[0, 360]))
     return [shaft.encode(x=scale_x, y=scale_y, x2="x2:Q", y2="y2:Q"), head.encode(x=scale_x, y=scale_y, angle=turn)]
 
@@ -258,7 +261,7 @@ def _bar_layer(alt: Any, rows: list[Row], axis: Axis, y: Scale, scale_x: Any, sc
             values.append({**here, "x": row.time.call_ms.low, "x2": row.time.call_ms.high})
         elif error.low > 0:
             values.append({**here, "y": y.shown(error.low), "y2": y.shown(error.high)})
-    chart = alt.Chart(alt.Data(values=values)).mark_rule(color=INK, opacity=0.6, strokeWidth=1.1, clip=True)
+    chart = alt.Chart(_data(alt, values)).mark_rule(color=INK, opacity=0.6, strokeWidth=1.1, clip=True)
     return chart.encode(x=scale_x, y=scale_y, x2="x2:Q", y2="y2:Q")
 
 
@@ -284,8 +287,8 @@ def _label_layers(
             leaders.append(
                 {"x": x.value(px), "y": y.shown(y.value(py)), "x2": x.value(edge), "y2": y.shown(y.value(side))}
             )
-    leader = alt.Chart(alt.Data(values=leaders)).mark_rule(color="#777", strokeWidth=0.8)
-    text = alt.Chart(alt.Data(values=texts)).encode(x=scale_x, y=scale_y, text="name:N")
+    leader = alt.Chart(_data(alt, leaders)).mark_rule(color="#777", strokeWidth=0.8)
+    text = alt.Chart(_data(alt, texts)).encode(x=scale_x, y=scale_y, text="name:N")
     look = {"align": "left", "baseline": "middle", "fontSize": 11}
     return [
         text.mark_text(**look, color="white", stroke="white", strokeWidth=3, strokeJoin="round"),
