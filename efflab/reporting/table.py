@@ -179,13 +179,13 @@ def fold_unavailable(rows: Sequence[Row]) -> list[Row]:
     return list(folded.values())
 
 
-def foremost(rows: Sequence[Row], most: int = MOST_ROWS) -> list[Row]:
+def foremost(rows: Sequence[Row]) -> list[Row]:
     """Return the rows that a page shows, in their order: dense models and A/A first, then what no other row beats."""
-    if len(rows) <= most:
+    if len(rows) <= MOST_ROWS:
         return list(rows)
     ranks = {"baseline": 0, "repeat": 1, "dense": 2}
     ordered = sorted(rows, key=lambda row: (ranks.get(row.role, 3), not row.pareto, row.role == "control"))
-    chosen = {id(row) for row in ordered[:most]}
+    chosen = {id(row) for row in ordered[:MOST_ROWS]}
     return [row for row in rows if id(row) in chosen]
 
 

@@ -12,6 +12,7 @@ from efflab.contracts.technique_roles import supports
 from efflab.foundation.errors import RequestError
 from efflab.frontier.fit import PowerLaw, fit_power_law
 from efflab.records.quality import SHARE
+from efflab.reporting.charts.chosen import MOST_MARKS, foremost, left_out, spread
 from efflab.reporting.charts.geometry import Arrow, Scale, along, arrows_of, compute, ticks
 from efflab.reporting.charts.labels import MARK, Box, place_labels, short_names
 from efflab.reporting.table import difference, ratio, shift
@@ -22,7 +23,6 @@ SHAPES = ("circle", "square", "triangle-up", "cross", "triangle-down", "diamond"
 GREY, INK = "#8A8A8A", "#222222"
 WIDTH, HEIGHT = 430, 330
 MOST_DENSE = 8  # dense models with a label each
-MOST_MARKS = 300  # of variants, and of dense models: more hide each other
 OTHERS = "other techniques"
 MOST_LABELS, MOST_ARROWS = 14, 40  # of variants; the others tell their names where a pointer rests on them
 TITLES = {
@@ -89,9 +89,9 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
     law = _law(dense, axis)
     layers = _law_layers(alt, law, x, y, scale_x, scale_y) if law else []
     layers += _field_layers(alt, field, y, scale_x, scale_y)
-    arrows = arrows_of(_foremost(moved, MOST_ARROWS), dense, axis, x, y)
+    arrows = arrows_of(foremost(moved, MOST_ARROWS), dense, axis, x, y)
     layers += _arrow_layers(alt, arrows, x, y, scale_x, scale_y)
-    seen, seen_dense = _foremost(moved, MOST_MARKS), _spread(dense, MOST_MARKS)
+    seen, seen_dense = foremost(moved, MOST_MARKS), spread(dense, MOST_MARKS)
     layers.append(_bar_layer(alt, seen, axis, y, scale_x, scale_y, across=False))
     if view.axis == "latency":
         layers.append(_bar_layer(alt, seen, axis, y, scale_x, scale_y, across=True))
@@ -106,9 +106,31 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
             size=alt.Size("size:Q", scale=None),
         )
     )
+    if seen:  # a legend of nothing has no size, and the picture then has none either
+        layers.append(_moved_layer(alt, seen, view.axis, techniques, x, y, scale_x, scale_y))
+    lines = [box for arrow in arrows for box in along(*arrow)]
+    if law:
+        ends = [(compute, law.error_at(compute)) for compute in (law.x_low, law.x_high)]
+        lines += along(*(pixel for compute, error in ends for pixel in (x.pixel(compute), y.pixel(error))))
+    labelled = [
+        *foremost(moved, MOST_LABELS),
+        *[row for row in dense if row.role == "baseline" or len(dense) <= MOST_DENSE][:MOST_LABELS],
+    ]
+    layers += _label_layers(alt, labelled, axis, x, y, scale_x, scale_y, lines)
+    note = f"grey: dense family{_law_words(law)}" if law else "grey: dense models (too few for a law)"
+    return alt.layer(*layers).properties(
+        width=WIDTH,
+        height=HEIGHT,
+        title=alt.Title(view.title, subtitle=[note, *_field_words(field), *left_out(moved, dense)]),
+    )
+
+
+def _moved_layer(
+    alt: Any, rows: list[Row], axis: str, techniques: list[str], x: Scale, y: Scale, scale_x: Any, scale_y: Any
+) -> Any:  # fmt: skip
     known = {"domain": techniques}
-    layers.append(
-        alt.Chart(_data(alt, _nested([_mark(row, view.axis, y, techniques) for row in seen], x, y)))
+    return (
+        alt.Chart(_data(alt, _nested([_mark(row, axis, y, techniques) for row in rows], x, y)))
         .mark_point(filled=True, opacity=1, stroke="white", strokeWidth=0.8)
         .encode(
             x=scale_x,
@@ -119,45 +141,11 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
             shape=alt.Shape("technique:N", scale=alt.Scale(**known, range=_cycle(SHAPES, techniques)), title=None),
         )
     )
-    lines = [box for arrow in arrows for box in along(*arrow)]
-    if law:
-        ends = [(compute, law.error_at(compute)) for compute in (law.x_low, law.x_high)]
-        lines += along(*(pixel for compute, error in ends for pixel in (x.pixel(compute), y.pixel(error))))
-    labelled = [
-        *_foremost(moved, MOST_LABELS),
-        *(row for row in dense if row.role == "baseline" or len(dense) <= MOST_DENSE),
-    ]
-    layers += _label_layers(alt, labelled, axis, x, y, scale_x, scale_y, lines)
-    note = f"grey: dense family{_law_words(law)}" if law else "grey: dense models (too few for a law)"
-    return alt.layer(*layers).properties(
-        width=WIDTH,
-        height=HEIGHT,
-        title=alt.Title(view.title, subtitle=[note, *_field_words(field), *_left_out(moved, dense)]),
-    )
 
 
 def _data(alt: Any, values: Sequence[dict[str, Any]]) -> Any:
     """Return data of a chart; altair copies a list again and again, and leaves a tuple alone."""
     return alt.Data(values=tuple(values))
-
-
-def _foremost(moved: list[Row], most: int) -> list[Row]:
-    """Return the variants to be told apart: those that no other beats first, then the rest, controls last."""
-    ordered = sorted(moved, key=lambda row: (row.role == "control", not row.pareto))[:most]
-    chosen = {id(row) for row in ordered}
-    return [row for row in moved if id(row) in chosen]
-
-
-def _spread(dense: list[Row], most: int) -> list[Row]:
-    """Return dense models, evenly out of a great many, and the baselines among them."""
-    step = -(-len(dense) // most) if dense else 1
-    return [row for place, row in enumerate(dense) if place % step == 0 or row.role == "baseline"]
-
-
-def _left_out(moved: list[Row], dense: list[Row]) -> list[str]:
-    counts = ((len(moved), "variants"), (len(dense), "dense models"))
-    told = [f"{MOST_MARKS} of {count:,} {what}" for count, what in counts if count > MOST_MARKS]
-    return [f"drawn: {', '.join(told)}"] if told else []
 
 
 def _field_layers(alt: Any, field: Sequence[Mark], y: Scale, scale_x: Any, scale_y: Any) -> list[Any]:
