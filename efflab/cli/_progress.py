@@ -6,8 +6,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from efflab.execution.watcher import Watcher
+from efflab.foundation.visible import unguarded, visible
 from efflab.plan.plan import Plan
 from efflab.plan.stage_graph import Stage
 
@@ -28,7 +30,7 @@ def _plain() -> Watcher:
     def start(plan: Plan, cached: set[str]) -> None:
         state.update(done=0, total=len(plan.stages) - len(cached))
         for note in plan.recipe.notes:
-            print(f"note: {note}")
+            print(visible(f"note: {note}"))
         print(f"{len(plan.stages)} stages, {len(cached)} already finished", flush=True)
 
     def end(stage: Stage, status: str, reason: str, seconds: float) -> None:
@@ -36,12 +38,10 @@ def _plain() -> Watcher:
             return  # a stage of a trial: the search says itself what becomes of those
         state["done"] += 1
         why = f": {reason}" if reason else ""
-        print(
-            f"[{state['done']:.0f}/{state['total']:.0f}] {stage.kind} {stage.title}: {status} ({seconds:.1f} s){why}",
-            flush=True,
-        )
+        told = f"{stage.kind} {stage.title}: {status} ({seconds:.1f} s){why}"
+        print(f"[{state['done']:.0f}/{state['total']:.0f}] {visible(told)}", flush=True)
 
-    return Watcher(start=start, end=end, say=lambda sentence: print(sentence, flush=True))
+    return Watcher(start=start, end=end, say=lambda sentence: print(visible(sentence), flush=True))
 
 
 @contextmanager
@@ -56,13 +56,13 @@ def _bars() -> Iterator[Watcher]:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.fields[count]}"),
+        TextColumn("{task.fields[count]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns) as bars:
+    with Progress(*columns, console=_console()) as bars:
         whole = bars.add_task("stages", total=None, count="")
         running: dict[str, TaskID] = {}
         state = {"done": 0, "total": 0}
@@ -73,14 +73,14 @@ def _bars() -> Iterator[Watcher]:
 
         def start(plan: Plan, cached: set[str]) -> None:
             for note in plan.recipe.notes:
-                bars.console.print(f"note: {note}", markup=False)
+                bars.console.print(visible(f"note: {note}"), markup=False)
             count(len(cached), len(plan.stages))
 
         def begin(stage: Stage) -> None:
-            running[stage.id] = bars.add_task(f"  {stage.kind} {stage.title}", total=None, count="")
+            running[stage.id] = bars.add_task(f"  {stage.kind} {visible(stage.title)}", total=None, count="")
 
         def progress(stage_id: str, done: int, total: int, note: str) -> None:
-            bars.update(running[stage_id], completed=done, total=total, count=f"{done}/{total} {note[:40]}")
+            bars.update(running[stage_id], completed=done, total=total, count=f"{done}/{total} {visible(note[:40])}")
 
         def end(stage: Stage, status: str, reason: str, seconds: float) -> None:
             if stage.id in running:
@@ -89,9 +89,16 @@ def _bars() -> Iterator[Watcher]:
                 return
             count(state["done"] + 1, state["total"])
             if reason:
-                bars.console.print(f"{stage.title}: {status}: {reason}", markup=False)
+                bars.console.print(visible(f"{stage.title}: {status}: {reason}"), markup=False)
 
-        yield Watcher(start, begin, progress, end, lambda sentence: bars.console.print(sentence, markup=False))
+        yield Watcher(start, begin, progress, end, lambda sentence: bars.console.print(visible(sentence), markup=False))
+
+
+def _console() -> Any:
+    """Return a console that draws the bars: these steer the terminal, so the texts on them are made visible one by one."""
+    from rich.console import Console
+
+    return Console(file=unguarded(sys.stdout))
 
 
 Steps = Callable[[str, int, int, str], None]  # suite, done, total, note
@@ -107,19 +114,24 @@ def steps() -> Iterator[Steps]:
             fifth = 5 * done // max(1, total)
             if told.get(suite) != fifth:
                 told[suite] = fifth
-                print(f"{suite}: {done} of {total} ({note})", flush=True)
+                print(visible(f"{suite}: {done} of {total} ({note})"), flush=True)
 
         yield line
         return
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
-    with Progress(*columns) as bars:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=_console()) as bars:
         running: dict[str, TaskID] = {}
 
         def bar(suite: str, done: int, total: int, note: str) -> None:
             if suite not in running:
-                running[suite] = bars.add_task(suite, total=total, note="")
-            bars.update(running[suite], completed=done, total=total, note=f"{done}/{total} {note[:40]}")
+                running[suite] = bars.add_task(visible(suite), total=total, note="")
+            bars.update(running[suite], completed=done, total=total, note=f"{done}/{total} {visible(note[:40])}")
 
         yield bar

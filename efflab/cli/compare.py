@@ -116,6 +116,7 @@ def _print(
     import sys
     import textwrap
 
+    from efflab.foundation.visible import visible
     from efflab.reporting.footer import footer
     from efflab.reporting.layout import comparison, fitted, left_out_line
     from efflab.reporting.table import DEFAULT, render
@@ -135,7 +136,7 @@ def _print(
     if left_out and width:
         lines.insert(0, left_out_line(left_out, width))
     print(table + "\n")
-    for line in lines:
+    for line in map(visible, lines):
         print(textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False) if width else line)
 
 
@@ -144,14 +145,16 @@ def _gate(found: Sequence[Row], caught_by: Condition) -> int:
     import sys
     import textwrap
 
+    from efflab.foundation.visible import visible
+
     judged = [(row, caught_by(row)) for row in found]
     for row in (row for row, held in judged if held):
-        print(f"gate failed: {_place(row)} ({row.place.machine}): {caught_by.text}", file=sys.stderr)
+        print(visible(f"gate failed: {_place(row)} ({row.place.machine}): {caught_by.text}"), file=sys.stderr)
     unknown: dict[str, list[str]] = {}
     for row in (row for row, held in judged if held is None):
         unknown.setdefault(_why(row, caught_by), []).append(_place(row))
     for why, places in unknown.items():
-        line = f"not judged, {why}: {'; '.join(places)}"
+        line = visible(f"not judged, {why}: {'; '.join(places)}")
         print(textwrap.fill(line, 120, subsequent_indent="  ", break_on_hyphens=False), file=sys.stderr)
     if all(held is None for _, held in judged):
         print(f"gate failed: no row could be judged: {caught_by.text}", file=sys.stderr)

@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from efflab.foundation.visible import harmless_output
+
 FINE, GATE_FAILED, WRONG_REQUEST, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 130
 ORDER = [
     "ls",
@@ -63,6 +65,7 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+@harmless_output()
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 fine, 1 a check failed, 2 wrong request, 3 our bug, 130 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments

@@ -20,6 +20,7 @@ def run(args: argparse.Namespace) -> int:
     import sys
 
     from efflab.cli._tables import show
+    from efflab.foundation.visible import visible
     from efflab.foundation.wording import duration
     from efflab.records.store import LocalStore
     from efflab.run import cached_stages, plan_file, side_by_side
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     ]
     show(rows, args.format, ["stage", "kind", "what", "state", "estimate_s"])
     for note in plan.recipe.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(visible(f"note: {note}"), file=sys.stderr)
     if args.format not in ("csv", "json"):
         todo = [stage for one, stage in plan.stages.items() if one not in finished]
         alone = sum(stage.estimate_s for stage in todo if stage.kind == "latency")

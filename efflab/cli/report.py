@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+LONGEST_NAME = 200  # characters; file systems take 255 bytes
 HELP = "the report of a study: page, Markdown, data and the frontier picture"
 
 
@@ -28,12 +29,25 @@ def run(args: argparse.Namespace) -> int:
 
     from efflab.cli.compare import load
     from efflab.foundation.errors import RequestError
+    from efflab.foundation.visible import visible
     from efflab.reporting.report import write_report
 
     if not (args.inferences >= 1 and math.isfinite(args.inferences)):
         raise RequestError(f"--inferences must be a number from 1 on, not {args.inferences:g}")
     study = load(args.study)
-    folder = Path(args.out) if args.out else Path("reports") / study["name"]
+    folder = Path(args.out) if args.out else Path("reports") / _folder_name(study["name"])
     written = write_report(study, folder, args.inferences, Path(args.library) if args.library else None)
-    print("\n".join([*written.headlines, "", *map(str, written.paths)]))
+    print("\n".join(map(visible, [*written.headlines, "", *map(str, written.paths)])))
     return 0
+
+
+def _folder_name(name: str) -> str:
+    """Return the name of a study as that of a folder; raise RequestError for one that no recipe may have."""
+    import re
+
+    from efflab.foundation.errors import RequestError
+    from efflab.foundation.wording import NAME, shown
+
+    if not re.fullmatch(NAME.rstrip("$"), name) or len(name) > LONGEST_NAME:
+        raise RequestError(f"the study's name {shown(name)} cannot be that of a folder; name one: --out FOLDER")
+    return name

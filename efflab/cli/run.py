@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from efflab.cli._progress import watcher
     from efflab.execution.study_maker import broken_promises
     from efflab.foundation.errors import RequestError
+    from efflab.foundation.visible import visible
     from efflab.records.store import LocalStore
     from efflab.run import run_file
     from efflab.suggest.past_studies import read
@@ -49,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
     for record in [*failed, *absent]:
         reasons.setdefault((record["backend"], record["reason"]), []).append(record["variant"])
     for (backend, reason), names in reasons.items():
-        print(f"  {', '.join(dict.fromkeys(names))} on {backend}: {reason}")
+        print(visible(f"  {', '.join(dict.fromkeys(names))} on {backend}: {reason}"))
     for sentence in broken_promises(study):
-        print(f"warning: {sentence}")
+        print(visible(f"warning: {sentence}"))
     print(f"study: {store.study_file(study['name'])}")
     print(f"next:  efflab compare {study['name']}    efflab report {study['name']}")
     return 1 if failed else 0

@@ -252,8 +252,10 @@ def say(lines: list[str], style: str) -> None:
     """Print lines under the table, or beside csv and json on stderr."""
     import sys
 
+    from efflab.foundation.visible import visible
+
     beside = style in ("csv", "json")
     if not beside:
         print()
-    for line in lines:
+    for line in map(visible, lines):
         print(line, file=sys.stderr if beside else sys.stdout)

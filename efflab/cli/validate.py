@@ -153,6 +153,7 @@ def _backend(backend: str, args: argparse.Namespace) -> int:
     from efflab.cli._progress import steps
     from efflab.cli.main import INTERRUPTED
     from efflab.foundation.errors import RequestError
+    from efflab.foundation.visible import visible
     from efflab.records.store import LocalStore
     from efflab.validation.backends.pool import Opening
     from efflab.validation.backends.tolerance import rules_of
@@ -189,7 +190,7 @@ def _backend(backend: str, args: argparse.Namespace) -> int:
     except OSError as error:
         raise RequestError(f"cannot write to {folder}: {(error.strerror or str(error)).lower()}") from error
     files = [str(folder / name) for name in ("index.html", "validation.json", "junit.xml")]
-    print("\n".join(["", *files, "", *lines(found, before)]))
+    print("\n".join(map(visible, ["", *files, "", *lines(found, before)])))
     return int(failed(found, before))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from efflab.foundation.errors import nearest
@@ -12,6 +12,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 SHA256 = r"^[0-9a-f]{64}$"
 COMMIT = r"^[0-9a-f]{40}$"
 LONGEST_SHOWN = 60
+MOST_NAMED = 100  # names in one sentence; tables and files hold all
 
 _PATTERNS = {
     NAME: "must be made of letters, digits, '.', '_' and '-', and begin with a letter or digit",
@@ -78,6 +79,13 @@ def shown(value: Any) -> str:
 def one_line(error: BaseException) -> str:
     """Return an exception as one line: its type and its message."""
     return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+
+
+def listed(names: Iterable[str], between: str = ", ") -> str:
+    """Return names as one text, each once; of a great many the first, and how many more there are."""
+    each = list(dict.fromkeys(names))
+    more = len(each) - MOST_NAMED
+    return between.join(each[:MOST_NAMED]) + (f"{between}and {more:,} more" if more > 0 else "")
 
 
 def duration(seconds: float) -> str:

@@ -157,10 +157,10 @@ def shift_of(family: Family, variant: Point, baseline: Point, seeds: int = 1) ->
 
 
 def _kept(draws: np.ndarray | float, count: int) -> np.ndarray:
-    """Return draws as a large study can afford to keep them."""
+    """Return draws as a large study can afford to keep them: one number where all are equal."""
     if isinstance(draws, float) or draws.ndim == 0:
-        return np.full(count, draws, np.float32)
-    return np.full(count, draws[0], np.float32) if len(draws) == 1 else draws.astype(np.float32)
+        return np.broadcast_to(np.float32(draws), (count,))
+    return np.broadcast_to(np.float32(draws[0]), (count,)) if len(draws) == 1 else draws.astype(np.float32)
 
 
 def _dominates(log_r: np.ndarray | float, log_rho: np.ndarray) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from efflab.comparison.dominance import Inversion, inversions
 from efflab.comparison.row import Row
+from efflab.foundation.wording import MOST_NAMED, listed
 from efflab.frontier.flags import FlagKind
 from efflab.records.quality import SHARE
 from efflab.reporting.numbers import digits
@@ -34,7 +35,7 @@ def footer(rows: Sequence[Row], everything: Sequence[Row] | None = None, columns
     if "variant" in columns:
         lines += _start_lines(rows)
     machines = sorted({row.place.machine for row in rows})
-    lines.append(f"machine: {', '.join(machines)}{' (never compared with each other)' if len(machines) > 1 else ''}")
+    lines.append(f"machine: {listed(machines)}{' (never compared with each other)' if len(machines) > 1 else ''}")
     return lines + _promise_lines(rows) + _lost_lines(rows)
 
 
@@ -53,14 +54,14 @@ def _loud_lines(rows: Sequence[Row]) -> list[str]:
     """Say where the machine was not quiet: intervals hold the noise of these times, but not a drift between their rounds."""
     timed = [row for row in rows if row.time.quiet is not None]
     loud = [row for row in timed if not row.time.quiet]
-    where = ", ".join(dict.fromkeys(row.place.briefly for row in loud))
+    where = listed(row.place.briefly for row in loud)
     return [f"timed while others used the machine: {len(loud)} of {len(timed)} rows ({where})"] if loud else []
 
 
 def _input_lines(rows: Sequence[Row]) -> list[str]:
     """Say where times are means over several inputs, since some model's work depends on them."""
-    found = dict.fromkeys(f"{row.place.briefly} ({row.time.inputs} inputs)" for row in rows if row.time.inputs)
-    where = ", ".join(found)
+    found = [f"{row.place.briefly} ({row.time.inputs} inputs)" for row in rows if row.time.inputs]
+    where = listed(found)
     what = "ms and speed-up are of means over inputs (of each one's median time), as some model's work depends on them"
     return [f"{what}: {where}"] if found else []
 
@@ -73,7 +74,7 @@ def _start_lines(rows: Sequence[Row]) -> list[str]:
             names.setdefault((row.baseline, row.of), []).append(row.variant)
     return [
         f"{OTHER_START} other start: made of {card}, and compared with {of}, which is not what its steps alone did: "
-        f"{', '.join(dict.fromkeys(some))}"
+        f"{listed(some)}"
         for (card, of), some in names.items()
     ]
 
@@ -88,7 +89,7 @@ def beaten_lines(rows: Sequence[Row]) -> list[str]:
             places.setdefault(place, {}).setdefault(row.against.beaten_by, []).append(name)
     return [
         f"{BEATEN}: a dense model is surely better and faster, {place}: "
-        + "; ".join(f"{dense} than {', '.join(dict.fromkeys(names))}" for dense, names in winners.items())
+        + "; ".join(f"{dense} than {listed(names)}" for dense, names in winners.items())
         for place, winners in places.items()
     ]
 
@@ -147,13 +148,13 @@ def uneven(pair: Inversion) -> str:
 
 def _promise_lines(rows: Sequence[Row]) -> list[str]:
     promised = [row for row in rows if row.quality.promise]
-    broken = dict.fromkeys(
+    broken = [
         f"{row.variant} on {row.place.backend} ({show(row, 'quality')}, promised {show(row, 'promised')})"
         for row in promised
         if row.quality.promise == "broken"
-    )
+    ]
     if broken:
-        return [f"card's promise of quality broken: {'; '.join(broken)}"]
+        return [f"card's promise of quality broken: {listed(broken, '; ')}"]
     return ["quality: every dense model here keeps its card's promise"] if promised else []
 
 
@@ -169,4 +170,6 @@ def _lost_lines(rows: Sequence[Row]) -> list[str]:
     for (place, reason, name), sizes in batches.items():
         where = f"{place}{' batch ' * bool(sizes)}{' and '.join(dict.fromkeys(sizes))}"
         names.setdefault((where, reason), []).append(name)
-    return [f"{where}: {', '.join(some)}: {reason}" for (where, reason), some in names.items()]
+    told = [f"{where}: {listed(some)}: {reason}" for (where, reason), some in names.items()]
+    more = len(told) - MOST_NAMED
+    return told[:MOST_NAMED] + ([f"and {more:,} more reasons; rows.csv holds all"] if more > 0 else [])

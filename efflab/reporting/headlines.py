@@ -6,7 +6,9 @@ import math
 from collections import Counter
 
 from efflab.comparison.dominance import inversions
+from efflab.comparison.place import Place
 from efflab.comparison.row import Row
+from efflab.foundation.wording import listed
 from efflab.frontier.flags import FlagKind
 from efflab.records.quality import SHARE
 from efflab.records.variant_name import variant_name
@@ -98,10 +100,11 @@ def _overtaken(variants: list[Row]) -> str:
 def _two_answers(variants: list[Row]) -> list[str]:
     """Name variants of which runtimes give different quality: intervals on two backends lie a point or more apart."""
     sentences = []
-    for name in dict.fromkeys(row.variant for row in variants):
-        judged = [row for row in variants if row.variant == name and row.against.difference.bounded]
-        if not judged:
-            continue
+    by_name: dict[str, list[Row]] = {}
+    for row in variants:
+        if row.against.difference.bounded:
+            by_name.setdefault(row.variant, []).append(row)
+    for name, judged in by_name.items():
         best = max(judged, key=lambda row: row.against.difference.low)
         worst = min(judged, key=lambda row: row.against.difference.high)
         if best.against.difference.low - worst.against.difference.high >= _another_answer(best):
@@ -127,7 +130,7 @@ def _beaten(rows: list[Row]) -> list[str]:
     sentences = []
     for place in dict.fromkeys(row.place for row in worth):
         here = [row for row in rows if row.place == place]
-        losers = [row for row in here if row in worth and row.role in ("baseline", "variant")]
+        losers = [row for row in worth if row.place == place and row.role in ("baseline", "variant")]
         winners = []
         for name in dict.fromkeys(row.against.beaten_by for row in losers):
             winner = next(row for row in here if row.variant == name and row.role in ("dense", "baseline"))
@@ -136,7 +139,7 @@ def _beaten(rows: list[Row]) -> list[str]:
                 for row in losers
                 if row.against.beaten_by == name
             ]
-            winners.append(f"{_as_measured(winner)} beats {', '.join(names)}")
+            winners.append(f"{_as_measured(winner)} beats {listed(names)}")
         if winners:
             sentences.append(f"A plain dense model is better and faster, on {place.words}: {'; '.join(winners)}.")
     return sentences
@@ -156,7 +159,7 @@ def _shifts(variants: list[Row]) -> list[str]:
         ]
     # a family whose larger members are faster has no steady time for an error
     judged = [row for row in given if not row.shift("latency").has(FlagKind.NOT_MONOTONIC)]
-    vague += [row for row in given if row not in judged]
+    vague += [row for row in given if row.shift("latency").has(FlagKind.NOT_MONOTONIC)]
     sentences = []
     ahead = [row for row in judged if row.shift("latency").shift.low > 1]
     top = shifted_most(judged, "latency")
@@ -199,16 +202,14 @@ def _total(row: Row) -> str:
 def _controls(rows: list[Row]) -> list[str]:
     """Compare the claim in measured time that has a random control with that control, at the same place."""
     pairs = []
-    steady = [
-        row
-        for row in rows
-        if row.role == "variant"
-        and row.shift("latency").shift.known
-        and not row.shift("latency").has(FlagKind.NOT_MONOTONIC)
-    ]
+    steady: dict[tuple[str, str | None, Place], list[Row]] = {}
+    for row in rows:
+        found = row.shift("latency")
+        if row.role == "variant" and found.shift.known and not found.has(FlagKind.NOT_MONOTONIC):
+            steady.setdefault((row.variant, row.family, row.place), []).append(row)
     for control in (row for row in rows if row.role == "control" and row.shift("latency").shift.known):
         claim = (variant_name(control.variant).claim, control.family, control.place)
-        pairs += [(row, control) for row in steady if (row.variant, row.family, row.place) == claim]
+        pairs += [(row, control) for row in steady.get(claim, [])]
     if not pairs:
         return []
     apart = sum(row.shift("latency").shift.low > control.shift("latency").shift.high for row, control in pairs)

@@ -12,8 +12,10 @@ from typing import Any
 from efflab.comparison.columns import heading
 from efflab.comparison.place import Place
 from efflab.comparison.row import Row
+from efflab.foundation.table_text import tabulated
+from efflab.foundation.visible import cell
 from efflab.reporting.numbers import si
-from efflab.reporting.table import DEFAULT, apart_columns, fold_unavailable, render, show, tabulated
+from efflab.reporting.table import DEFAULT, apart_columns, fold_unavailable, render, show
 
 IMPORTANCE = (
     "variant", "speedup", "quality_difference", "latency_ms_p50", "quality", "shift_latency", "theoretical_speedup",
@@ -49,7 +51,7 @@ def _parted(table: str, labels: Sequence[str]) -> str:
     lines = table.splitlines()
     groups: dict[str, list[str]] = {}
     for label, line in zip(labels, lines[2:], strict=True):
-        groups.setdefault(label, []).append(line)
+        groups.setdefault(cell(label), []).append(line)
     return "\n".join([*lines[:2], *(line for label, some in groups.items() for line in (f"{label}:", *some))])
 
 
@@ -87,7 +89,7 @@ def dense_family(rows: Sequence[Row], style: str = "simple", width: int | None =
     for dropped in (set[str](), {"backend"}, {"backend", "MACs"}, {"backend", "MACs", "quality"}):
         heads = [head for head in lines[0] if head not in dropped]
         align = ["right" if head in ("MACs", "quality") or head.startswith("ms") else "left" for head in heads]
-        table = tabulated(heads, [[line[head] for head in heads] for line in lines], align, style)
+        table = tabulated(heads, [[line[head] for head in heads] for line in lines], style, align)
         if width is None or style != "simple" or _width(table) <= width:
             break
     return _parted(table, [line["backend"] for line in lines]) if dropped else table

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import base64
 import gzip
-import html
 import json
 from typing import Any, NamedTuple
 
 from efflab.comparison.columns import COLUMNS
 from efflab.comparison.row import Row
+from efflab.foundation.visible import cell
 from efflab.records.study import Study
 from efflab.reporting.footer import footer
+from efflab.reporting.markup import block_text, cell_text, head, items, text
 from efflab.reporting.section import Section
-from efflab.reporting.table import cells, default_columns, fold_unavailable, heading_of
+from efflab.reporting.table import cells, default_columns, fold_unavailable, heading_of, left_out
 
 LEADING = 3  # sentences that stand large at the top
 
@@ -36,7 +37,7 @@ button:focus-visible,a:focus-visible,input:focus-visible,select:focus-visible{ou
 @media print{nav,input,select,label{display:none}body{max-width:none;font-size:10pt}.scroll{overflow:visible}
 table{font-size:7.5pt}th{position:static}td,th{white-space:normal}h2{break-after:avoid}tr,svg{break-inside:avoid}}
 """
-# sorts by the raw value in data-value, numbers as numbers, empty cells last
+# sorts by the raw value in data-value, else by the text, numbers as numbers, empty cells last
 SORTING = """
 for (const table of document.querySelectorAll("table")) {
   const heads = table.querySelectorAll("th");
@@ -44,7 +45,7 @@ for (const table of document.querySelectorAll("table")) {
     const body = table.tBodies[0], down = head.getAttribute("aria-sort") === "ascending";
     heads.forEach(other => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const key = row => row.children[column].dataset.value;
+    const key = row => row.children[column].dataset.value ?? row.children[column].textContent;
     [...body.rows].sort((a, b) => {
       const x = key(a), y = key(b);
       if (x === "" || y === "") return (x === "") - (y === "");
@@ -75,11 +76,14 @@ Promise.all([packed ? unpacked("library") : "", unpacked("views")]).then(([libra
   script.textContent = library;
   document.head.append(script);
   if (!window.vegaEmbed) return;  // the shared file is not there: the first view's picture stays
-  const draw = () => vegaEmbed("#frontier", views[choice.value], {actions: false, renderer: "svg"});
+  const draw = () => vegaEmbed("#frontier", views[choice.value], {actions: false, renderer: "svg", ast: true});
   choice.addEventListener("change", draw);
   draw();
 });
 """
+
+
+Line = tuple[str, list[tuple[str | None, str]]]  # of a table: its class, and its cells
 
 
 class Drawn(NamedTuple):
@@ -95,37 +99,39 @@ class Drawn(NamedTuple):
 def page(
     study: Study,
     rows: list[Row],
+    shown: list[Row],
     told: list[str],
     sections: list[Section],
     drawn: Drawn,
     origin: list[str],
     shared: str = "",
 ) -> str:
-    """Return the page as HTML; `shared` is the address of a file that holds the library, which is else part of the page."""
-    library = f'<script src="{html.escape(shared)}"></script>' if shared else ""
+    """Return the page as HTML.
+
+    shown: the rows of its table; shared: the address of a file that holds the library, which is else part of the page.
+    """
+    library = f'<script src="{text(shared)}"></script>' if shared else ""
     views = json.dumps(list(drawn.views.values()), separators=(",", ":"))
-    options = "".join(
-        f'<option value="{index}">{html.escape(title)}</option>' for index, title in enumerate(drawn.views)
-    )
-    name = html.escape(study["name"])
+    options = "".join(f'<option value="{index}">{cell_text(title)}</option>' for index, title in enumerate(drawn.views))
+    name = cell(study["name"])
+    script = f"{SORTING}{FILTERING}{DRAWING}"
     links = [("frontier-title", "Frontier"), ("rows-title", "Comparison"), *((one.name, one.title) for one in sections)]
     parts = [
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}: efflab report</title>',
-        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style></head>',
-        f"<body><header><h1>{name}</h1><ul class=lead>{_items(told[:LEADING])}</ul>",
-        "<nav aria-label=sections>" + "".join(f'<a href="#{to}">{html.escape(text)}</a> ' for to, text in links),
+        head(f"{name}: efflab report", STYLE, [script, *([] if shared else [drawn.library])], files=bool(shared)),
+        f"<body><header><h1>{text(name)}</h1><ul class=lead>{items(told[:LEADING])}</ul>",
+        "<nav aria-label=sections>" + "".join(f'<a href="#{to}">{text(title)}</a> ' for to, title in links),
         f"</nav></header><main>{_folded(told[LEADING:])}",
         "<h2 id=frontier-title>Frontier</h2>",
         f"<label for=view>Axis, backend and batch size </label><select id=view>{options}</select>",
         f"<div class=scroll id=frontier role=img aria-label='error against compute'>{drawn.first}</div>",
         "<h2 id=rows-title>Comparison</h2><input id=filter placeholder='filter, e.g. openvino' aria-label='filter rows'>",
-        f"<div class=scroll>{_comparison(rows)}</div><ul class=quiet>{_items(footer(rows))}</ul>",
+        f"<div class=scroll>{_comparison(shown)}</div><ul class=quiet>{items([*left_out(rows, shown), *footer(rows)])}</ul>",
         *map(_section, sections),
-        f"<h2 id=origin>Where the numbers come from</h2><ul>{_items(origin)}</ul>",
-        f"<h2>Recipe</h2><pre>{html.escape(study['recipe'])}</pre></main>",
+        f"<h2 id=origin>Where the numbers come from</h2><ul>{items(origin)}</ul>",
+        f"<h2>Recipe</h2><pre>{block_text(study['recipe'])}</pre></main>",
         f"<script type=text/plain id=views>{_packed(views)}</script>",
         library or f"<script type=text/plain id=library>{_packed(drawn.library)}</script>",
-        f"<script>{SORTING}{FILTERING}{DRAWING}</script></body></html>",
+        f"<script>{script}</script></body></html>",
     ]
     return "\n".join(parts) + "\n"
 
@@ -135,27 +141,23 @@ def _packed(text: str) -> str:
     return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
 
-def _items(lines: list[str] | tuple[str, ...]) -> str:
-    return "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-
-
 def _folded(lines: list[str]) -> str:
-    more = f"<summary>{len(lines)} more findings</summary><ul>{_items(lines)}</ul>"
+    more = f"<summary>{len(lines)} more findings</summary><ul>{items(lines)}</ul>"
     return f"<details>{more}</details>" if lines else ""
 
 
 def _section(section: Section) -> str:
-    told = f"<ul>{_items(section.sentences)}</ul>" if section.sentences else ""
-    body = [[(cell, cell) for cell in line] for line in section.table]
-    shown = table([(head, "") for head in section.heads], [("", line) for line in body], "wrap") if body else ""
-    notes = "".join(f"<p class=quiet>{html.escape(note)}</p>" for note in section.notes)
-    head = f"<h2 id={section.name}>{html.escape(section.title)}</h2>"
-    return f"<section>{head}{told}<div class=scroll>{shown}</div>{notes}</section>"
+    told = f"<ul>{items(section.sentences)}</ul>" if section.sentences else ""
+    body: list[Line] = [("", [(None, shown) for shown in line]) for line in section.table]
+    shown = table([(name, "") for name in section.heads], body, "wrap") if body else ""
+    notes = "".join(f"<p class=quiet>{text(note)}</p>" for note in section.notes)
+    title = f"<h2 id={section.name}>{text(section.title)}</h2>"
+    return f"<section>{title}{told}<div class=scroll>{shown}</div>{notes}</section>"
 
 
 def _comparison(rows: list[Row]) -> str:
     rows, names = fold_unavailable(rows), default_columns(rows)
-    body: list[tuple[str, list[tuple[str, str]]]] = []
+    body: list[Line] = []
     for row, shown in zip(rows, cells(rows, names), strict=True):
         raw = (_sorted_by(row[name]) for name in names)
         body.append((row.role, list(zip(raw, shown, strict=True))))
@@ -173,16 +175,22 @@ def _sorted_by(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def table(
-    heads: list[tuple[str, str]], body: list[tuple[str, list[tuple[str, str]]]], kind: str, name: str = ""
-) -> str:
-    """Return a sortable table: (heading, explanation) each, and lines of a class with (value to sort by, text) cells."""
+def table(heads: list[tuple[str, str]], body: list[Line], kind: str, name: str = "") -> str:
+    """Return a sortable table: (heading, explanation) each, and lines of a class with (value to sort by, text) cells.
+
+    A cell without a value to sort by is sorted by its text.
+    """
     top = "".join(
-        f'<th scope=col title="{html.escape(more)}"><button type=button>{html.escape(text) or "&nbsp;"}</button></th>'
-        for text, more in heads
+        f'<th scope=col title="{cell_text(more)}"><button type=button>{cell_text(words) or "&nbsp;"}</button></th>'
+        for words, more in heads
     )
     lines = []
     for role, line in body:
-        marks = "".join(f'<td data-value="{html.escape(value)}">{html.escape(text)}</td>' for value, text in line)
-        lines.append(f'<tr class="{role}">{marks}</tr>')
+        marks = "".join(_cell(value, shown) for value, shown in line)
+        lines.append(f'<tr class="{cell_text(role)}">{marks}</tr>')
     return f'<table id="{name}" class="{kind}"><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+
+
+def _cell(value: str | None, shown: str) -> str:
+    sorted_by = "" if value is None else f' data-value="{cell_text(value)}"'
+    return f"<td{sorted_by}>{cell_text(shown)}</td>"

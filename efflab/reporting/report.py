@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import os
 import tempfile
@@ -19,13 +17,16 @@ from efflab.comparison.row import Row
 from efflab.comparison.shifts import Placed
 from efflab.foundation.errors import RequestError
 from efflab.foundation.files import write_atomically
+from efflab.foundation.table_text import csv_text, markdown_code, markdown_line
+from efflab.foundation.visible import cell
+from efflab.foundation.wording import listed
 from efflab.records.study import Study, save_study
 from efflab.reporting.charts.figures import frontier_chart, frontier_view, views
 from efflab.reporting.footer import footer
 from efflab.reporting.headlines import headlines, noise_sentence
 from efflab.reporting.layout import comparison
 from efflab.reporting.page import Drawn, page
-from efflab.reporting.section import Asked, Section, markdown
+from efflab.reporting.section import Asked, Section, markdown, shortened
 from efflab.reporting.sections.adaptive import adaptive_time, work_by_input
 from efflab.reporting.sections.axes import axes
 from efflab.reporting.sections.composition import composition
@@ -38,10 +39,12 @@ from efflab.reporting.sections.meaning import paper_targets, years
 from efflab.reporting.sections.realisation import realisation
 from efflab.reporting.sections.search import search
 from efflab.reporting.sections.supernet import amortisation, supernet
-from efflab.reporting.table import render
+from efflab.reporting.table import foremost, left_out, render
 
-DRAWS = 2000
+MOST_DRAWS, FEWEST_DRAWS = 2000, 400
+WORK = 4_000_000  # records x draws: time and memory go with it, so larger studies share fewer draws
 SCHEMA = 1
+MOST_VIEWS = 60  # pictures to choose from
 SECTIONS: tuple[Callable[[Asked], Section | None], ...] = (
     search, axes, supernet, amortisation, realisation, work_by_input, adaptive_time, composition, law, field, gained_area, years,
     paper_targets, life, fidelity, linter,
@@ -64,13 +67,15 @@ def write_report(study: Study, folder: Path, inferences: float = 1e9, library: P
     All are written beside their places and moved there at the end, so a full disk leaves an older report as it was.
     Raises RequestError where nothing was measured, the drawing library is missing, or the folder cannot be written.
     """
-    asked = Asked(study, assess(study, AXES, DRAWS), inferences)
+    asked = Asked(study, assess(study, AXES, draws_for(study)), inferences)
     drawn = _draw(asked.rows)
     sections = [section for section in (make(asked) for make in SECTIONS) if section]
     told = [*headlines(asked.rows), noise_sentence(asked.rows)]
+    short, origin = [shortened(section) for section in sections], provenance(study, asked.assessment.draws)
+    shown = foremost(asked.rows)
     texts = {
-        "index.html": page(study, asked.rows, told, sections, drawn, provenance(study), _address(library, folder)),
-        "report.md": _markdown(study, asked.rows, told, sections),
+        "index.html": page(study, asked.rows, shown, told, short, drawn, origin, _address(library, folder)),
+        "report.md": _markdown(study, asked.rows, shown, told, short, origin),
         "report.json": json.dumps(_data(study, told, sections), indent=1, allow_nan=False) + "\n",
         "rows.csv": render(asked.rows, style="csv") + "\n",
         "shifts.csv": _shifts(asked.assessment.placed),
@@ -112,7 +117,7 @@ def _address(library: Path | None, folder: Path) -> str:
 
 
 def _draw(rows: list[Row]) -> Drawn:
-    chart = frontier_chart(rows).to_dict()
+    chart = _visible(frontier_chart(rows).to_dict())
     try:
         import vl_convert
     except ImportError as error:
@@ -121,7 +126,10 @@ def _draw(rows: list[Row]) -> Drawn:
     known = vl_convert.get_vegalite_versions()
     version = next((one for one in known if one == ".".join(wanted.split(".")[:2])), None)
     # the schema of such panels has just been checked, and is slow to check
-    found = {view.title: _short(frontier_view(rows, view).to_dict(validate=False)) for view in views(rows)}
+    found = {
+        view.title: _short(_visible(frontier_view(rows, view).to_dict(validate=False)))
+        for view in views(rows)[:MOST_VIEWS]
+    }
     return Drawn(
         picture=vl_convert.vegalite_to_svg(chart, vl_version=version),
         pixels=vl_convert.vegalite_to_png(chart, vl_version=version, scale=1.5),
@@ -129,6 +137,15 @@ def _draw(rows: list[Row]) -> Drawn:
         first=vl_convert.vegalite_to_svg(next(iter(found.values())), vl_version=version),
         library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version),
     )
+
+
+def _visible(value: Any) -> Any:
+    """Return a specification with texts that can be drawn: what draws refuses control characters."""
+    if isinstance(value, dict):
+        return {key: _visible(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_visible(one) for one in value]
+    return cell(value) if isinstance(value, str) else value
 
 
 def _short(value: Any) -> Any:
@@ -140,12 +157,17 @@ def _short(value: Any) -> Any:
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
-def provenance(study: Study) -> list[str]:
+def draws_for(study: Study) -> int:
+    """Return how many draws of the bootstrap a report takes: fewer for a study of more than 2,000 records."""
+    return min(MOST_DRAWS, max(FEWEST_DRAWS, WORK // max(1, len(study["records"]))))
+
+
+def provenance(study: Study, draws: int) -> list[str]:
     """Return lines that say where the numbers come from."""
     lines = [f"study {study['name']}, efflab {study['efflab']}, commit {study['commit']}"]
     lines += [f"data {task}: {digest}" for task, digest in study["data"].items()]
     seeds = sorted({record["seed"] for record in study["records"]})
-    lines.append(f"seeds {', '.join(map(str, seeds))}; {DRAWS} bootstrap draws")
+    lines.append(f"seeds {listed(map(str, seeds))}; {draws} bootstrap draws")
     for name, machine in study["machines"].items():
         facts = ", ".join(f"{key} {value}" for key, value in machine.items() if isinstance(value, (str, int, float)))
         lines.append(f"machine {name}: {facts}")
@@ -159,25 +181,28 @@ def _data(study: Study, told: list[str], sections: list[Section]) -> dict[str, A
 
 def _shifts(placed: list[Placed]) -> str:
     """Return all shifts on all axes as CSV, a line for each row and axis, empty where there is no number."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     ends = ("", "_low", "_high", "_total", "_total_low", "_total_high", "_of_baseline", "_stair", "_over", "_gain",
             "_gain_low", "_gain_high", "_dominates", "_flags")  # fmt: skip
-    writer.writerow([*PLACE, "axis", *("shift" + end for end in ends)])
+    heads = [*PLACE, "axis", *("shift" + end for end in ends)]
+    body = []
     for one in placed:
         values = (one.row[f"shift_{one.axis}{end}"] for end in ends)
-        shown = (f"{value:.6g}" if isinstance(value, float) else value for value in values)
-        writer.writerow([*(one.row[name] for name in PLACE), one.axis, *shown])
-    return buffer.getvalue()
+        told = (f"{value:.6g}" if isinstance(value, float) else value for value in values)
+        body.append([*(one.row[name] for name in PLACE), one.axis, *told])
+    return csv_text(heads, body)
 
 
-def _markdown(study: Study, rows: list[Row], told: list[str], sections: list[Section]) -> str:
-    listed = "\n".join(f"- {sentence}" for sentence in told)
-    notes = "\n".join(f"- {line}" for line in footer(rows))
-    origin = "\n".join(f"- {line}" for line in provenance(study))
+def _markdown(
+    study: Study, rows: list[Row], shown: list[Row], told: list[str], sections: list[Section], origin: list[str]
+) -> str:  # fmt: skip
     parts = [
-        f"# {study['name']}", listed, "![Error against work and time](frontier.svg)",
-        comparison(rows, "github")[0], notes, *map(markdown, sections), f"## Where the numbers come from\n\n{origin}",
-        f"## Recipe\n\n```yaml\n{study['recipe'].rstrip()}\n```\n",
+        f"# {markdown_line(study['name'])}", _listed(told), "![Error against work and time](frontier.svg)",
+        comparison(shown, "github")[0], _listed([*left_out(rows, shown), *footer(rows)]), *map(markdown, sections),
+        f"## Where the numbers come from\n\n{_listed(origin)}",
+        f"## Recipe\n\n{markdown_code(study['recipe'], 'yaml')}",
     ]  # fmt: skip
     return "\n\n".join(parts)
+
+
+def _listed(lines: list[str]) -> str:
+    return "\n".join(f"- {markdown_line(line)}" for line in lines)

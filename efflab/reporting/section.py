@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from efflab.comparison.compare import Assessment
 from efflab.comparison.row import Row
+from efflab.foundation.table_text import markdown_line, tabulated
 from efflab.records.study import Study
 from efflab.reporting.numbers import ratio_text
 from efflab.statistics import Interval
+
+MOST_LINES, MOST_SENTENCES = 400, 100  # of a section on the page
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,23 @@ class Asked:
         return self.assessment.rows
 
 
+def shortened(section: Section) -> Section:
+    """Return a section with as many lines as people read; the notes say how many more its data hold."""
+    lines, told = len(section.table) - MOST_LINES, len(section.sentences) - MOST_SENTENCES
+    notes = [f"{count:,} more {what} are left out here; {where}." for count, what, where in (
+        (lines, "lines", "report.json holds all" if section.data else "shifts.csv holds all"),
+        (told, "sentences", "report.json holds all"),
+    ) if count > 0]  # fmt: skip
+    if not notes:
+        return section
+    return replace(
+        section,
+        sentences=section.sentences[:MOST_SENTENCES],
+        table=section.table[:MOST_LINES],
+        notes=(*section.notes, *notes),
+    )
+
+
 def multiplier(interval: Interval) -> str:
     """Return M with its interval, as people read it."""
     return ratio_text(interval.value, interval.low, interval.high)
@@ -53,13 +73,10 @@ def ends(interval: Interval) -> dict[str, float]:
 
 def markdown(section: Section) -> str:
     """Return a section as Markdown."""
-    from tabulate import tabulate
-
-    parts = [f"## {section.title}"]
-    parts += ["\n".join(f"- {sentence}" for sentence in section.sentences)] if section.sentences else []
-    if section.table:
-        parts.append(tabulate(section.table, section.heads, tablefmt="github", disable_numparse=True))
-    parts += ["\n".join(section.notes)] if section.notes else []
+    parts = [f"## {markdown_line(section.title)}"]
+    parts += ["\n".join(f"- {markdown_line(sentence)}" for sentence in section.sentences)] if section.sentences else []
+    parts += [tabulated(section.heads, section.table, "github")] if section.table else []
+    parts += ["\n".join(map(markdown_line, section.notes))] if section.notes else []
     return "\n\n".join(parts)
 
 

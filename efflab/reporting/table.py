@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,6 +10,7 @@ from typing import Any
 from efflab.comparison.columns import COLUMNS, column_of, heading, known
 from efflab.comparison.row import Row
 from efflab.foundation.errors import RequestError
+from efflab.foundation.table_text import csv_text, tabulated
 from efflab.frontier.flags import FlagKind
 from efflab.records.quality import SHARE
 from efflab.reporting.numbers import digits, fixed, points_text, quality_text, ratio_text, si
@@ -33,6 +32,7 @@ DEFAULT = (
     "variant", "backend", "batch_size", "quality", "quality_difference", "latency_ms_p50", "speedup",
     "theoretical_speedup", "realisation", "shift_latency",
 )  # fmt: skip
+MOST_ROWS = 1500  # on a page; rows.csv holds all
 IDENTITY = (
     "study",
     "machine",
@@ -179,6 +179,26 @@ def fold_unavailable(rows: Sequence[Row]) -> list[Row]:
     return list(folded.values())
 
 
+def foremost(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that a page shows, in their order: dense models and A/A first, then what no other row beats."""
+    if len(rows) <= MOST_ROWS:
+        return list(rows)
+    ranks = {"baseline": 0, "repeat": 1, "dense": 2}
+    ordered = sorted(rows, key=lambda row: (ranks.get(row.role, 3), not row.pareto, row.role == "control"))
+    chosen = {id(row) for row in ordered[:MOST_ROWS]}
+    return [row for row in rows if id(row) in chosen]
+
+
+def left_out(rows: Sequence[Row], shown: Sequence[Row]) -> list[str]:
+    """Say how many rows a table lacks, and where they stand."""
+    if len(rows) == len(shown):
+        return []
+    return [
+        f"{len(shown):,} of {len(rows):,} rows stand here: dense models, those that no other beats, and the first of the rest; "
+        "rows.csv holds all"
+    ]
+
+
 def cells(rows: Sequence[Row], columns: Sequence[str]) -> list[list[str]]:
     """Return the shown cells; a row without any value has its status in the first column that is to hold one."""
     shown = [[show(row, name) for name in columns] for row in rows]
@@ -195,11 +215,7 @@ def render(rows: Sequence[Row], columns: list[str] | None = None, style: str = "
     if style == "json":
         return json.dumps([{name: row[name] for name in every} for row in rows], indent=1)
     if style == "csv":
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(every)
-        writer.writerows([_raw(row[name]) for name in every] for row in rows)
-        return buffer.getvalue().rstrip("\n")
+        return csv_text(every, ([_raw(row[name]) for name in every] for row in rows)).rstrip("\n")
     if columns == list(COLUMNS):
         check_style(style)
         return "\n\n".join(_upright(row, style) for row in rows)
@@ -208,22 +224,15 @@ def render(rows: Sequence[Row], columns: list[str] | None = None, style: str = "
         name for name in names if f"{name}_low" not in COLUMNS and (name not in COLUMNS or COLUMNS[name].kind != "word")
     }
     align = ["right" if name in right | {"latency_ms_p50"} else "left" for name in names]
-    return tabulated([heading_of(name, rows) for name in names], cells(rows, names), align, style)
-
-
-def tabulated(heads: Sequence[str], body: Sequence[Sequence[str]], align: Sequence[str], style: str) -> str:
-    """Return shown cells as a table in a tabulate style."""
-    from tabulate import tabulate
-
     check_style(style)
-    return tabulate(body, heads, tablefmt=style, disable_numparse=True, colalign=align if body else None)
+    return tabulated([heading_of(name, rows) for name in names], cells(rows, names), style, align)
 
 
 def _upright(row: Row, style: str) -> str:
     """Return all that is known of one row, a line for each column."""
     place = f"{row.variant}, {row.place.words}"
     body = [[name, shown] for name in (*COLUMNS, *row.quality.others) if (shown := show(row, name))]
-    return tabulated([place, ""], body, ["left", "left"], style)
+    return tabulated([place, ""], body, style, ["left", "left"])
 
 
 def check_style(style: str) -> None:

@@ -13,6 +13,7 @@ import yaml
 from efflab.foundation import registry
 from efflab.foundation.config import parse_yaml
 from efflab.foundation.errors import RequestError
+from efflab.foundation.visible import visible
 from efflab.suggest.advice import Suggestion
 from efflab.suggest.outcome import Recipe, settings_of
 
@@ -87,14 +88,14 @@ def recipe_yaml(
     """Return a recipe file with a variant for each suggestion, `first` first, and what is expected of each beside it."""
     name, settings = _parted(backend)
     lines = [
-        f"# What earlier studies suggest for {baseline} on {backend} at batch {batch_size}: expectations, not results.",
-        f"#   {command}",
+        f"# What earlier studies suggest for {visible(baseline)} on {backend} at batch {batch_size}: expectations, not results.",
+        f"#   {visible(command)}",
         f"name: suggested-{Path(baseline).stem}",
         f"baseline: {baseline}",
         "variants:",
     ]
     for rank, one in enumerate(suggestions, 1):
-        points = f", {one.points.value:+.1f} {one.unit}" if one.points else ""
+        points = f", {one.points.value:+.1f} {visible(one.unit)}" if one.points else ""
         lines.append(
             f"  top{rank}:  # expected {one.gain.value:.2f}x [{one.gain.low:.2f}, {one.gain.high:.2f}]{points}"
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile import hostile_study
 from studies import example_study
 
 from efflab.reporting.report import write_report
@@ -54,6 +55,35 @@ def opened(browser: Any, page: Path) -> Any:
         lambda driver: titles(driver) and driver.find_elements("css selector", ".vega-embed")
     )
     return browser
+
+
+def test_no_script_of_a_study_runs(browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    written = write_report(hostile_study(), tmp_path / "x").paths[0]
+    browser.get(written.as_uri())
+    WebDriverWait(browser, 60).until(lambda driver: driver.find_elements("css selector", ".vega-embed svg"))
+    assert browser.title.endswith(": efflab report")
+    browser.get((written.parent / "frontier.svg").as_uri())
+    assert browser.execute_script("return document.title") != "ran"
+
+
+def test_a_script_that_got_into_a_page_would_not_run(browser: Any, page: Path, tmp_path: Path) -> None:
+    planted = "<script>document.title='ran'</script><img src=x onerror=\"document.title='ran'\"></main>"
+    (tmp_path / "index.html").write_text(page.read_text().replace("</main>", planted))
+    browser.get((tmp_path / "index.html").as_uri())
+    assert browser.title == "synthetic: efflab report"
+    told = [one["message"] for one in browser.get_log("browser")]
+    assert any("Content Security Policy" in one for one in told)
+
+
+def test_pages_that_share_a_library_draw(browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    written = write_report(example_study(), tmp_path / "page", library=tmp_path / "charts.js").paths[0]
+    browser.get(written.as_uri())
+    WebDriverWait(browser, 60).until(lambda driver: driver.find_elements("css selector", ".vega-embed svg"))
+    assert [one for one in browser.get_log("browser") if one["level"] == "SEVERE"] == []
 
 
 def titles(browser: Any) -> str:

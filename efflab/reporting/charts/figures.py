@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from efflab.comparison.columns import AXES
 from efflab.comparison.row import Row
 from efflab.foundation.errors import RequestError
 from efflab.frontier.field import Field, field_of
-from efflab.reporting.charts.panel import INK, Mark, View, panel, technique_of
+from efflab.reporting.charts.panel import INK, OTHERS, Mark, View, panel, technique_of
 from efflab.reporting.headlines import best_of
 
+MOST_TECHNIQUES = 40  # in a legend
 MOST_TIMES = 3  # panels of measured time in the static picture
 TIMED = ("latency", "energy", "memory")  # axes that differ by batch size
 
@@ -87,7 +89,10 @@ def _points(drawn: list[Row], view: View) -> list[Row]:
 
 
 def _techniques(drawn: list[Row]) -> list[str]:
-    return list(dict.fromkeys(technique_of(row) for row in drawn if row.role in ("variant", "control")))
+    counts = Counter(technique_of(row) for row in drawn if row.role in ("variant", "control"))
+    if len(counts) <= MOST_TECHNIQUES:
+        return list(counts)
+    return [*(name for name, _ in counts.most_common(MOST_TECHNIQUES - 1)), OTHERS]
 
 
 def _marks(field: Field) -> list[Mark]:

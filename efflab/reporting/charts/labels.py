@@ -12,6 +12,7 @@ from efflab.comparison.row import Row
 from efflab.records.variant_name import variant_name
 
 CHARACTER, LINE, MARK, GAP = 6.6, 13.0, 6.0, 4.0  # pixels: widths at font size 11, and the half size of a mark
+LONGEST_LABEL = 60  # characters; as many as a panel is wide
 FORBIDDEN = 1000.0
 CROSSING = 30.0  # what a leader pays for each mark or label that it crosses
 SETTLE = 4  # rounds of placing
@@ -146,5 +147,6 @@ def short_names(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         name = variant_name(row.variant)
         entry = name.entry.removeprefix(shared) if row.role in ("baseline", "dense") else name.entry
-        names.append(str(name._replace(entry=entry, baseline=name.baseline.removeprefix(shared))))
+        text = str(name._replace(entry=entry, baseline=name.baseline.removeprefix(shared)))
+        names.append(text if len(text) <= LONGEST_LABEL else f"{text[:LONGEST_LABEL]}...")
     return names

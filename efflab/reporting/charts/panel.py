@@ -12,6 +12,7 @@ from efflab.contracts.technique_roles import supports
 from efflab.foundation.errors import RequestError
 from efflab.frontier.fit import PowerLaw, fit_power_law
 from efflab.records.quality import SHARE
+from efflab.reporting.charts.chosen import MOST_MARKS, foremost, left_out, spread
 from efflab.reporting.charts.geometry import Arrow, Scale, along, arrows_of, compute, ticks
 from efflab.reporting.charts.labels import MARK, Box, place_labels, short_names
 from efflab.reporting.table import difference, ratio, shift
@@ -22,6 +23,7 @@ SHAPES = ("circle", "square", "triangle-up", "cross", "triangle-down", "diamond"
 GREY, INK = "#8A8A8A", "#222222"
 WIDTH, HEIGHT = 430, 330
 MOST_DENSE = 8  # dense models with a label each
+OTHERS = "other techniques"
 MOST_LABELS, MOST_ARROWS = 14, 40  # of variants; the others tell their names where a pointer rests on them
 TITLES = {
     "macs": "MACs of one example", "bits": "bit-operations of one example", "bytes": "bytes on disk",
@@ -87,13 +89,14 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
     law = _law(dense, axis)
     layers = _law_layers(alt, law, x, y, scale_x, scale_y) if law else []
     layers += _field_layers(alt, field, y, scale_x, scale_y)
-    arrows = arrows_of(_foremost(moved, MOST_ARROWS), dense, axis, x, y)
+    arrows = arrows_of(foremost(moved, MOST_ARROWS), dense, axis, x, y)
     layers += _arrow_layers(alt, arrows, x, y, scale_x, scale_y)
-    layers.append(_bar_layer(alt, moved, axis, y, scale_x, scale_y, across=False))
+    seen, seen_dense = foremost(moved, MOST_MARKS), spread(dense, MOST_MARKS)
+    layers.append(_bar_layer(alt, seen, axis, y, scale_x, scale_y, across=False))
     if view.axis == "latency":
-        layers.append(_bar_layer(alt, moved, axis, y, scale_x, scale_y, across=True))
+        layers.append(_bar_layer(alt, seen, axis, y, scale_x, scale_y, across=True))
     layers.append(
-        alt.Chart(alt.Data(values=[_mark(row, view.axis, y) for row in dense]))
+        alt.Chart(_data(alt, [_mark(row, view.axis, y, techniques) for row in seen_dense]))
         .mark_point(filled=True, opacity=1, shape="circle", stroke="white", strokeWidth=0.8)
         .encode(
             x=scale_x,
@@ -103,49 +106,52 @@ def panel(alt: Any, rows: list[Row], view: View, techniques: list[str], field: S
             size=alt.Size("size:Q", scale=None),
         )
     )
-    known = {"domain": techniques}
-    legend = alt.Undefined if techniques else None  # one without entries has no size, and cannot be drawn
-    layers.append(
-        alt.Chart(alt.Data(values=_nested([_mark(row, view.axis, y) for row in moved], x, y)))
-        .mark_point(filled=True, opacity=1, stroke="white", strokeWidth=0.8)
-        .encode(
-            x=scale_x,
-            y=scale_y,
-            tooltip=["name:N", "technique:N", "x:Q", "y:Q", "speed-up:N", "points:N", "shift:N"],
-            color=alt.Color(
-                "technique:N", scale=alt.Scale(**known, range=_cycle(COLOURS, techniques)), title=None, legend=legend
-            ),
-            size=alt.Size("size:Q", scale=None),
-            shape=alt.Shape(
-                "technique:N", scale=alt.Scale(**known, range=_cycle(SHAPES, techniques)), title=None, legend=legend
-            ),
-        )
-    )
+    if seen:  # a legend of nothing has no size, and the picture then has none either
+        layers.append(_moved_layer(alt, seen, view.axis, techniques, x, y, scale_x, scale_y))
     lines = [box for arrow in arrows for box in along(*arrow)]
     if law:
         ends = [(compute, law.error_at(compute)) for compute in (law.x_low, law.x_high)]
         lines += along(*(pixel for compute, error in ends for pixel in (x.pixel(compute), y.pixel(error))))
     labelled = [
-        *_foremost(moved, MOST_LABELS),
-        *(row for row in dense if row.role == "baseline" or len(dense) <= MOST_DENSE),
+        *foremost(moved, MOST_LABELS),
+        *[row for row in dense if row.role == "baseline" or len(dense) <= MOST_DENSE][:MOST_LABELS],
     ]
     layers += _label_layers(alt, labelled, axis, x, y, scale_x, scale_y, lines)
     note = f"grey: dense family{_law_words(law)}" if law else "grey: dense models (too few for a law)"
     return alt.layer(*layers).properties(
-        width=WIDTH, height=HEIGHT, title=alt.Title(view.title, subtitle=[note, *_field_words(field)])
+        width=WIDTH,
+        height=HEIGHT,
+        title=alt.Title(view.title, subtitle=[note, *_field_words(field), *left_out(moved, dense)]),
     )
 
 
-def _foremost(moved: list[Row], most: int) -> list[Row]:
-    """Return the variants to be told apart: those that no other beats first, then the rest, controls last."""
-    ordered = sorted(moved, key=lambda row: (row.role == "control", not row.pareto))[:most]
-    return [row for row in moved if any(row is one for one in ordered)]
+def _moved_layer(
+    alt: Any, rows: list[Row], axis: str, techniques: list[str], x: Scale, y: Scale, scale_x: Any, scale_y: Any
+) -> Any:  # fmt: skip
+    known = {"domain": techniques}
+    return (
+        alt.Chart(_data(alt, _nested([_mark(row, axis, y, techniques) for row in rows], x, y)))
+        .mark_point(filled=True, opacity=1, stroke="white", strokeWidth=0.8)
+        .encode(
+            x=scale_x,
+            y=scale_y,
+            tooltip=["name:N", "technique:N", "x:Q", "y:Q", "speed-up:N", "points:N", "shift:N"],
+            color=alt.Color("technique:N", scale=alt.Scale(**known, range=_cycle(COLOURS, techniques)), title=None),
+            size=alt.Size("size:Q", scale=None),
+            shape=alt.Shape("technique:N", scale=alt.Scale(**known, range=_cycle(SHAPES, techniques)), title=None),
+        )
+    )
+
+
+def _data(alt: Any, values: Sequence[dict[str, Any]]) -> Any:
+    """Return data of a chart; altair copies a list again and again, and leaves a tuple alone."""
+    return alt.Data(values=tuple(values))
 
 
 def _field_layers(alt: Any, field: Sequence[Mark], y: Scale, scale_x: Any, scale_y: Any) -> list[Any]:
     values = [{"name": mark.name, "x": mark.compute, "y": y.shown(mark.error)} for mark in field]
     look = {"shape": "diamond", "color": "#B9B9B9", "filled": False, "size": 38}
-    points = alt.Chart(alt.Data(values=values)).mark_point(**look)
+    points = alt.Chart(_data(alt, values)).mark_point(**look)
     return [points.encode(x=scale_x, y=scale_y, tooltip=["name:N", "x:Q", "y:Q"])] if values else []
 
 
@@ -190,7 +196,7 @@ def _law_layers(alt: Any, law: PowerLaw, x: Scale, y: Scale, scale_x: Any, scale
                 "in": inside,
             }
         )
-    data = alt.Data(values=values)
+    data = _data(alt, values)
     low_edge = alt.Y("low:Q", scale=_log(alt, [y.shown(edge) for edge in y.domain]), title=y.title)
     band = alt.Chart(data).mark_area(color=GREY, opacity=0.16, clip=True).encode(x=scale_x, y=low_edge, y2="high:Q")
     beyond = (
@@ -198,13 +204,15 @@ def _law_layers(alt: Any, law: PowerLaw, x: Scale, y: Scale, scale_x: Any, scale
         .mark_line(color=GREY, strokeWidth=1.4, strokeDash=[4, 3], clip=True)
         .encode(x=scale_x, y=scale_y)
     )
-    line = alt.Chart(alt.Data(values=[one for one in values if one["in"]]))
+    line = alt.Chart(_data(alt, [one for one in values if one["in"]]))
     return [band, beyond, line.mark_line(color=GREY, strokeWidth=1.8, clip=True).encode(x=scale_x, y=scale_y)]
 
 
-def _mark(row: Row, axis: str, y: Scale) -> dict[str, Any]:
+def _mark(row: Row, axis: str, y: Scale, techniques: Sequence[str]) -> dict[str, Any]:
+    name = technique_of(row)
     return {
-        "x": compute(row, AXES[axis]), "y": y.shown(row.quality.error.value), "name": row.variant, "technique": technique_of(row),
+        "x": compute(row, AXES[axis]), "y": y.shown(row.quality.error.value), "name": row.variant,
+        "technique": name if row.role not in ("variant", "control") or name in techniques else OTHERS,
         "speed-up": ratio(row.against.speedup), "points": difference(row), "shift": shift(row, axis),
         "colour": INK if row.role == "baseline" else GREY, "size": 90 if row.role == "baseline" else 50,
     }  # fmt: skip
@@ -226,10 +234,8 @@ def _arrow_layers(alt: Any, arrows: list[Arrow], x: Scale, y: Scale, scale_x: An
         {"x": x.value(bx), "y": y.shown(y.value(by)), "angle": math.degrees(math.atan2(by - ay, bx - ax)) + 90}
         for ax, ay, bx, by in arrows
     ]
-    shaft = alt.Chart(alt.Data(values=shafts)).mark_rule(color="#555", opacity=0.4, strokeWidth=1)
-    head = alt.Chart(alt.Data(values=heads)).mark_point(
-        shape="triangle", filled=True, size=34, color="#555", opacity=0.55
-    )
+    shaft = alt.Chart(_data(alt, shafts)).mark_rule(color="#555", opacity=0.4, strokeWidth=1)
+    head = alt.Chart(_data(alt, heads)).mark_point(shape="triangle", filled=True, size=34, color="#555", opacity=0.55)
     turn = alt.Angle("angle:Q", scale=alt.Scale(domain=[0, 360], range=[0, 360]))
     return [shaft.encode(x=scale_x, y=scale_y, x2="x2:Q", y2="y2:Q"), head.encode(x=scale_x, y=scale_y, angle=turn)]
 
@@ -243,7 +249,7 @@ def _bar_layer(alt: Any, rows: list[Row], axis: Axis, y: Scale, scale_x: Any, sc
             values.append({**here, "x": row.time.call_ms.low, "x2": row.time.call_ms.high})
         elif error.low > 0:
             values.append({**here, "y": y.shown(error.low), "y2": y.shown(error.high)})
-    chart = alt.Chart(alt.Data(values=values)).mark_rule(color=INK, opacity=0.6, strokeWidth=1.1, clip=True)
+    chart = alt.Chart(_data(alt, values)).mark_rule(color=INK, opacity=0.6, strokeWidth=1.1, clip=True)
     return chart.encode(x=scale_x, y=scale_y, x2="x2:Q", y2="y2:Q")
 
 
@@ -269,8 +275,8 @@ def _label_layers(
             leaders.append(
                 {"x": x.value(px), "y": y.shown(y.value(py)), "x2": x.value(edge), "y2": y.shown(y.value(side))}
             )
-    leader = alt.Chart(alt.Data(values=leaders)).mark_rule(color="#777", strokeWidth=0.8)
-    text = alt.Chart(alt.Data(values=texts)).encode(x=scale_x, y=scale_y, text="name:N")
+    leader = alt.Chart(_data(alt, leaders)).mark_rule(color="#777", strokeWidth=0.8)
+    text = alt.Chart(_data(alt, texts)).encode(x=scale_x, y=scale_y, text="name:N")
     look = {"align": "left", "baseline": "middle", "fontSize": 11}
     return [
         text.mark_text(**look, color="white", stroke="white", strokeWidth=3, strokeJoin="round"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from efflab.comparison.columns import AXES
 from efflab.comparison.row import Row
 from efflab.reporting.headlines import best_of
@@ -14,7 +16,8 @@ def axes(asked: Asked) -> Section | None:
     moved = [row for row in asked.rows if row.role in ("variant", "control", "repeat") and row.quality.error.known]
     if not moved:
         return None
-    best = best_of(asked.rows) or max(moved, key=lambda row: sum(other.place == row.place for other in moved))
+    counts = Counter(row.place for row in moved)
+    best = best_of(asked.rows) or max(moved, key=lambda row: counts[row.place])
     here = [row for row in moved if row.place == best.place]
     shown = [name for name in AXES if any(row.shift(name).flags is not None for row in here)]
     if not shown:

@@ -24,8 +24,9 @@ def life(asked: Asked) -> Section | None:
     here = [row for row in asked.rows if row.place == best.place and row.work.macs]
     dense = [row for row in here if row.role in ("dense", "baseline") and row.time.call_ms.known]
     table, data = [], []
-    for row in (row for row in moved if row in here):
-        base = next((one for one in dense if one.variant == row.baseline), None)
+    by_name = {one.variant: one for one in reversed(dense)}
+    for row in (row for row in moved if row.place == best.place):
+        base = by_name.get(row.baseline)
         if base is None:
             continue
         # the dense member with the fewest MACs that is at least as good: to be trained first, unless it is the baseline

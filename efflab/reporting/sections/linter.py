@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from efflab.foundation.wording import listed
 from efflab.records.record import Record
 from efflab.reporting.section import Asked, Section
 
@@ -75,7 +76,7 @@ def both_ratios(asked: Asked) -> Finding:
     """Compression ratio (bytes) and theoretical speed-up (MACs) are both given for every variant."""
     rows = [row for row in asked.rows if row.role == "variant" and row.status == "ok"]
     lacking = {row.variant for row in rows if row.against.size_ratio is None or row.against.theory is None}
-    return bool(rows) and not lacking, f"lacking: {', '.join(sorted(lacking))}" if lacking else f"{len(rows)} rows"
+    return bool(rows) and not lacking, f"lacking: {listed(sorted(lacking))}" if lacking else f"{len(rows)} rows"
 
 
 def seeds(asked: Asked) -> Finding:
@@ -87,14 +88,14 @@ def seeds(asked: Asked) -> Finding:
             few[row.variant] = row.n_seeds
     dense = [row.n_seeds for row in asked.rows if row.role in ("baseline", "dense") and row.status == "ok"]
     least = min(dense, default=0)
-    told = "; ".join(f"{name} has {n}" for name, n in few.items()) or f"dense members have {least} or more"
+    told = listed((f"{name} has {n}" for name, n in few.items()), "; ") or f"dense members have {least} or more"
     return not few and least >= ENOUGH_SEEDS, told
 
 
 def pairs(asked: Asked) -> Finding:
     """At least three pairs of data set and architecture."""
     found = {(record["task"], record["baseline"]) for record in _variants(asked)}
-    return len(found) >= ENOUGH_PAIRS, ", ".join(sorted(f"{task} / {baseline}" for task, baseline in found)) or "none"
+    return len(found) >= ENOUGH_PAIRS, listed(sorted(f"{task} / {baseline}" for task, baseline in found)) or "none"
 
 
 def validation(asked: Asked) -> Finding:
@@ -108,7 +109,7 @@ def validation(asked: Asked) -> Finding:
         }
     )
     if foreign:
-        return False, f"not known of weights that were trained elsewhere: {', '.join(foreign)}"
+        return False, f"not known of weights that were trained elsewhere: {listed(foreign)}"
     return True, "steps get the training and validation splits only"
 
 
@@ -116,7 +117,7 @@ def same_twice(asked: Asked) -> Finding:
     """The baseline measured twice (A/A) comes out as no difference everywhere."""
     repeats = [row for row in asked.rows if row.role == "repeat" and row.against.speedup.known]
     odd = [row for row in repeats if row.against.speed_verdict != "no difference"]
-    told = ", ".join(row.place.briefly for row in odd)
+    told = listed(row.place.briefly for row in odd)
     return bool(repeats) and not odd, f"not so: {told}" if odd else f"{len(repeats)} A/A rows"
 
 

@@ -17,9 +17,10 @@ def realisation(asked: Asked) -> Section | None:
     places = list(dict.fromkeys(row.place for row in saving))
     variants = list(dict.fromkeys(row.variant for row in saving))
     found = {(row.variant, row.place): row for row in saving}
+    first = {row.variant: row for row in reversed(saving)}
     table, data = [], []
     for variant in variants:
-        some = next(row for row in saving if row.variant == variant)
+        some = first[variant]
         cells = []
         for where in places:
             row = found.get((variant, where))

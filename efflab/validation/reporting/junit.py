@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+from efflab.foundation.visible import visible
 from efflab.validation.record import Validation
 from efflab.validation.reporting.earlier import changes, slower
 from efflab.validation.reporting.summary import barren, speed_words
 from efflab.validation.verdict import BAD
-
-ILLEGAL = {code: None for code in range(32) if code not in (9, 10, 13)}  # control characters that XML cannot hold
 
 
 def junit(validation: Validation, before: Validation | None = None) -> str:
@@ -32,7 +31,7 @@ def junit(validation: Validation, before: Validation | None = None) -> str:
                 part, "testcase", classname=f"{validation['backend']}.{suite}", name=result["name"],
                 time=f"{result['seconds']:.3f}",
             )  # fmt: skip
-            verdict, message = result["verdict"], f"{result['verdict']}: {result['reason']}".translate(ILLEGAL)
+            verdict, message = result["verdict"], f"{result['verdict']}: {result['reason']}"
             if verdict in ("crash", "hang", "error"):
                 ElementTree.SubElement(case, "error", type=verdict, message=message)
             elif verdict in BAD:
@@ -51,10 +50,12 @@ def junit(validation: Validation, before: Validation | None = None) -> str:
         for words in slower(validation, before):
             _failure(root, validation["backend"], f"speed: {words}", words)
     ElementTree.indent(root)
+    for element in root.iter():  # XML cannot hold control characters
+        element.attrib = {name: visible(value, keep="\n\t") for name, value in element.attrib.items()}
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def _failure(root: ElementTree.Element, backend: str, name: str, message: str) -> None:
     part = ElementTree.SubElement(root, "testsuite", name=f"{backend}.gate", tests="1", failures="1")
-    case = ElementTree.SubElement(part, "testcase", classname=f"{backend}.gate", name=name.translate(ILLEGAL))
-    ElementTree.SubElement(case, "failure", message=message.translate(ILLEGAL))
+    case = ElementTree.SubElement(part, "testcase", classname=f"{backend}.gate", name=name)
+    ElementTree.SubElement(case, "failure", message=message)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Mapping
 
+from efflab.reporting.markup import head, items, text
 from efflab.reporting.page import SORTING, STYLE, table
 from efflab.validation.record import Validation
 from efflab.validation.reporting.earlier import change_lines
@@ -17,16 +17,14 @@ BAD_COLOUR = "#D55E00"
 
 def page(validation: Validation, before: Validation | None = None) -> str:
     """Return the page as HTML."""
-    name = html.escape(validation["backend"])
     results = validation["results"]
     settings = ", ".join(f"{key} {value}" for key, value in validation["settings"].items())
     machine = ", ".join(
         f"{key} {value}" for key, value in validation["machine"].items() if isinstance(value, (str, int))
     )
     parts = [
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}: efflab validation</title>',
-        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style></head>',
-        f"<body><header><h1>{name}</h1><ul class=lead><li>{html.escape(one_line(validation))}</li></ul></header><main>",
+        head(f"{validation['backend']}: efflab validation", STYLE, [SORTING]),
+        f"<body><header><h1>{text(validation['backend'])}</h1><ul class=lead>{items([one_line(validation)])}</ul></header><main>",
         _items([
             *([f"settings: {settings}"] if settings else []),
             *(f"not one case of {suite} came through: {reason}" for suite, reason in barren(validation).items()),
@@ -43,8 +41,8 @@ def page(validation: Validation, before: Validation | None = None) -> str:
         _matrix(results),
         *(_cases(suite, [one for one in results if one["suite"] == suite]) for suite in ("models", "behaviour")),
         _refused([one for one in results if one["suite"] == "operators"]),
-        f"<h2>Where the numbers come from</h2><p class=quiet>{html.escape(machine)}"
-        f"{html.escape('; ' + validation['made'] if 'made' in validation else '')}. Times of two validations do not compare: "
+        f"<h2>Where the numbers come from</h2><p class=quiet>{text(machine)}"
+        f"{text('; ' + validation['made'] if 'made' in validation else '')}. Times of two validations do not compare: "
         "the machine is another from hour to hour. Ratios against the reference do, which was timed in turn.</p></main>",
         f"<script>{SORTING}</script></body></html>",
     ]  # fmt: skip
@@ -52,17 +50,17 @@ def page(validation: Validation, before: Validation | None = None) -> str:
 
 
 def _items(lines: Iterable[str]) -> str:
-    found = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    found = items(lines)
     return f"<ul>{found}</ul>" if found else ""
 
 
 def _listed(title: str, lines: Iterable[str]) -> str:
-    items = _items(lines)
-    return f"<h2>{html.escape(title)}</h2>{items}" if items else ""
+    found = _items(lines)
+    return f"<h2>{text(title)}</h2>{found}" if found else ""
 
 
-def _plain(cells: Iterable[str]) -> list[tuple[str, str]]:
-    return [(cell, cell) for cell in cells]
+def _plain(cells: Iterable[str]) -> list[tuple[str | None, str]]:
+    return [(None, cell) for cell in cells]
 
 
 def _verdicts(validation: Validation) -> str:
@@ -98,8 +96,8 @@ def _matrix(results: list[CaseResult]) -> str:
             f"<td>{_mark(*cells[operator, dtype])}</td>" if (operator, dtype) in cells else "<td></td>"
             for dtype in dtypes
         )
-        lines.append(f"<tr><th scope=row>{html.escape(operator)}</th>{marks}</tr>")
-    heads = "".join(f"<th scope=col>{html.escape(dtype or 'none')}</th>" for dtype in dtypes)
+        lines.append(f"<tr><th scope=row>{text(operator)}</th>{marks}</tr>")
+    heads = "".join(f"<th scope=col>{text(dtype or 'none')}</th>" for dtype in dtypes)
     return (
         "<h2>Operators by element type</h2><p class=quiet>passed of all cases; opsets show under the pointer. Blue: "
         "all pass; grey: the rest is unsupported; vermilion: something is wrong.</p>"
@@ -112,7 +110,7 @@ def _mark(opsets: str, tally: Mapping[Verdict, int]) -> str:
     colour = BAD_COLOUR if bad else COLOURS["pass"] if set(tally) == {"pass"} else "#595959"
     told = ", ".join(f"{count} {verdict}" for verdict, count in tally.items())
     return (
-        f'<span style="color:{colour};font-weight:{600 if bad else 400}" title="opset {opsets}: {html.escape(told)}">'
+        f'<span style="color:{colour};font-weight:{600 if bad else 400}" title="{text(f"opset {opsets}: {told}")}">'
         f"{tally.get('pass', 0)}/{sum(tally.values())}</span>"
     )
 
