@@ -14,7 +14,11 @@ def end_at_once(number: int, frame: FrameType | None) -> None:
     os._exit(INTERRUPTED)
 
 
-# what is imported before `main` can catch anything takes a while
-if os.path.basename((getattr(sys, "argv", None) or [""])[0]) in PROGRAM:
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, end_at_once)
+def _starts() -> bool:
+    """Say whether this is the program itself, and not a library that was imported."""
+    first = (getattr(sys, "argv", None) or [""])[0]
+    return os.path.basename(first) in PROGRAM and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+if _starts():  # what is imported before `main` can catch anything takes a while
+    signal.signal(signal.SIGINT, end_at_once)
