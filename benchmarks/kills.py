@@ -157,7 +157,9 @@ def trial(count: int, kills: int, draw: random.Random) -> str:
             if run.returncode == 0 and not killed:
                 break
         whole, found = whole + 1, made()
-        differ += sum(found.get(name) != value for name, value in reference.items()) + len(found.keys() ^ reference.keys())
+        differ += sum(found.get(name) != value for name, value in reference.items()) + len(
+            found.keys() ^ reference.keys()
+        )
     counts = f"{lost} lost stages, {orphans} processes lived on, {differ} qualities or models differ"
     return f"{done} kills over {whole} recipes of {len(kept)} stages that take {whole_s:.0f} s: {counts}"
 

@@ -19,7 +19,7 @@ from efflab.plan.selection import narrowed, stages_to_force
 from efflab.plan.stage_graph import Stage, data_digest
 from efflab.plan.stage_specs import TimeInTurn
 from efflab.recipe.recipe import Recipe, load_recipe
-from efflab.records.store import LocalStore, Store
+from efflab.records.store import ALTERED, LocalStore, Store, altered
 from efflab.records.study import Study, save_study
 
 
@@ -29,7 +29,7 @@ def plan_file(path: Path, only: list[str] | None = None, store: LocalStore | Non
     if recipe.search:
         from efflab.search.run import with_known
 
-        recipe = with_known(recipe, store, _where(recipe), processors())
+        recipe = with_known(recipe, store, _where(recipe), side_by_side(recipe))
     return _planned(recipe, only, store)
 
 
@@ -58,6 +58,11 @@ def processors() -> int:
     return usable_processors()
 
 
+def side_by_side(recipe: Recipe) -> int:
+    """Return how many stages with the threads that a recipe gives each fit beside one another on this machine."""
+    return max(1, processors() // recipe.spec.limits.threads)
+
+
 def run_file(
     path: Path,
     *,
@@ -76,6 +81,7 @@ def run_file(
     store = store or LocalStore.open()
     watcher = watcher or Watcher()
     recipe = _loaded(path)
+    count = workers or side_by_side(recipe)
     plan = None if recipe.search else _planned(recipe, only, store)  # what is wrong with it is told before any work
     try:
         store.prepare()
@@ -87,7 +93,7 @@ def run_file(
             if plan is None:
                 from efflab.search.run import searched
 
-                found = searched(recipe, store, _where(recipe), workers or processors(), watcher, executor)
+                found = searched(recipe, store, _where(recipe), count, watcher, executor)
                 plan = _planned(found, only, store)
             if force is not None:
                 for stage in stages_to_force(plan, force):
@@ -95,8 +101,11 @@ def run_file(
             outcomes = _cached(plan, store)
             again = {one for one, stage in plan.stages.items() if outcomes.incomplete(stage)}
             watcher.start(plan, (plan.stages.keys() & outcomes.results.keys()) - again)
+            for one in plan.stages.values():
+                if one.id not in outcomes.results and altered(store, one.id):
+                    watcher.say(f"note: {one.title}: {ALTERED}")
             try:
-                _run_stages(plan, store, outcomes, watcher, workers or processors(), executor)
+                _run_stages(plan, store, outcomes, watcher, count, executor)
             finally:
                 study = assemble(plan, outcomes)
                 save_study(study, store.study_file(plan.recipe.spec.name))
@@ -127,9 +136,7 @@ def _run_stages(
     for one, stage in plan.stages.items():
         if one not in outcomes.results or isinstance(stage.spec, TimeInTurn):
             waiting[one] = stage
-    count = max(1, min(workers, sum(stage.kind != "latency" for stage in waiting.values())))
-    threads = max(1, processors() // count)
-    executor: Executor = LocalExecutor(store.address, count, threads, limits.stage_s, limits.memory_gb)
+    executor: Executor = LocalExecutor(store.address, workers, limits.threads, limits.stage_s, limits.memory_gb)
     if away is not None:
         executor = TwoPlaces(executor, away)
     try:

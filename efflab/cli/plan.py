@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from efflab.cli._tables import show
     from efflab.foundation.wording import duration
     from efflab.records.store import LocalStore
-    from efflab.run import cached_stages, plan_file, processors
+    from efflab.run import cached_stages, plan_file, side_by_side
 
     plan = plan_file(args.recipe, args.only)
     finished = cached_stages(plan, LocalStore.open())
@@ -44,7 +44,11 @@ def run(args: argparse.Namespace) -> int:
         alone = sum(stage.estimate_s for stage in todo if stage.kind == "latency")
         together = sum(stage.estimate_s for stage in todo) - alone
         search_s = plan.recipe.search_s
-        left = f"about {duration(alone + together / processors())} to go (estimate)" if todo else "nothing to do"
+        left = (
+            f"about {duration(alone + together / side_by_side(plan.recipe))} to go (estimate)"
+            if todo
+            else "nothing to do"
+        )
         counts = f"{len(plan.stages)} stages, {len(finished)} finished; {len(plan.rows)} rows"
         print(f"\n{counts}; {left}")
         if search_s:

@@ -29,7 +29,7 @@ class LocalExecutor:
 
     store: the address of the store. A job that runs alone has no limit of memory, and its limit of time is on its silence:
     `stage_s` and what its budget lets one session take. One whose process dies is done again, once, if that process had done
-    others before: what those left behind must not be laid at its door.
+    others before: what those left behind must not be laid at its door. `threads` is what libraries start with that a stage does not tell how many it has.
     """
 
     def __init__(self, store: str, workers: int, threads: int, stage_s: float, memory_gb: float | None = None):
@@ -54,7 +54,7 @@ class LocalExecutor:
         return self._start(job, Child(SERVER, self.threads), fresh=True)
 
     def _start(self, job: Job, child: Child, fresh: bool) -> None:
-        child.send({"job": job.data(), "store": self.store, "threads": self.threads})
+        child.send({"job": job.data(), "store": self.store})
         deadline = time.monotonic() + self._limit_s(job)
         self.busy[job.stage_id] = _Busy(job, child, deadline, job.resources.alone, fresh)
 

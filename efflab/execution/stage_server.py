@@ -20,12 +20,7 @@ def do_stage(request: dict[str, Any], report: Report) -> dict[str, Any]:
     """Do the job of a request with the store at its address, and say what became of it."""
     from efflab.execution.worker import do_job
 
-    job = read_job(request["job"])
-    if not job.resources.alone:  # timing computes nothing here
-        import torch
-
-        torch.set_num_threads(request["threads"])
-    return vars(do_job(job, _store(request["store"]), report))
+    return vars(do_job(read_job(request["job"]), _store(request["store"]), report))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,10 @@ def unstorable(value: Any, place: str) -> str:
 def do_job(job: Job, store: Store, report: Report) -> Done:
     """Do a job and say what became of it, and on which machine; what a stage raises passes through."""
     spec, folder = read_spec(job.spec), store.work_folder(job.stage_id)
+    if not job.resources.alone:  # timing computes nothing in this process
+        import torch
+
+        torch.set_num_threads(job.resources.cores)
     started = time.perf_counter()
 
     def done(status: str, result: dict[str, Any]) -> Done:

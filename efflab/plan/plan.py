@@ -96,7 +96,7 @@ class _Planner:
 
     def __init__(self, recipe: Recipe, threads: int):
         self.recipe, self.threads = recipe, threads
-        self.graph = StageGraph(recipe.path)
+        self.graph = StageGraph(recipe.path, recipe.spec.limits.threads)
         self.rows: list[Row] = []
 
     def model_rows(self, baseline: Baseline, variant: Variant, role: Role, of: str | None) -> None:

@@ -22,7 +22,7 @@ from efflab.recipe.measure import Measure
 from efflab.recipe.step_order import misfit
 from efflab.recipe.variants import Variant
 
-STAGE_VERSION = 2  # raise it when a stage's result means something else
+STAGE_VERSION = 3  # raise it when a stage's result means something else
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,13 @@ def data_digest(baseline: Baseline) -> str:
 
 
 class StageGraph:
-    """Collects the stages of models; `near` is the recipe's file, beside which cards are looked up."""
+    """Collects the stages of models.
 
-    def __init__(self, near: Path):
-        self.near = near
+    `near` is the recipe's file, beside which cards are looked up; `threads` is how many a stage has that trains or scores.
+    """
+
+    def __init__(self, near: Path, threads: int = 1):
+        self.near, self.threads = near, threads
         self.stages: dict[str, Stage] = {}
         self.tasks: dict[str, TaskRef] = {}  # by `Baseline.task_key`
         self.cards: dict[str, Baseline] = {}  # of teachers, by name
@@ -109,6 +112,7 @@ class StageGraph:
                 version=technique.version,
                 seed=seed if technique.draws() else 0,
                 task=self.task_of(baseline),
+                threads=self.threads,
                 optimizer=training.optimizer if training and technique.epochs_of_training() else "sgd",
                 teachers=list(technique.teachers()),
                 weights_seed=weights_seed,
@@ -136,6 +140,7 @@ class StageGraph:
             version=technique.version,
             seed=0,
             task=self.task_of(baseline),
+            threads=self.threads,
             weights_seed=dense.weights_seed if isinstance(dense, LoadBaseline) else 0,
         )
         return self.add(spec, f"{variant.name}: {name}", (made[-1], made[0]), 4.0)
@@ -160,7 +165,9 @@ class StageGraph:
     ) -> str:
         """Add the scoring of an artefact on a backend: `quality` on the test split, `validation` on that one."""
         settings, task = choice.settings.model_dump(), self.task_of(baseline)
-        spec = Score(kind=kind, backend=choice.name, settings=settings, task=task, gpus=_gpus(choice))
+        spec = Score(
+            kind=kind, backend=choice.name, settings=settings, task=task, threads=self.threads, gpus=_gpus(choice)
+        )
         return self.add(spec, title, (artefact,), 3.0)
 
     def time(

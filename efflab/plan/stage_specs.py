@@ -80,6 +80,7 @@ class ApplyTechnique(Settings):
     version: int
     seed: int
     task: TaskRef
+    threads: int = 1  # part of the id: sums of another number round in another order
     optimizer: Optimizer = "sgd"  # by which the baseline was trained
     teachers: list[str] = []  # the names of the cards that it needs beside the baseline
     weights_seed: Annotated[int, ASIDE] = 0  # of the baseline's weights
@@ -88,7 +89,7 @@ class ApplyTechnique(Settings):
     @property
     def resources(self) -> Resources:
         """Where it may run."""
-        return Resources()
+        return Resources(cores=self.threads)
 
 
 class Score(Settings):
@@ -98,6 +99,7 @@ class Score(Settings):
     backend: str
     settings: dict[str, Any]
     task: TaskRef
+    threads: int = 1
     gpus: Annotated[int, ASIDE] = 0  # that the backend runs on
 
     @property
@@ -108,7 +110,7 @@ class Score(Settings):
     @property
     def resources(self) -> Resources:
         """Where it may run."""
-        return Resources(gpus=self.gpus)
+        return Resources(cores=self.threads, gpus=self.gpus)
 
 
 class TimeInTurn(Settings):

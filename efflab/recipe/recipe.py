@@ -28,12 +28,20 @@ from efflab.records.variant_name import variant_name
 
 
 class Limits(Settings):
-    """What one stage may use before it is stopped and becomes a failed row."""
+    """What one stage may use."""
 
     stage_s: Annotated[float, Field(gt=0, le=1e7, description="Seconds after which a stage is stopped.")] = 7200.0
     memory_gb: Annotated[
         Annotated[float, Field(gt=0, le=1e6)] | None, Field(description="Memory in GB above which a stage is stopped.")
     ] = None
+    threads: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1024,
+            description="Processor threads of each stage that trains or scores; another number may round otherwise.",
+        ),
+    ] = 1
 
 
 class RecipeSpec(Settings):

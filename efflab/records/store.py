@@ -6,6 +6,7 @@ The folder has one folder per stage id, written beside and renamed, with sha256 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -20,7 +21,9 @@ from efflab.foundation.files import file_digest, write_atomically
 from efflab.foundation.registry import entry_points
 
 SCHEMA = 1
+STAGE_SCHEMA = 2  # what schema 1 held is under ids that no plan gives any more
 RESULT = "stage.json"
+ALTERED = "what is stored of it is not what was written there; it is made again"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,11 @@ class Store(Protocol):
 
     def remove(self, stage_id: str) -> None:
         """Forget a stage."""
+
+
+def altered(store: Store, stage_id: str) -> bool:
+    """Say whether a store holds a stage that is not as it was written."""
+    return store.holds(stage_id) and store.finished(stage_id) is None
 
 
 def open_store(address: str) -> Store:
@@ -136,9 +144,11 @@ class LocalStore:
         folder = self.fetch(stage_id)
         try:
             stored = json.loads((folder / RESULT).read_text())
-            if stored["schema"] > SCHEMA:
+            if stored["schema"] > STAGE_SCHEMA:
                 raise RequestError(f"{folder} was written by a newer efflab")
-            intact = all(file_digest(folder / name) == digest for name, digest in stored["files"].items())
+            intact = (stored["id"], stored["sha256"]) == (stage_id, stage_digest(stored)) and all(
+                file_digest(folder / name) == digest for name, digest in stored["files"].items()
+            )
             return Finished(stored["result"], stored["about"]) if intact else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -160,8 +170,8 @@ class LocalStore:
         files = {
             path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != RESULT
         }
-        stored = {"schema": SCHEMA, "about": about, "result": result, "files": files}
-        (folder / RESULT).write_text(json.dumps(stored))
+        stored = {"schema": STAGE_SCHEMA, "id": stage_id, "about": about, "result": result, "files": files}
+        (folder / RESULT).write_text(json.dumps(stored | {"sha256": stage_digest(stored)}))
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():
             shutil.rmtree(final)
@@ -179,6 +189,12 @@ class LocalStore:
     def study_file(self, name: str) -> Path:
         """Return where the study of the recipe `name` is written."""
         return self.root / "studies" / name / "study.json"
+
+
+def stage_digest(stored: dict[str, Any]) -> str:
+    """Return the sha256 of what is kept of a stage, its own digest left out."""
+    content = {name: value for name, value in stored.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def study_path(name_or_path: str) -> Path:

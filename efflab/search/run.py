@@ -62,17 +62,18 @@ def searched(
     """Do the trials that are left, and return the recipe with what was found; `best.yaml` is written beside the study.
 
     `away` runs all that reads no files of the user; by default, processes of this machine do.
-    Every worker has one thread, whatever the number of trials left: sums of another order would be another training.
     """
     if recipe.search is None:
         return recipe
     search, limits = recipe.search, recipe.spec.limits
     for note in with_known(recipe, store, where, workers).notes:
         watcher.say(f"note: {note}")
-    home = LocalExecutor(store.address, workers, 1, limits.stage_s, limits.memory_gb)
+    home = LocalExecutor(store.address, workers, limits.threads, limits.stage_s, limits.memory_gb)
     executor = TwoPlaces(home, away) if away is not None else home
     try:
-        bench = TrialMaker(search, recipe.spec.measure, StageGraph(recipe.path), store, executor, watcher, where)
+        bench = TrialMaker(
+            search, recipe.spec.measure, StageGraph(recipe.path, limits.threads), store, executor, watcher, where
+        )
         trials = run_search(bench, journal_file(store, recipe.spec.name, search, where))
     finally:
         home.close()

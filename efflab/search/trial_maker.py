@@ -22,7 +22,7 @@ from efflab.recipe.search_space import recipe_at, spelled
 from efflab.recipe.step_order import order_problems
 from efflab.recipe.variants import Variant
 from efflab.records.cost import CostRecord, less, summed
-from efflab.records.store import LocalStore
+from efflab.records.store import ALTERED, LocalStore, altered
 from efflab.records.trial import Point, State
 
 Charged = dict[str, Mapping[str, float] | None]  # stage -> how much of its cost a trial bears; None: all of it
@@ -105,6 +105,8 @@ class TrialMaker:
                 if finished is not None:
                     self.outcomes.take(stage, finished)
                     continue
+                if altered(self.store, one):
+                    self.watcher.say(f"note: {stage.title}: {ALTERED}")
                 if pauses and one in pauses:
                     stage = replace(stage, spec=stage.spec.model_copy(update={"pause_at": pauses[one]}))
                 waiting[one] = stage

@@ -5,6 +5,7 @@ import json
 from worlds import QUICK, make_card, make_recipe
 
 from efflab.foundation.machine import fingerprint, machine_id
+from efflab.records.store import stage_digest
 from efflab.run import plan_file, run_file
 
 
@@ -20,7 +21,8 @@ def test_a_record_names_the_machine_that_timed_it(in_folder):
             path = in_folder / ".efflab/stages" / one / "stage.json"
             kept = json.loads(path.read_text())
             assert kept["about"]["machine"] == fingerprint()
-            path.write_text(json.dumps({**kept, "about": {**kept["about"], "machine": other}}))
+            kept["about"]["machine"] = other
+            path.write_text(json.dumps({**kept, "sha256": stage_digest(kept)}))
     study = run_file(recipe, workers=1)
     assert study["machines"] == {machine_id(other): other, here: fingerprint()}
     told = {(record["variant"], record["seed"], record["batch_size"]): record["machine"] for record in study["records"]}

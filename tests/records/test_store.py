@@ -3,7 +3,7 @@ import json
 import pytest
 
 from efflab.foundation.errors import RequestError
-from efflab.records.store import LocalStore, open_store, study_path
+from efflab.records.store import LocalStore, altered, open_store, study_path
 
 
 @pytest.fixture
@@ -34,6 +34,32 @@ def test_a_changed_or_lost_file_makes_a_stage_unfinished(store):
     assert store.result("a") is None
     (store.fetch("a") / "weights").unlink()
     assert store.result("a") is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda stored: stored["result"].update(value=2),
+        lambda stored: stored["about"].update(kind="quality"),
+        lambda stored: stored["files"].clear(),
+        lambda stored: stored.pop("sha256"),
+        lambda stored: stored.update(schema=1),
+    ],
+)
+def test_a_result_that_is_not_what_was_written_makes_a_stage_unfinished(store, change):
+    finish(store)
+    path = store.fetch("a") / "stage.json"
+    stored = json.loads(path.read_text())
+    change(stored)
+    path.write_text(json.dumps(stored))
+    assert store.finished("a") is None
+    assert altered(store, "a")
+
+
+def test_a_stage_under_the_id_of_another_is_not_finished(store):
+    finish(store)
+    store.fetch("a").rename(store.fetch("b"))
+    assert store.finished("b") is None
 
 
 def test_a_half_written_result_makes_a_stage_unfinished(store):

@@ -43,7 +43,7 @@ def run_quality(spec: Score, made: Path) -> Scored:
     split = task.split(spec.split)
     size = quality_batch(task, split)
     with in_words(spec.backend, None, type(backend), "run"):
-        session = backend.prepare(artefact, first_inputs(split, size), 1)
+        session = backend.prepare(artefact, first_inputs(split, size), spec.threads)
         scores = evaluate(session, task, split, size)
     metric, *others = task.metrics
     value = float(task.quality(scores))
