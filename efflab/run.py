@@ -12,7 +12,7 @@ from efflab.execution.stages.time_in_turn import timed_in_full
 from efflab.execution.study_maker import assemble
 from efflab.execution.two_places import TwoPlaces
 from efflab.execution.watcher import Watcher
-from efflab.foundation.errors import RequestError
+from efflab.foundation.errors import RequestError, disk_full
 from efflab.foundation.machine import fingerprint, machine_id, usable_processors
 from efflab.plan.plan import Plan, make_plan
 from efflab.plan.selection import narrowed, stages_to_force
@@ -99,7 +99,8 @@ def run_file(
                 for stage in stages_to_force(plan, force):
                     store.remove(stage)
             outcomes = _cached(plan, store)
-            watcher.start(plan, plan.stages.keys() & outcomes.results.keys())
+            again = {one for one, stage in plan.stages.items() if outcomes.incomplete(stage)}
+            watcher.start(plan, (plan.stages.keys() & outcomes.results.keys()) - again)
             for one in plan.stages.values():
                 if one.id not in outcomes.results and altered(store, one.id):
                     watcher.say(f"note: {one.title}: {ALTERED}")
@@ -109,7 +110,7 @@ def run_file(
                 study = assemble(plan, outcomes)
                 save_study(study, store.study_file(plan.recipe.spec.name))
     except OSError as error:
-        if error.errno == 28:
+        if disk_full(error):
             raise RequestError(WHOLE_DISK) from error
         raise
     return study

@@ -19,7 +19,9 @@ not do, such as writing the inputs to a full disk, and that is no fault of the p
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from efflab.artefacts.artefact import Artefact
 
 
+LONGEST_NS = 10**15  # of a pass, eleven days
+MOST_ANSWER_BYTES = 1_000_000  # of one line: tensors go by files
 FOREIGN = 2  # what numpy's `isbuiltin` says of the types of ml_dtypes
 
 
@@ -85,7 +89,8 @@ class CommandSession(Session):
         except OSError as error:
             raise EfflabError("make a folder for tensors", error) from error
         try:
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            # a group of its own, so that what a script starts ends with it
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
         except OSError as error:
             raise Unavailable(f"the program {command[0]!r} cannot be started: {error.strerror or error}") from error
         self.now_ns = 0
@@ -97,7 +102,8 @@ class CommandSession(Session):
         """End the program, which has nobody to answer any more."""
         process = getattr(self, "process", None)
         if process:
-            process.kill()
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -111,14 +117,16 @@ class CommandSession(Session):
         try:
             self.process.stdin.write(text)
             self.process.stdin.flush()
-            line = self.process.stdout.readline()
+            line = self.process.stdout.readline(MOST_ANSWER_BYTES)
         except BrokenPipeError:
             line = b""
         if not line:
             raise Died(f"the program {_end(self.process.wait())} at {request['do']!r}")
+        if len(line) == MOST_ANSWER_BYTES:
+            raise RuntimeError(f"the program answered {request['do']!r} with more than {MOST_ANSWER_BYTES:,} bytes")
         try:
             answer = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             raise RuntimeError(f"the program answered {request['do']!r} with no JSON object: {line[:80]!r}")
@@ -146,7 +154,7 @@ class CommandSession(Session):
             self.ask({"do": "inputs", **loaded})
             self.loaded = loaded
         took = self.ask({"do": "run"}).get("ns")
-        if type(took) is not int or took < 0:
+        if type(took) is not int or not 0 <= took < LONGEST_NS:
             raise RuntimeError(f"the program answered 'run' without its nanoseconds as a whole number ({took!r})")
         self.now_ns += took
         return self

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from efflab.cli._streams import drop_output
 from efflab.execution.watcher import Watcher
 from efflab.foundation.visible import unguarded, visible
 from efflab.plan.plan import Plan
@@ -18,10 +19,25 @@ from efflab.plan.stage_graph import Stage
 def watcher() -> Iterator[Watcher]:
     """Give a watcher that suits where standard output goes."""
     if not sys.stdout.isatty():
-        yield _plain()
+        yield _lasting(_plain())
         return
     with _bars() as bars:
         yield bars
+
+
+def _lasting(watcher: Watcher) -> Watcher:
+    """Return a watcher that goes on in silence once nobody reads what it prints: that is no reason to end a run."""
+
+    def lasting(tell: Callable[..., None]) -> Callable[..., None]:
+        def told(*what: Any) -> None:
+            try:
+                tell(*what)
+            except BrokenPipeError:
+                drop_output()
+
+        return told
+
+    return Watcher(**{name: lasting(tell) for name, tell in vars(watcher).items()})
 
 
 def _plain() -> Watcher:
@@ -37,6 +53,7 @@ def _plain() -> Watcher:
         if not state["total"]:
             return  # a stage of a trial: the search says itself what becomes of those
         state["done"] += 1
+        state["total"] = max(state["total"], state["done"])
         why = f": {reason}" if reason else ""
         told = f"{stage.kind} {stage.title}: {status} ({seconds:.1f} s){why}"
         print(f"[{state['done']:.0f}/{state['total']:.0f}] {visible(told)}", flush=True)
@@ -87,7 +104,7 @@ def _bars() -> Iterator[Watcher]:
                 bars.remove_task(running.pop(stage.id))
             if not state["total"]:
                 return
-            count(state["done"] + 1, state["total"])
+            count(state["done"] + 1, max(state["total"], state["done"] + 1))
             if reason:
                 bars.console.print(visible(f"{stage.title}: {status}: {reason}"), markup=False)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
+import signal
 import sys
 from pathlib import Path
 
+from efflab.cli import INTERRUPTED
+from efflab.cli._streams import begin, flushed
 from efflab.foundation.visible import harmless_output
 
-FINE, GATE_FAILED, WRONG_REQUEST, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 130
+FINE, GATE_FAILED, WRONG_REQUEST, OUR_BUG = 0, 1, 2, 3
 ORDER = [
     "ls",
     "show",
@@ -68,41 +70,57 @@ class _Version(argparse.Action):
 @harmless_output()
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 fine, 1 a check failed, 2 wrong request, 3 our bug, 130 interrupted."""
-    words = sys.argv[1:] if arguments is None else arguments
-    from efflab.foundation.errors import RequestError, Unavailable, nearest
+    program = begin()
+    try:
+        with flushed():
+            return _run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt as interruption:
+        cause, code = getattr(interruption, "cause", "interrupted"), getattr(interruption, "code", INTERRUPTED)
+        print(f"efflab: {cause}; what is finished is kept, the same command goes on from there", file=sys.stderr)
+        return int(code)
+    except BrokenPipeError:
+        return FINE
+    except Exception as error:
+        return _told(error)
+    finally:
+        if program:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done, and Python takes its time to end
+
+
+def _run(words: list[str]) -> int:
+    from efflab.foundation.errors import nearest
 
     if words and not words[0].startswith("-") and words[0] not in verbs():
         print(f"efflab: unknown verb {words[0]!r}; {nearest(words[0], verbs())}", file=sys.stderr)
         return WRONG_REQUEST
     parser = build_parser(words[0] if words and words[0] in verbs() else None)
     options = parser.parse_args(words)
-    try:
-        return int(options.run(options))
-    except RequestError as error:
+    return int(options.run(options))
+
+
+def _told(error: Exception) -> int:
+    """Say what is wrong, and return the exit code."""
+    from efflab.foundation.errors import RequestError, Unavailable, disk_full
+
+    if isinstance(error, RequestError):
         for problem in error.problems:
             print(f"efflab: {problem}", file=sys.stderr)
         return WRONG_REQUEST
-    except Unavailable as error:
+    if isinstance(error, Unavailable):
         print(f"efflab: {error}", file=sys.stderr)
         return WRONG_REQUEST
-    except KeyboardInterrupt:
-        print("efflab: interrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FINE
-    except OSError as error:
-        if error.filename is None and error.errno is None:
-            raise
+    if isinstance(error, OSError) and (error.filename is not None or error.errno is not None):
         place = f"{error.filename}: " if error.filename else ""
         print(f"efflab: {place}{(error.strerror or str(error)).lower()}", file=sys.stderr)
         return WRONG_REQUEST
-    except Exception:
-        import traceback
+    if disk_full(error):
+        print("efflab: the disk is full; free some space and run the same command again", file=sys.stderr)
+        return WRONG_REQUEST
+    import traceback
 
-        traceback.print_exc()
-        print("efflab: this is a bug of efflab; please report it with the lines above", file=sys.stderr)
-        return OUR_BUG
+    traceback.print_exception(error)
+    print("efflab: this is a bug of efflab; please report it with the lines above", file=sys.stderr)
+    return OUR_BUG
 
 
 if __name__ == "__main__":

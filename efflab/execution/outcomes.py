@@ -43,6 +43,16 @@ class Outcomes:
         absent = (label for label, (status, _) in result.reasons.items() if status == "unavailable")
         return {*self.with_model(spec)} - {*result.timings, *absent}
 
+    def incomplete(self, stage: Stage) -> bool:
+        """Say whether it is a group of which some member has no times, and will be measured again if it has a model."""
+        if not isinstance(stage.spec, TimeInTurn):
+            return False
+        result = self.timed(stage.id)
+        return any(
+            one not in result.timings and result.reasons.get(one, ("",))[0] != "unavailable"
+            for one in stage.spec.members
+        )
+
     def with_model(self, spec: TimeInTurn) -> dict[str, str]:
         """Return the members of a group that have a model."""
         return {label: made for label, made in spec.members.items() if made in self.results}

@@ -11,12 +11,13 @@ from efflab.execution.watcher import Watcher
 from efflab.foundation.errors import RequestError
 from efflab.foundation.machine import fingerprint
 from efflab.plan.stage_graph import Stage
-from efflab.plan.stage_results import Timed, read_result
+from efflab.plan.stage_results import StageResult, Timed, read_result
 from efflab.plan.stage_specs import TimeInTurn
 from efflab.records.record import repeats
 from efflab.records.store import Store
 
 WHOLE_DISK = "the disk is full; what is finished is kept. Free some space and run the same command again"
+UNFOUNDED = "it is said to be finished, and what the store holds of it is no such result"
 OF_THE_REQUEST = ("baseline", "latency")  # cards and data are part of the request, like the recipe
 
 
@@ -88,7 +89,12 @@ def _finish(stage: Stage, done: Done, store: Store, outcomes: Outcomes, watcher:
     if done.status == "paused":
         outcomes.paused[stage.id] = done.result  # type: ignore[assignment]
     elif done.status == "ok":
-        result = outcomes.results[stage.id] = read_result(stage.kind, done.result)
+        result = _believed(stage, done, store)
+        if result is None:
+            status, why = outcomes.failures[stage.id] = "failed", UNFOUNDED
+            store.discard(stage.id)
+        else:
+            outcomes.results[stage.id] = result
         if isinstance(result, Timed):
             status, why = "failed" if result.reasons else "ok", result.failures()
             if note := repeat_note(stage, result):
@@ -97,6 +103,18 @@ def _finish(stage: Stage, done: Done, store: Store, outcomes: Outcomes, watcher:
         store.discard(stage.id)
         outcomes.failures[stage.id] = (done.status, done.reason)
     watcher.end(stage, status, why, done.seconds)
+
+
+def _believed(stage: Stage, done: Done, store: Store) -> StageResult | None:
+    """Return the result of a stage that is said to be finished: what the store holds of it; None if that is not so."""
+    try:
+        told = read_result(stage.kind, done.result)
+        if isinstance(told, Timed) and not told.timings:
+            return told  # of which there is nothing to keep
+        kept = store.finished(stage.id)
+        return read_result(stage.kind, kept.result) if kept else None
+    except (RequestError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return None
 
 
 def repeat_note(stage: Stage, result: Timed) -> str:

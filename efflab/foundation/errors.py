@@ -50,9 +50,24 @@ class Died(Exception):  # noqa: N818 (a state of another process more than an er
     """Another process that does the work died; the text says how."""
 
 
-def disk_full(error: Exception) -> bool:
+def text_of(error: BaseException) -> str:
+    """Return an exception's message, in characters that can be written; plug-ins raise some whose message cannot be read."""
+    try:
+        text = str(error)
+    except Exception:
+        return "(its message cannot be read)"
+    return writable(text)
+
+
+def writable(text: str) -> str:
+    """Return a text with what no file can hold, halves of characters, written out."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def disk_full(error: BaseException) -> bool:
     """Say whether an error means that the disk is full; libraries written in Rust wrap the system's error in one of theirs."""
-    wrapped = f"code: {errno.ENOSPC}," in str(error) or os.strerror(errno.ENOSPC) in str(error)
+    text = text_of(error)
+    wrapped = f"code: {errno.ENOSPC}," in text or os.strerror(errno.ENOSPC) in text
     return wrapped or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from efflab.foundation.errors import RequestError
 from efflab.foundation.outside import opened
 
 

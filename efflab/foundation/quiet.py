@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 
@@ -13,10 +13,14 @@ from collections.abc import Iterator
 def quiet() -> Iterator[None]:
     """Swallow what Python code prints, warns and logs below ERROR inside the block."""
     before = logging.root.manager.disable
-    sink = io.StringIO()
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+        with (
+            open(os.devnull, "w", encoding="utf-8", errors="ignore") as sink,  # a buffer would grow without end
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(sink),
+            contextlib.redirect_stderr(sink),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

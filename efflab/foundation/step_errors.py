@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import traceback
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from efflab.foundation.errors import Died, Paused, RequestError, Unavailable, disk_full
+from efflab.foundation.errors import Died, Paused, RequestError, Unavailable, disk_full, text_of
 from efflab.foundation.wording import one_line
 
 PASS_THROUGH = (RequestError, Unavailable, Paused, Died, MemoryError)  # these say what they have to say
@@ -52,6 +53,7 @@ NODE = re.compile(r"(?:[Nn]ode(?: name)?[:=]?\s*['\"(]+|Name:\s*')([^'\")\s]+)")
 @contextmanager
 def in_words(name: str, model: Any, plugin: type, verb: str = "take") -> Iterator[None]:
     """Turn what a library raises inside into a RequestError that says it in words; its traceback goes to standard error."""
+    process = os.getpid()
     try:
         yield
     except PASS_THROUGH:
@@ -61,6 +63,11 @@ def in_words(name: str, model: Any, plugin: type, verb: str = "take") -> Iterato
             raise
         traceback.print_exc()
         raise RequestError(explained(error, name, model, plugin, verb)) from error
+    finally:
+        if (
+            os.getpid() != process
+        ):  # a copy of this process that the plug-in made: it must not do the rest a second time
+            os._exit(1)
 
 
 def explained(error: Exception, name: str, model: Any, plugin: type, verb: str = "take") -> str:
@@ -87,7 +94,7 @@ def _source(error: Exception) -> str:
 
 def reason(error: Exception, model: Any) -> str:
     """Return why a step failed, as the end of a sentence: ` at layer conv: an operator ... (in the library's words: ...)`."""
-    words = " ".join(str(error).split())
+    words = " ".join(text_of(error).split())
     cause = next((what for pattern, what in KNOWN if re.search(pattern, f"{type(error).__name__} {words}")), "")
     layer = _layer(error, model) or _node(words)
     where = f" at {layer}" if layer else ""
@@ -97,7 +104,9 @@ def reason(error: Exception, model: Any) -> str:
 
 def innermost(error: BaseException) -> Exception:
     """Return the error from which others were raised: exporters wrap what happened in words about themselves."""
-    while isinstance(error.__cause__, Exception):
+    seen: set[int] = set()
+    while isinstance(error.__cause__, Exception) and id(error) not in seen:  # an error may name itself as its cause
+        seen.add(id(error))
         error = error.__cause__
     assert isinstance(error, Exception)
     return error

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from efflab.foundation.errors import nearest
+from efflab.foundation.errors import nearest, text_of
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 SHA256 = r"^[0-9a-f]{64}$"
@@ -78,7 +78,7 @@ def shown(value: Any) -> str:
 
 def one_line(error: BaseException) -> str:
     """Return an exception as one line: its type and its message."""
-    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+    return " ".join(f"{type(error).__name__}: {text_of(error)}".split()).rstrip(": ")
 
 
 def listed(names: Iterable[str], between: str = ", ") -> str:

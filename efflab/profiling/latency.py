@@ -33,7 +33,7 @@ THROUGHPUT_PASSES, THROUGHPUT_S = 3, 0.05
 MOST_BATCHES, LEAST_BATCHES, EXAMPLES = 64, 4, 256  # of sessions whose work depends on the input
 PREPARE_S, WARM_UP_TURNS = 1.5, 3  # what estimates take of a session: to load it, and turns over the batches to warm up
 CALL_S, EXAMPLE_S = 4e-3, 5e-4  # and of the calls of a small net
-ANSWER_TIMEOUT_S = 60.0  # beyond the time that the calls asked for should take
+ANSWER_TIMEOUT_S, PATIENCE = 60.0, 20  # beyond so many times the time that the calls asked for should take
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ def measure_group(
     try:
         tracks += (_Track(job, threads, Child(WORKER, threads)) for job in jobs)
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            list(pool.map(lambda track: track.prepare(budget), tracks))
+            for number, _ in enumerate(pool.map(lambda track: track.prepare(budget), tracks), 1):
+                report(0, budget.rounds, f"prepared {number} of {len(tracks)}")
         for number, track in enumerate(tracks, 1):
             track.warm_up(budget)
             report(0, budget.rounds, f"warmed up {number} of {len(tracks)}")
@@ -234,7 +235,7 @@ class _Track:
         return whole_turns(calls, self.job.batches)
 
     def _limit_s(self, calls: int) -> float:
-        return ANSWER_TIMEOUT_S + 20 * calls * float(self.facts.get("median_ns", 0.0)) / 1e9
+        return ANSWER_TIMEOUT_S + PATIENCE * calls * float(self.facts.get("median_ns", 0.0)) / 1e9
 
 
 def calls_a_block(call_s: float, budget: Budget) -> int:
@@ -263,6 +264,11 @@ def seconds_of(budget: Budget, batch_size: int, batches: int = 1) -> float:
         turn = batches * (CALL_S + EXAMPLE_S * batch_size)
         timed = max(timed, LEAST_ROUNDS * turn, min(budget.rounds * turn, budget.max_seconds))
     return PREPARE_S + 1.5 * timed + (WARM_UP_TURNS + THROUGHPUT_PASSES) * turn
+
+
+def longest_silence_s(budget: Budget) -> float:
+    """Return for how many seconds `measure_group` may report nothing while all is well: one session's longest answer."""
+    return budget.prepare_timeout_s + ANSWER_TIMEOUT_S + PATIENCE * budget.max_seconds
 
 
 def enough(samples_ms: Sequence[float], budget: Budget, batches: int = 1) -> bool:

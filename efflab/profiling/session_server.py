@@ -13,7 +13,9 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from efflab.foundation.child_server import serve
+from efflab.foundation.errors import RequestError
 from efflab.foundation.progress import Report
+from efflab.foundation.wording import shown
 from efflab.profiling import energy, memory
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ AGREEMENT = 0.05  # two windows of warm-up whose medians differ by less are the 
 MOST_WINDOWS = 15
 WINDOW_S = 0.02
 SLOWEST = 3.0  # a block may take so many times what warm-up foretold
+LONGEST_NS = 10**15  # of a call, eleven days
 WARMUP_S = 3.0  # warm-up ends at this even if windows still differ
 
 
@@ -51,7 +54,14 @@ def timed_calls(session: Session, batches: Sequence[Any], calls: int, limit_ns: 
     finally:
         if collects:
             gc.enable()
-    return samples
+    return [_sane(sample) for sample in samples]
+
+
+def _sane(elapsed: Any) -> int:
+    """Return a time of a session's clock, which may be a plug-in's own; raise RequestError for one that cannot be."""
+    if not 0 <= elapsed < LONGEST_NS:  # nor NaN
+        raise RequestError(f"the backend's clock says that a call took {shown(elapsed)} ns")
+    return int(elapsed)
 
 
 def overhead_ns(session: Session, calls: int = 2000) -> float:
@@ -111,7 +121,7 @@ def throughput(session: Session, batches: Sequence[Any], calls: int) -> int:
     session.wait()
     elapsed = clock() - start
     del out
-    return elapsed
+    return _sane(elapsed)
 
 
 class _Server:

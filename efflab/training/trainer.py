@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import replace
@@ -12,13 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from efflab.artefacts.artefact import tied_names, untied
 from efflab.contracts.image_augmentation import shrunk, shrunk_sides
 from efflab.contracts.task import Split, Task
 from efflab.contracts.training_section import StepTraining, TrainingSettings
 from efflab.contracts.trains import TrainingRun
 from efflab.foundation.errors import Paused, RequestError
 from efflab.foundation.progress import Report
+from efflab.training.checkpoint import resumed, save_checkpoint
 from efflab.training.cost import training_device
 from efflab.training.feed import taker
 from efflab.training.schedule import image_scale, learning_rate_share
@@ -104,7 +103,7 @@ def _train(
     steps_per_epoch = len(split) // settings.batch_size
     total = max(1, round(settings.epochs * steps_per_epoch))
     optimizer = make_optimizer(module, settings)
-    done, spent = _resume(run.checkpoint, module, optimizer)
+    done, spent = resumed(run.checkpoint, module, optimizer)
     # where batches differ in length, each length would be captured anew
     replay = replay and not task.free_axes()
     step = make_step(module, optimizer, objective, settings.bf16, replay, task.scored)
@@ -133,7 +132,7 @@ def _train(
                     raise FloatingPointError(f"the loss is {mean_loss} after {done} steps; {ways}")
                 run.report(done, total, f"loss {mean_loss:.3f}")
         if run.checkpoint is not None:
-            _save(run.checkpoint, module, optimizer, done, spent + time.perf_counter() - started)
+            save_checkpoint(run.checkpoint, module, optimizer, done, spent + time.perf_counter() - started)
             _pause_if_asked(run, done, total, spent + time.perf_counter() - started)
     return spent + time.perf_counter() - started
 
@@ -178,44 +177,3 @@ def examples_seen(task: Task, settings: StepTraining) -> float:
     height, width = (int(side) for side in split.batch(range(1)).inputs[0].shape[2:])
     sides = (shrunk_sides(height, width, image_scale(done / total, settings.start_scale)) for done in range(total))
     return settings.batch_size * sum(rows * columns for rows, columns in sides) / (height * width)
-
-
-def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, done: int, seconds: float) -> None:
-    from safetensors.torch import save_file
-
-    # tied weights stand once; loading fills in the others
-    tensors = {f"model.{name}": tensor for name, tensor in untied(module.state_dict()).items()}
-    for index, parameter in enumerate(_trained(optimizer)):
-        for name, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{index}.{name}"] = value.contiguous()
-    part = path.with_suffix(".part")
-    save_file(tensors, str(part), metadata={"progress": json.dumps({"done": done, "seconds": seconds})})
-    part.replace(path)
-
-
-def _resume(path: Path | None, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    if path is None or not path.exists():
-        return 0, 0.0
-    from safetensors import safe_open
-
-    with safe_open(str(path), "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        progress = json.loads(file.metadata()["progress"])
-    state = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-    module.load_state_dict(state | {name: state[one] for name, one in tied_names(module.state_dict()).items()})
-    parameters = _trained(optimizer)
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".", 2)
-            parameter = parameters[int(index)]
-            value = tensor.to(parameter.device)
-            if (
-                value.shape == parameter.shape
-            ):  # files hold the plain order in memory; fused updates want the parameter's
-                value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-            optimizer.state[parameter][key] = value
-    return progress["done"], progress["seconds"]
-
-
-def _trained(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
+from efflab.foundation.errors import text_of
+
 Verdict = Literal["pass", "wrong", "crash", "hang", "error", "fell back", "unsupported", "skipped"]
 
 MEANING: dict[Verdict, str] = {
@@ -53,5 +55,5 @@ def is_refusal(error: BaseException) -> bool:
 
     if isinstance(error, (NotImplementedError, Unavailable, RequestError)):
         return True
-    text = f"{type(error).__name__} {error}".lower()
+    text = f"{type(error).__name__} {text_of(error)}".lower()
     return any(re.search(refusal, text) for refusal in REFUSALS)

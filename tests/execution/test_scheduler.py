@@ -27,8 +27,8 @@ GROUP = TimeInTurn(
 class Scripted:
     """Takes several jobs and ends them in order; `endings` says how, by stage."""
 
-    def __init__(self, endings):
-        self.endings, self.jobs, self.running = endings, [], []
+    def __init__(self, endings, store=None):
+        self.endings, self.jobs, self.running, self.store = endings, [], [], store
 
     def free(self, wanted):
         return 0 if wanted.alone and self.running else 4 - len(self.running)
@@ -40,6 +40,8 @@ class Scripted:
     def wait(self):
         stage_id = self.running.pop(0).stage_id
         ending = self.endings.get(stage_id, {"result": MADE})
+        if self.store and "status" not in ending:
+            self.store.put(stage_id, self.store.work_folder(stage_id), ending["result"], {})
         return [Done(stage_id, **{"status": "ok", "machine": {"cpu": f"of {stage_id}"}, **ending})]
 
     def close(self):
@@ -53,10 +55,11 @@ def stages():
 
 def run(folder, endings, outcomes=None):
     """Drive the three stages; return what was submitted, the outcomes, and what the watcher was told at the ends."""
-    executor, outcomes, ends = Scripted(endings), outcomes or Outcomes(), []
+    store = LocalStore(folder)
+    executor, outcomes, ends = Scripted(endings, store), outcomes or Outcomes(), []
     watcher = Watcher(end=lambda stage, status, reason, seconds: ends.append((stage.id, status, reason)))
     drive(executor, {k: v for k, v in stages().items() if v.kind == "latency" or k not in outcomes.results},
-          LocalStore(folder), outcomes, watcher)  # fmt: skip
+          store, outcomes, watcher)  # fmt: skip
     return executor.jobs, outcomes, ends
 
 
@@ -123,11 +126,12 @@ def test_an_executor_of_this_machine_takes_one_job_where_it_is_to_be_alone():
 def executor_busy(alone):
     from efflab.execution.local_executor import _Busy
 
-    return _Busy(None, 0.0, alone)
+    return _Busy(None, None, 0.0, alone, fresh=True)
 
 
 def test_what_reads_files_of_the_user_runs_at_home(tmp_path):
-    home, away = Scripted({}), Scripted({"group": TIMED})
-    drive(TwoPlaces(home, away), stages(), LocalStore(tmp_path), Outcomes(), Watcher())
+    store = LocalStore(tmp_path)
+    home, away = Scripted({}, store), Scripted({"group": TIMED}, store)
+    drive(TwoPlaces(home, away), stages(), store, Outcomes(), Watcher())
     assert [job.stage_id for job in home.jobs] == ["load"]
     assert [job.stage_id for job in away.jobs] == ["step", "group"]

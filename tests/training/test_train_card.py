@@ -15,9 +15,11 @@ from efflab.foundation.errors import Paused, RequestError
 from efflab.models.resnet_cifar import resnet_cifar
 from efflab.tasks.digits_clutter import DigitsClutter
 from efflab.training import train_card
+from efflab.training.checkpoint import resumed as _resume
+from efflab.training.checkpoint import save_checkpoint as _save
 from efflab.training.step import make_optimizer, make_step
 from efflab.training.train_card import score, train_seed
-from efflab.training.trainer import _resume, _save, examples_seen, fit, pause_at
+from efflab.training.trainer import examples_seen, fit, pause_at
 
 TASK = DigitsClutter(train=512, validation=64, test=100)
 SETTINGS = TrainingSettings(epochs=3.0, batch_size=64)

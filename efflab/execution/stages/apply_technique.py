@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ def run_step(spec: ApplyTechnique, needs: Sequence[Path], folder: Path, report: 
     needs: the artefact before it, the baseline's, and those of its teachers. A training that is to pause is scored there on
     the validation split, once.
     """
+    import numpy as np
     import torch
 
     from efflab.training.technique_training import CHECKPOINT
@@ -54,7 +56,8 @@ def run_step(spec: ApplyTechnique, needs: Sequence[Path], folder: Path, report: 
     pause_at(folder / CHECKPOINT, spec.pause_at)
     if spec.pause_at is not None and rung.exists():
         raise Paused(spec.pause_at, 0.0, json.loads(rung.read_text()))
-    torch.manual_seed(spec.seed)
+    for seed_all in (torch.manual_seed, random.seed, np.random.seed):  # whatever ran in this process before
+        seed_all(spec.seed)
     started = time.perf_counter()
     model = parent.module() if parent.form == "module" else parent.onnx
     try:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from efflab.foundation.child_server import serve
-from efflab.foundation.errors import Died
+from efflab.foundation.errors import Died, text_of
 from efflab.foundation.progress import Report
+from efflab.foundation.wording import one_line
 from efflab.validation.backends.bench import Bench
 from efflab.validation.verdict import Verdict, is_refusal
 
@@ -63,9 +64,9 @@ def main() -> None:
         try:
             return suites[request["suite"]](bench, request)
         except Died as died:
-            return answer("crash", str(died))
+            return answer("crash", text_of(died))
         except Exception as error:
-            text = " ".join(f"{type(error).__name__}: {error}".split())[:400]
+            text = one_line(error)[:400]
             return answer("unsupported" if is_refusal(error) else "error", text)
 
     serve(reply)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from efflab.foundation.errors import text_of
 from efflab.profiling.quality import leaves
 from efflab.validation.verdict import is_refusal
 
@@ -57,4 +58,4 @@ def _wanted_seconds(proc: Path = Path("/proc/self/task")) -> float:
 def refusal_words(error: Exception) -> str:
     """Return what an exception says, with its type where it does not say that something is not supported."""
     kind = "" if is_refusal(error) else f"{type(error).__name__}: "
-    return (kind + " ".join(str(error).split()))[:200]
+    return (kind + " ".join(text_of(error).split()))[:200]
