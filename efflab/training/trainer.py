@@ -18,6 +18,7 @@ from efflab.contracts.task import Split, Task
 from efflab.contracts.training_section import StepTraining, TrainingSettings
 from efflab.contracts.trains import TrainingRun
 from efflab.foundation.errors import Paused, RequestError
+from efflab.foundation.files import replaced
 from efflab.foundation.progress import Report
 from efflab.training.cost import training_device
 from efflab.training.feed import taker
@@ -188,9 +189,8 @@ def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, done:
     for index, parameter in enumerate(_trained(optimizer)):
         for name, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{index}.{name}"] = value.contiguous()
-    part = path.with_suffix(".part")
-    save_file(tensors, str(part), metadata={"progress": json.dumps({"done": done, "seconds": seconds})})
-    part.replace(path)
+    with replaced(path, path.with_suffix(".part")) as part:
+        save_file(tensors, str(part), metadata={"progress": json.dumps({"done": done, "seconds": seconds})})
 
 
 def _resume(path: Path | None, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
