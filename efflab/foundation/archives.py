@@ -8,6 +8,7 @@ import io
 import lzma
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -56,7 +57,7 @@ def unpack_tar(path: Path, folder: Path) -> None:
         raise RequestError(f"{path} holds what may not be unpacked: {error}") from error
     except TooLarge as error:
         raise RequestError(_too_large(path)) from error
-    except (EOFError, lzma.LZMAError) as error:
+    except (EOFError, lzma.LZMAError, zlib.error) as error:
         raise tarfile.ReadError(f"the archive is cut off or damaged ({error})") from error
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from efflab.foundation.errors import RequestError
@@ -16,15 +18,26 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file beside its place and rename it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+@contextlib.contextmanager
+def replaced(path: Path, part: Path | None = None) -> Iterator[Path]:
+    """Give a path beside `path` to write to, and rename it in the end; after an error nothing of it is left.
+
+    Half of a file helps nobody, and where the disk is full it would keep it full. part: that path, where only one process
+    writes the file at a time; what a killed one left there is then written over.
+    """
+    part = part or path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        yield part
         part.replace(path)
-    except BaseException:  # a full disk above all: half of a file helps nobody, and takes up what is left
+    except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file beside its place and rename it."""
+    with replaced(path) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def expanded(path: str, named_by: str) -> Path:

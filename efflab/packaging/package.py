@@ -55,8 +55,12 @@ def export_package(study: Study, wanted: Wanted, folder: Path, force: bool = Fal
 
 def default_folder(study: Study, variant: str) -> Path:
     """Return where a package goes if the user names no folder: a name that every file system and shell takes."""
-    plain = "".join(one if one.isalnum() or one in "-_.=" else "-" for one in variant).strip("-.")
-    return Path("exports") / study["name"] / (plain or "variant")
+    return Path("exports") / _plain(study["name"], "study") / _plain(variant, "variant")
+
+
+def _plain(name: str, otherwise: str) -> str:
+    """Return a name as one folder can have it: a study that somebody gave must not lead elsewhere."""
+    return "".join(one if one.isalnum() or one in "-_.=" else "-" for one in name).strip("-.")[:200] or otherwise
 
 
 def _refuse_to_overwrite(final: Path, shown: Path, force: bool) -> None:
@@ -84,7 +88,7 @@ def _files_of_an_export(folder: Path) -> set[str]:
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         return {ABOUT, *about["files"]} if about["kind"] == KIND else set()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()
 
 

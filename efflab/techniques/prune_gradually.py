@@ -14,6 +14,7 @@ from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Context, Result, Technique
 from efflab.contracts.trains import Trains
 from efflab.foundation.errors import Paused, RequestError
+from efflab.foundation.files import replaced
 from efflab.model_surgery.pruning.settings import Scope, WeightImportance
 from efflab.records.cost import Cost
 
@@ -155,9 +156,8 @@ def _save(path: Path | None, module: nn.Module, done: int, seconds: float) -> No
     from efflab.artefacts.artefact import untied
 
     if path is not None:
-        part = path.with_suffix(".part")
-        save_file(untied(module.state_dict()), str(part), metadata={"done": str(done), "seconds": str(seconds)})
-        part.replace(path)
+        with replaced(path, path.with_suffix(".part")) as part:
+            save_file(untied(module.state_dict()), str(part), metadata={"done": str(done), "seconds": str(seconds)})
 
 
 def _resume(path: Path | None, module: nn.Module) -> tuple[int, float]:

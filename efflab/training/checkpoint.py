@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from efflab.artefacts.artefact import tied_names, untied
+from efflab.foundation.files import replaced
 
 RANDOM = "random"  # the state of PyTorch's generator: dropout and losses draw from it
 
@@ -24,13 +25,8 @@ def save_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimi
         for name, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{index}.{name}"] = value.contiguous()
     tensors[RANDOM] = torch.get_rng_state()
-    part = path.with_suffix(".part")
-    try:
+    with replaced(path, path.with_suffix(".part")) as part:
         save_file(tensors, str(part), metadata={"progress": json.dumps({"done": done, "seconds": seconds})})
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def resumed(path: Path | None, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:

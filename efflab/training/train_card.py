@@ -15,7 +15,7 @@ from efflab.artefacts.interface import Interface
 from efflab.cards.baseline import Baseline, load_baseline
 from efflab.cards.card import MOST_SEED, Weights
 from efflab.foundation.errors import Problem, RequestError
-from efflab.foundation.files import file_digest, write_atomically
+from efflab.foundation.files import file_digest, replaced, write_atomically
 from efflab.foundation.progress import Report
 from efflab.foundation.wording import one_line
 
@@ -69,7 +69,6 @@ def train_seed(baseline: Baseline, seed: int, checkpoints: Path, report: Report)
     task = task.for_model(outputs_of(module, task, card.output))
     seconds = fit(module, task, settings, seed, checkpoint=checkpoint, report=report)
     path = baseline.document.path.parent / f"{card.name}-s{seed}.safetensors"
-    part = path.with_name(f".{path.name}.part")
     # in half the bytes; it is the rounded weights that are scored
     there = baseline.of_checkpoint(module)
     stored = {
@@ -78,25 +77,24 @@ def train_seed(baseline: Baseline, seed: int, checkpoints: Path, report: Report)
         if name not in there
     }
     module.load_state_dict(module.state_dict() | stored)
-    # a card's file is a plain state dict, in which tied weights stand under each of their names
-    part.write_bytes(save({name: tensor.detach().clone().contiguous() for name, tensor in stored.items()}))
-    cost = training_cost(module, task, examples_seen(task, settings), seconds)
-    quality = score(module, task)
-    metric = task.metrics[0]
-    if not (math.isfinite(quality) and metric.error(quality) >= 0):
-        part.unlink()
-        what = f"its {metric.name} is {quality:.6g}, which has no error from 0 on; the training is kept at {checkpoint}"
-        raise RequestError(f"{card.name} is trained, but {what}")
-    weights = Weights(
-        seed=seed,
-        file=path.name,
-        sha256=file_digest(part),
-        quality=round(quality, 6),
-        training_macs=float(cost.training_macs),
-        seconds=round(seconds, 1),
-        hardware_burden_flop=float(cost.hardware_burden_flop),
-    )
-    part.replace(path)
+    with replaced(path, path.with_name(f".{path.name}.part")) as part:
+        # a card's file is a plain state dict, in which tied weights stand under each of their names
+        part.write_bytes(save({name: tensor.detach().clone().contiguous() for name, tensor in stored.items()}))
+        cost = training_cost(module, task, examples_seen(task, settings), seconds)
+        quality = score(module, task)
+        metric = task.metrics[0]
+        if not (math.isfinite(quality) and metric.error(quality) >= 0):
+            what = f"its {metric.name} is {quality:.6g}, which has no error from 0 on; the training is kept at {checkpoint}"
+            raise RequestError(f"{card.name} is trained, but {what}")
+        weights = Weights(
+            seed=seed,
+            file=path.name,
+            sha256=file_digest(part),
+            quality=round(quality, 6),
+            training_macs=float(cost.training_macs),
+            seconds=round(seconds, 1),
+            hardware_burden_flop=float(cost.hardware_burden_flop),
+        )
     record(baseline.document.path, weights)
     checkpoint.unlink()
     return weights

@@ -1,5 +1,6 @@
 """Archives from outside unpack to a bounded amount, within their folder, or end in words."""
 
+import contextlib
 import gzip
 import io
 import lzma
@@ -88,6 +89,18 @@ def test_a_cut_archive_is_no_archive(length, tmp_path):
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises((tarfile.TarError, OSError)):
         unpack_tar(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_a_damaged_archive_is_no_archive(mode, tmp_path):
+    path = tar(
+        tmp_path / "a.tar", [(f"a{number}", tarfile.REGTYPE, bytes(range(256)) * 8) for number in range(20)], mode
+    )
+    whole = path.read_bytes()
+    for place in range(12, len(whole) - 1, max(1, len(whole) // 20)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with contextlib.suppress(tarfile.TarError, OSError, RequestError):
+            unpack_tar(path, tmp_path / "out")
 
 
 def test_a_zip_bomb_and_a_file_twice_are_refused(tmp_path):

@@ -122,3 +122,5 @@ def test_the_largest_difference_knows_what_is_not_finite(found, expected, differ
 def test_a_variants_name_makes_a_plain_folder_name():
     assert str(default_folder({"name": "s"}, "p[ratio=0.3]~random")) == "exports/s/p-ratio=0.3--random"
     assert str(default_folder({"name": "s"}, "../..")) == "exports/s/variant"
+    assert str(default_folder({"name": "../../x/."}, "v")) == "exports/x/v"
+    assert str(default_folder({"name": "/"}, "v")) == "exports/study/v"
