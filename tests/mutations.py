@@ -19,7 +19,23 @@ SCALARS = [
     '"\\e[2J"', "!!binary aGk=", "!!int x", "!!timestamp x", "!!bool x", "!!python/object:os.system {}", "!!set {a, b}",
     "&a [*a]", "*a", "[]", "{}", "[[[[]]]]", "{a: {b: {c: 1}}}", "", "'", "|", "? x", "../../x", "[" * 60, "{<<: {a: 1}}",
 ]  # fmt: skip
-BYTES = [b"\0", b"\xff", b"\xed\xa0\x80", b"\t", b"\n", b'"', b"{", b"[" * 3000, b"}", b"]", b",", b":", b"e999", b"-", b"\x1b"]
+BYTES = [
+    b"\0",
+    b"\xff",
+    b"\xed\xa0\x80",
+    b"\t",
+    b"\n",
+    b'"',
+    b"{",
+    b"[" * 3000,
+    b"}",
+    b"]",
+    b",",
+    b":",
+    b"e999",
+    b"-",
+    b"\x1b",
+]
 
 Change = Callable[[bytes, random.Random], bytes]
 

@@ -141,7 +141,7 @@ class LocalStore:
                 raise RequestError(f"{folder} was written by a newer efflab")
             intact = all(file_digest(folder / name) == digest for name, digest in stored["files"].items())
             return Finished(stored["result"], stored["about"]) if intact else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def result(self, stage_id: str) -> dict[str, Any] | None:
