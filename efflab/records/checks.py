@@ -92,7 +92,7 @@ def _in_words(error: Any, at_top: bool) -> str:
         return f"latency.rounds_ms must {'hold' if what[0] == 't' else 'be'} {what} (found {_place(key, value)})"
     if key[:2] in _SAID:
         return _SAID[key[:2]]
-    if kind in _BOUNDS | {"finite_number"} and key[0] == "work":
+    if kind in ("greater_than_equal", "finite_number") and key[0] == "work":
         return f"{spelled(key)} is {value}, {IMPOSSIBLE}"
     if kind in _NUMBERS and len(key) > 1:
         return f"{spelled(key)} must be a number (found {value!r:.60})"
