@@ -95,7 +95,8 @@ def _in_words(error: Any, at_top: bool) -> str:
     if kind in ("greater_than_equal", "finite_number") and key[0] == "work":
         return f"{spelled(key)} is {value}, {IMPOSSIBLE}"
     if kind in _NUMBERS and len(key) > 1:
-        return f"{spelled(key)} must be a number (found {value!r:.60})"
+        number = "whole number" if kind != "finite_number" and isinstance(value, float) else "number"
+        return f"{spelled(key)} must be a {number} (found {value!r:.60})"
     if kind in KINDS and len(key) == 1 and (at_top or kind not in _TOLD_BY_KIND):
         return f"{spelled(key)} is missing or of the wrong kind"
     what = sentence(kind, value, error.get("ctx", {}), error["msg"])
