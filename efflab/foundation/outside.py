@@ -23,7 +23,6 @@ MOST_DEPTH = 60  # lists and mappings inside each other
 MOST_DIGITS = 40  # more than anything that is counted, and far from where floats end
 DIGEST = "sha256"  # the key under which written content carries its digest
 _KINDS = (
-    (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
@@ -48,9 +47,10 @@ def opened(path: Path) -> io.BufferedReader:
 def content_of(path: Path, most: int = MOST_BYTES) -> bytes:
     """Return the bytes of a regular file; raise OSError for anything else, and for more than `most` bytes."""
     with opened(path) as file:
-        content = file.read(most + 1) if os.fstat(file.fileno()).st_size <= most else b""
-        if len(content) > most or (not content and os.fstat(file.fileno()).st_size > most):
-            raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))
+        large = os.fstat(file.fileno()).st_size > most
+        content = b"" if large else file.read(most + 1)  # some files of the system say that they are empty
+    if large or len(content) > most:
+        raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))
     return content
 
 
@@ -65,7 +65,7 @@ def why(error: Exception) -> str:
         return (error.strerror or str(error)).lower()
     if isinstance(error, UnicodeDecodeError):
         return f"not UTF-8 text (byte {error.start})"
-    return "nested too deep" if isinstance(error, RecursionError) else str(error)
+    return str(error)
 
 
 def parsed_json(content: str | bytes) -> Any:

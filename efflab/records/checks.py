@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 Key = tuple[str | int, ...]
+IMPOSSIBLE = "where only a number above 0 can be"  # how a reason ends that says all without more words
 _NUMBERS = {"int_type", "int_from_float", "float_type", "finite_number"}
 _TOLD_BY_KIND = {"dict_type", "literal_error", "float_type", "finite_number"}
 _BOUNDS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
@@ -79,6 +81,8 @@ def _in_words(error: Any, at_top: bool) -> str:
     """Return what is wrong with one value, as `latency.rounds_ms must hold times, none below 0 (found -1.0)`."""
     key: Key = tuple(part for part in error["loc"] if isinstance(part, int) or not part.endswith("]"))
     kind, value = error["type"], error["input"]
+    if isinstance(value, float) and not math.isfinite(value):
+        kind = "finite_number"
     if not key:
         return "it must be a mapping"
     if kind == "missing" and (len(key) <= 2 or key[:2] not in _SAID):
@@ -88,8 +92,11 @@ def _in_words(error: Any, at_top: bool) -> str:
         return f"latency.rounds_ms must {'hold' if what[0] == 't' else 'be'} {what} (found {_place(key, value)})"
     if key[:2] in _SAID:
         return _SAID[key[:2]]
+    if kind in ("greater_than_equal", "finite_number") and key[0] == "work":
+        return f"{spelled(key)} is {value}, {IMPOSSIBLE}"
     if kind in _NUMBERS and len(key) > 1:
-        return f"{spelled(key)} must be a number (found {value!r:.60})"
+        number = "whole number" if kind != "finite_number" and isinstance(value, float) else "number"
+        return f"{spelled(key)} must be a {number} (found {value!r:.60})"
     if kind in KINDS and len(key) == 1 and (at_top or kind not in _TOLD_BY_KIND):
         return f"{spelled(key)} is missing or of the wrong kind"
     what = sentence(kind, value, error.get("ctx", {}), error["msg"])

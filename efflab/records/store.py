@@ -151,7 +151,7 @@ class LocalStore:
                 file_digest(folder / name) == digest for name, digest in stored["files"].items()
             )
             return Finished(stored["result"], stored["about"]) if intact else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def result(self, stage_id: str) -> dict[str, Any] | None:

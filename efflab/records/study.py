@@ -19,7 +19,7 @@ from efflab.foundation.errors import Problem, RequestError
 from efflab.foundation.files import write_atomically
 from efflab.foundation.outside import altered, content_of, loaded, odd_value, text_of, why, with_digest
 from efflab.foundation.wording import one_line
-from efflab.records.checks import damage
+from efflab.records.checks import IMPOSSIBLE, damage
 from efflab.records.cost import CostRecord, Number
 from efflab.records.record import Count, Record
 from efflab.records.samples import put_samples, read_samples, samples_file, take_samples
@@ -106,7 +106,8 @@ def load_study(path: Path) -> Study:
     study["schema"] = SCHEMA
     what = _fill_samples(study, path) or damage(study) or (odd_value(study) if suspect else "")
     if what:
-        raise RequestError(Problem(str(path), f"a damaged study: {what}; run the recipe again"))
+        told = what if what.endswith(IMPOSSIBLE) else f"a damaged study: {what}; run the recipe again"
+        raise RequestError(Problem(str(path), told))
     if changed:
         what = "the file was altered after it was written, and its numbers cannot be relied on; run the recipe again"
         raise RequestError(Problem(str(path), what))

@@ -1,6 +1,8 @@
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +132,47 @@ def test_ls_tells_what_is_known_of_baselines_and_studies(in_folder, capsys):
     assert rows["whole"]["rows"] > 100
     assert rows["whole"]["written"].startswith("20")
     assert "cannot be read" in rows["half"]["about"]
+
+
+def test_ls_show_and_suggest_go_on_past_files_that_cannot_be_read(in_folder, capsys):
+    make_card(in_folder)
+    (in_folder / "recipes").mkdir()
+    for place in (in_folder / "baselines" / "pipe.yaml", in_folder / "recipes" / "pipe.yaml"):
+        os.mkfifo(place)
+    (in_folder / "recipes" / "folder.yaml").mkdir()
+    studies = in_folder / ".efflab" / "studies"
+    for name in ("pipe", "folder", "altered", "whole"):
+        (studies / name).mkdir(parents=True)
+    os.mkfifo(studies / "pipe" / "study.json")
+    (studies / "folder" / "study.json").mkdir()
+    save_study(load_study(ROOT / "reports" / "digits-low-rank" / "study.json"), studies / "whole" / "study.json")
+    shutil.copy(studies / "whole" / "samples.npz", studies / "altered")
+    text = (studies / "whole" / "study.json").read_text()
+    (studies / "altered" / "study.json").write_text(text.replace('"margin":0.01', '"margin":0.02'))
+
+    assert "no regular file, but a named pipe" in listed(capsys, "ls", "baselines")["pipe"]["about"]
+    rows = listed(capsys, "ls", "recipes")
+    assert "no regular file, but a named pipe" in rows["pipe"]["about"]
+    assert "is a directory" in rows["folder"]["about"]
+    rows = listed(capsys, "ls", "studies")
+    assert rows["whole"]["rows"] > 10
+    bad = {
+        "pipe": "no regular file, but a named pipe",
+        "folder": "is a directory",
+        "altered": "altered after it was written",
+    }
+    assert all(what in rows[name]["about"] for name, what in bad.items())
+    assert main(["show", "technique", "low_rank", "--format", "json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)
+    lines = [line for line in told.err.splitlines() if "is left out" in line]
+    assert len(lines) == len(bad)
+    assert all(
+        any(f"{name}/study.json is left out: " in one and what in one for one in lines) for name, what in bad.items()
+    )
+    assert main(["suggest", "tiny", "--format", "json"]) == 0
+    told = capsys.readouterr().err
+    assert all(f"{name}/study.json is left out: " in told for name in bad)
 
 
 def test_the_graph_tells_what_must_may_not_and_had_better_come_after_what(monkeypatch, capsys):

@@ -1,4 +1,5 @@
 import contextlib
+import math
 
 import pytest
 from hypothesis import given
@@ -138,3 +139,12 @@ def test_sorting_puts_missing_values_last(values: list[float | None]) -> None:
         filled = [value for value in found if value is not None]
         assert found == filled + [None] * (len(values) - len(filled))
         assert filled == sorted(filled, key=lambda value: sign * value)
+
+
+@pytest.mark.parametrize("value", [math.nan, None])
+def test_what_is_no_number_is_neither_true_nor_false(value):
+    row = {"speedup": value, "macs": 1e90}
+    assert condition("speedup < 1.2")(row) is None
+    assert condition("not speedup >= 1.2")(row) is None
+    assert condition("speedup == None")(row) is True
+    assert condition("macs * macs * macs * macs > 1")(row) is None  # beyond what floats hold

@@ -267,3 +267,29 @@ def test_the_wise_order_of_all_techniques_has_no_circle():
     wanted = {name: {*schema.rather_after, *schema.after} - {name} for name, schema in schemas.items()}
     order = [*TopologicalSorter(wanted).static_order()]
     assert order.index("prune_channels") < order.index("finetune") < order.index("quantize_static")
+
+
+def values(count):
+    return str([round(number / count, 4) for number in range(1, count)])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"{{p: [{{cast: {{sweep: {{{', '.join(f'k{n}: {values(20)}' for n in range(60))}}}}}}}]}}", "more than 10^15"),
+        (f"{{p: [{{prune_channels: {{sweep: {{ratio: {values(150)}}}}}}}, {{finetune: {{sweep: {{epochs: {values(150)}}}}}}}]}}",
+         "22,201"),
+        (f"{{p: [{{prune_channels: {{sweep: {{ratio: {values(150)}}}}}}}],"
+         f" q: {{from: p, steps: [{{finetune: {{sweep: {{epochs: {values(150)}}}}}}}]}}}}", "22,350"),
+    ],
+    ids=["in one step", "over steps", "over variants"],
+)  # fmt: skip
+def test_sweeps_of_more_than_ten_thousand_variants_are_refused(text, told):
+    found = problem(f"variants: {text}")
+    assert f"the sweeps make {told} variants, and 10,000 are the most" in found
+    assert "recipes/x.yaml:3: variants." in found
+
+
+def test_a_long_chain_of_variants_is_refused():
+    chain = "".join(f"  v{n}: {{from: v{n + 1}, steps: [cast: {{}}]}}\n" for n in range(2000))
+    assert "variants continue each other more than 100 times" in problem(f"variants:\n{chain}  v2000: [cast: {{}}]\n")

@@ -1,4 +1,6 @@
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -215,3 +217,68 @@ def test_a_record_that_names_no_samples_is_damaged(tmp_path, change, said):
     path.write_text(json.dumps(study))
     with pytest.raises(RequestError, match=said):
         load_study(path)
+
+
+def test_an_altered_study_is_refused_and_one_that_is_laid_out_anew_is_read(tmp_path):
+    path = tmp_path / "study.json"
+    save_study(example_study(), path)
+    known = load_study(path)
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=1, sort_keys=True))
+    assert load_study(path) == known
+    text = path.read_text()
+    assert '"macs": 400000' in text
+    for before, after in [('"macs": 400000', '"macs": 400001'), ('"margin": 0.01', '"margin": 0.02')]:
+        path.write_text(text.replace(before, after))
+        with pytest.raises(RequestError, match="the file was altered after it was written"):
+            load_study(path)
+    path.write_text(text.replace(json.loads(text)["sha256"], ""))
+    with pytest.raises(RequestError, match="the file was altered after it was written"):
+        load_study(path)
+    earlier = {key: value for key, value in json.loads(text).items() if key != "sha256"}  # before there were digests
+    path.write_text(json.dumps(earlier))
+    assert load_study(path) == known
+
+
+@pytest.mark.parametrize(
+    ("study", "said"),
+    [
+        (changed_record(role="<script>"), "records[0]: role unknown value '<script>'; known: baseline, control"),
+        (changed_record(batch_size=0), "records[0]: batch_size must be at least 1 (found 0)"),
+        (changed_record(margin="x"), "records[0]: margin must be a number (found 'x')"),
+        (changed_record(margin=float("nan")), "records[0]: margin must be a finite number"),
+        (changed_record(seed=0.5), "records[0]: seed is missing or of the wrong kind"),
+        (changed_record(steps=["cast"]), "records[0]: steps[0] must be a mapping"),
+        (changed_record(status="fine"), "records[0]: status unknown value 'fine'"),
+        (changed_record(training={"training_macs": -1.0, "seconds": 1.0, "hardware_burden_flop": 0.0}),
+         "records[0]: training.training_macs must be at least 0"),
+        (changed_latency(rounds_ms=[[1.0], 5]), "latency.rounds_ms must be a list of lists of times (found 5 at rounds_ms[1])"),
+        (changed_latency(rounds_ms=[[1.0], []]), "latency.rounds_ms must be a list of lists of times (found [] at rounds_ms[1])"),
+        (changed_latency(rounds_ms=[[1.0, None]]), "latency.rounds_ms must hold times, none below 0"),
+        (changed_latency(rounds_ms=[[0.0, 0.0]]), "latency.rounds_ms must hold times above 0"),
+        (changed_latency(prepare_s=float("inf")), "latency.prepare_s must be a number (found inf)"),
+        (changed_latency(quiet="yes"), "latency.quiet must be true or false"),
+        (changed_work(coverage=2.0), "work.coverage must be at most 1 (found 2.0)"),
+        (changed_record(task_settings={"a": float("nan")}), "records[0].task_settings.a is no finite number"),
+        (changed(machines={"m1": {"cores": 10**50}}), "machines.m1.cores is too large a number"),
+        (changed(search={"minimize": []}), "search.where is missing"),
+    ],
+)  # fmt: skip
+def test_a_record_that_breaks_its_schema_is_refused_with_its_place(study, said, tmp_path):
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps({**study, "schema": 1}))
+    with pytest.raises(RequestError) as caught:
+        load_study(path)
+    assert said in str(caught.value)
+
+
+def test_samples_cannot_unpack_to_more_than_they_say(tmp_path):
+    save_study(whole(), tmp_path / "study.json")
+    content = (tmp_path / "samples.npz").read_bytes()
+    with pytest.raises(ValueError, match="zip"):
+        read_samples(content[:-30])
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,)}".ljust(117) + b"\n"
+    arrays = io.BytesIO()
+    with zipfile.ZipFile(arrays, "w") as archive:  # a header that asks for 8 TB
+        archive.writestr("names.npy", b"\x93NUMPY\x01\x00v\x00" + header)
+    with pytest.raises(ValueError, match="reshape|buffer"):
+        read_samples(arrays.getvalue())
