@@ -21,7 +21,7 @@ from efflab.comparison.row import AxisShift, Row
 from efflab.foundation.errors import RequestError
 from efflab.frontier.fit import FEW
 from efflab.frontier.flags import Flag, FlagKind
-from efflab.frontier.shift import Family, Point, Shift, family_of, shift_of
+from efflab.frontier.shift import Family, Point, Shift, family_of, shift_of, without_draws
 from efflab.records.quality import is_share, units_in_one
 from efflab.statistics import UNKNOWN, Interval
 
@@ -32,6 +32,7 @@ MOST_SPAN = 100.0  # upper over lower end of an interval that still says somethi
 LEAST_RANGE = 1.5  # largest over least compute of a family on which error may be held against compute at all
 TIMED = ("latency", "energy")  # axes on which a larger model that is faster breaks the order
 COUNTED = ("macs", "bits")  # axes that a backend does not change: its family may have been counted on another one
+DRAWN = ("macs", "latency")  # axes whose draws are compared further; those of the others would take most of the memory
 Members = dict[tuple[str | None, Place], list["Cell"]]  # models of a name, or of a family, at each place
 
 
@@ -72,7 +73,7 @@ def fill_shifts(
             if isinstance(shift, Shift) and isinstance(family, Family):
                 row.shifts[name] = _told(shift, family, notes, units_in_one(row.quality.unit))
                 steps = tuple(json.dumps(step, sort_keys=True) for step in cell.records[0]["steps"])
-                placed.append(Placed(row, name, shift, family, steps))
+                placed.append(Placed(row, name, shift if name in DRAWN else without_draws(shift), family, steps))
             elif isinstance(shift, str) and shift:
                 row.shifts[name] = AxisShift(flags=(Flag(FlagKind.NO_SHIFT, shift),))
     return placed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from efflab.foundation.errors import nearest, text_of
@@ -86,6 +86,12 @@ def listed(names: Iterable[str], between: str = ", ") -> str:
     each = list(dict.fromkeys(names))
     more = len(each) - MOST_NAMED
     return between.join(each[:MOST_NAMED]) + (f"{between}and {more:,} more" if more > 0 else "")
+
+
+def first_of(lines: Sequence[str], where: str) -> list[str]:
+    """Return lines as they are; of a great many the first, and a line that says how many more there are, and where."""
+    more = len(lines) - MOST_NAMED
+    return [*lines[:MOST_NAMED], *([f"{more:,} more are left out here; {where}."] if more > 0 else [])]
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ baseline's own standing, no merit of the technique; what is left of the product 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -154,6 +154,12 @@ def shift_of(family: Family, variant: Point, baseline: Point, seeds: int = 1) ->
         censored_over=None if len(as_good) else float(family.compute.max() / variant.compute),
         flags=tuple(_flags(law, wanted, variant.error, len(as_good), seeds)),
     )
+
+
+def without_draws(shift: Shift) -> Shift:
+    """Return a shift as it is told, without the draws behind it."""
+    none = np.empty(0, np.float32)
+    return replace(shift, logs=none, log_r=none, log_rho=none, log_error=none)
 
 
 def _kept(draws: np.ndarray | float, count: int) -> np.ndarray:

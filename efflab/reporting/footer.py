@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from efflab.comparison.dominance import Inversion, inversions
 from efflab.comparison.row import Row
-from efflab.foundation.wording import MOST_NAMED, listed
+from efflab.foundation.wording import first_of, listed
 from efflab.frontier.flags import FlagKind
 from efflab.records.quality import SHARE
 from efflab.reporting.numbers import digits
@@ -36,7 +36,7 @@ def footer(rows: Sequence[Row], everything: Sequence[Row] | None = None, columns
         lines += _start_lines(rows)
     machines = sorted({row.place.machine for row in rows})
     lines.append(f"machine: {listed(machines)}{' (never compared with each other)' if len(machines) > 1 else ''}")
-    return lines + _promise_lines(rows) + _lost_lines(rows)
+    return first_of(lines + _promise_lines(rows) + _lost_lines(rows), "rows.csv of a report holds all")
 
 
 def noise_lines(rows: Sequence[Row], everything: Sequence[Row] | None = None) -> list[str]:
@@ -170,6 +170,4 @@ def _lost_lines(rows: Sequence[Row]) -> list[str]:
     for (place, reason, name), sizes in batches.items():
         where = f"{place}{' batch ' * bool(sizes)}{' and '.join(dict.fromkeys(sizes))}"
         names.setdefault((where, reason), []).append(name)
-    told = [f"{where}: {listed(some)}: {reason}" for (where, reason), some in names.items()]
-    more = len(told) - MOST_NAMED
-    return told[:MOST_NAMED] + ([f"and {more:,} more reasons; rows.csv holds all"] if more > 0 else [])
+    return [f"{where}: {listed(some)}: {reason}" for (where, reason), some in names.items()]

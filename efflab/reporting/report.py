@@ -19,7 +19,7 @@ from efflab.foundation.errors import RequestError
 from efflab.foundation.files import write_atomically
 from efflab.foundation.table_text import csv_text, markdown_code, markdown_line
 from efflab.foundation.visible import cell
-from efflab.foundation.wording import listed
+from efflab.foundation.wording import first_of, listed
 from efflab.records.study import Study, save_study
 from efflab.reporting.charts.figures import frontier_chart, frontier_view, views
 from efflab.reporting.footer import footer
@@ -70,13 +70,14 @@ def write_report(study: Study, folder: Path, inferences: float = 1e9, library: P
     asked = Asked(study, assess(study, AXES, draws_for(study)), inferences)
     drawn = _draw(asked.rows)
     sections = [section for section in (make(asked) for make in SECTIONS) if section]
-    told = [*headlines(asked.rows), noise_sentence(asked.rows)]
+    everything = [*headlines(asked.rows), noise_sentence(asked.rows)]
+    told = first_of(everything, "report.json holds all")
     short, origin = [shortened(section) for section in sections], provenance(study, asked.assessment.draws)
     shown = foremost(asked.rows)
     texts = {
         "index.html": page(study, asked.rows, shown, told, short, drawn, origin, _address(library, folder)),
         "report.md": _markdown(study, asked.rows, shown, told, short, origin),
-        "report.json": json.dumps(_data(study, told, sections), indent=1, allow_nan=False) + "\n",
+        "report.json": json.dumps(_data(study, everything, sections), indent=1, allow_nan=False) + "\n",
         "rows.csv": render(asked.rows, style="csv") + "\n",
         "shifts.csv": _shifts(asked.assessment.placed),
         "frontier.svg": drawn.picture,

@@ -14,7 +14,7 @@ from efflab.records.study import Study
 from efflab.reporting.numbers import ratio_text
 from efflab.statistics import Interval
 
-MOST_LINES, MOST_SENTENCES = 400, 100  # of a section on the page
+MOST_LINES, MOST_SENTENCES, MOST_COLUMNS = 400, 100, 40  # of a section on the page
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,19 @@ class Asked:
 def shortened(section: Section) -> Section:
     """Return a section with as many lines as people read; the notes say how many more its data hold."""
     lines, told = len(section.table) - MOST_LINES, len(section.sentences) - MOST_SENTENCES
+    columns = len(section.heads) - MOST_COLUMNS
     notes = [f"{count:,} more {what} are left out here; {where}." for count, what, where in (
         (lines, "lines", "report.json holds all" if section.data else "shifts.csv holds all"),
         (told, "sentences", "report.json holds all"),
+        (columns, "columns", "report.json holds all"),
     ) if count > 0]  # fmt: skip
     if not notes:
         return section
     return replace(
         section,
         sentences=section.sentences[:MOST_SENTENCES],
-        table=section.table[:MOST_LINES],
+        heads=section.heads[:MOST_COLUMNS],
+        table=tuple(line[:MOST_COLUMNS] for line in section.table[:MOST_LINES]),
         notes=(*section.notes, *notes),
     )
 

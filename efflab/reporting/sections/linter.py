@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from efflab.foundation.wording import listed
+from efflab.foundation.wording import MOST_NAMED, listed
 from efflab.records.record import Record
 from efflab.reporting.section import Asked, Section
 
@@ -117,7 +117,7 @@ def same_twice(asked: Asked) -> Finding:
     """The baseline measured twice (A/A) comes out as no difference everywhere."""
     repeats = [row for row in asked.rows if row.role == "repeat" and row.against.speedup.known]
     odd = [row for row in repeats if row.against.speed_verdict != "no difference"]
-    told = listed(row.place.briefly for row in odd)
+    told = ", ".join(row.place.briefly for row in odd[:MOST_NAMED])
     return bool(repeats) and not odd, f"not so: {told}" if odd else f"{len(repeats)} A/A rows"
 
 

@@ -10,6 +10,8 @@ from efflab.validation.reporting.earlier import changes, slower
 from efflab.validation.reporting.summary import barren, speed_words
 from efflab.validation.verdict import BAD
 
+ILLEGAL = {code: None for code in range(32) if code not in (9, 10, 13)}  # control characters that XML cannot hold
+
 
 def junit(validation: Validation, before: Validation | None = None) -> str:
     """Return XML: bad verdicts are failures (crash, hang and error are errors), unsupported and skipped are skipped.
@@ -50,9 +52,13 @@ def junit(validation: Validation, before: Validation | None = None) -> str:
         for words in slower(validation, before):
             _failure(root, validation["backend"], f"speed: {words}", words)
     ElementTree.indent(root)
-    for element in root.iter():  # XML cannot hold control characters
-        element.attrib = {name: visible(value, keep="\n\t") for name, value in element.attrib.items()}
+    for element in root.iter():
+        element.attrib = {name: _xml_text(value) for name, value in element.attrib.items()}
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _xml_text(value: str) -> str:
+    return visible(value.translate(ILLEGAL), keep="\n\t\r")
 
 
 def _failure(root: ElementTree.Element, backend: str, name: str, message: str) -> None:
