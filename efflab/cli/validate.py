@@ -152,7 +152,7 @@ def _backend(backend: str, args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from efflab.cli._progress import steps
-    from efflab.cli.main import INTERRUPTED
+    from efflab.cli import INTERRUPTED
     from efflab.foundation.errors import RequestError
     from efflab.records.store import LocalStore
     from efflab.validation.backends.pool import Opening
