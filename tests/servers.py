@@ -2,7 +2,7 @@
 
 import os
 
-SERVER = '''
+SERVER = """
 import json, os, signal, subprocess, sys, threading, time
 from efflab.foundation.child_server import serve
 
@@ -94,7 +94,7 @@ def deep(levels):
 
 
 serve(answer, goes_on=True)
-'''
+"""
 
 
 def write_server(folder, monkeypatch) -> str:

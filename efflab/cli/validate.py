@@ -151,8 +151,8 @@ def _backend(backend: str, args: argparse.Namespace) -> int:
     import sys
     from pathlib import Path
 
-    from efflab.cli._progress import steps
     from efflab.cli import INTERRUPTED
+    from efflab.cli._progress import steps
     from efflab.foundation.errors import RequestError
     from efflab.records.store import LocalStore
     from efflab.validation.backends.pool import Opening

@@ -3,7 +3,6 @@
 import os
 
 import pytest
-
 from servers import write_server
 
 from efflab.foundation.child import Child
