@@ -147,7 +147,7 @@ def trial(count: int, kills: int, draw: random.Random) -> str:
         while True:
             run, killed = start(count), False
             try:
-                run.wait(draw.uniform(0.05, 0.8) * whole_s if done < kills else None)
+                run.wait(draw.uniform(0.05, 0.5) * whole_s if done < kills else None)
             except subprocess.TimeoutExpired:
                 done, killed = done + 1, True
                 orphans += kill(run, draw.choice(WAYS))

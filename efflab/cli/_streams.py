@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -25,6 +26,9 @@ def begin() -> bool:
     _open_streams()
     if signal.getsignal(signal.SIGINT) is not cli.end_at_once:
         return False
+    for stream in (sys.stdout, sys.stderr):  # a terminal may lack letters that a name has
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # `nohup` has it ignored

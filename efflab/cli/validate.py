@@ -150,8 +150,8 @@ def _backend(backend: str, args: argparse.Namespace) -> int:
     import sys
     from pathlib import Path
 
+    from efflab.cli import INTERRUPTED
     from efflab.cli._progress import steps
-    from efflab.cli.main import INTERRUPTED
     from efflab.foundation.errors import RequestError
     from efflab.foundation.visible import visible
     from efflab.records.store import LocalStore

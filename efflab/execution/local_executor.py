@@ -29,7 +29,7 @@ class LocalExecutor:
 
     store: the address of the store. A job that runs alone has no limit of memory, and its limit of time is on its silence:
     `stage_s` and what its budget lets one session take. One whose process dies is done again, once, if that process had done
-    others before: what those left behind must not be laid at its door. `threads` is what libraries start with that a stage does not tell how many it has.
+    others before: what those left behind must not be laid at its door. `threads`: what libraries start with.
     """
 
     def __init__(self, store: str, workers: int, threads: int, stage_s: float, memory_gb: float | None = None):
@@ -140,6 +140,6 @@ def _done(stage_id: str, told: dict[str, Any]) -> Done:
         (done.seconds, int | float),
         (done.machine, dict),
     )
-    if done.status not in ENDINGS or not all(isinstance(value, kind) for value, kind in kinds):
+    if not all(isinstance(value, kind) for value, kind in kinds) or done.status not in ENDINGS:
         return Done(stage_id, "failed", "its process gave an answer that cannot be read")
     return done

@@ -140,7 +140,10 @@ class Child:
         """
         self._push()
         self._forget_much()
-        ready, _, _ = select.select([self._replies], [], [], max(0.0, min(wait_s, LOOK_S)))
+        unsent = [self._requests] if self._unsent else []
+        ready, takes_more, _ = select.select([self._replies], unsent, [], max(0.0, min(wait_s, LOOK_S)))
+        if not ready and takes_more:
+            return []
         if not ready:
             # it may have written its last words between the two looks
             if not self.ended() or select.select([self._replies], [], [], 0.0)[0]:

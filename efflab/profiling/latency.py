@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median, quantiles
-from typing import Annotated, Any, Self, TypedDict
+from typing import Annotated, Any, NotRequired, Self, TypedDict
 
 from pydantic import Field, model_validator
 
@@ -26,9 +26,7 @@ WORKER = "efflab.profiling.session_server"
 STEADY = 0.05  # IQR / median below which more samples would tell little
 LEAST_ROUNDS = 3  # an interval over fewer rounds would be a fiction, whatever the budget
 MOST_SAMPLES = 10_000  # a session; enough for p99.9, and a record stays small
-SETTLE_S = (
-    0.04  # the last session's threads go on spinning for some 20 ms: a call of 4.0 ms was seen to take 7.9 beside them
-)
+SETTLE_S = 0.04  # the last session's threads spin on for some 20 ms: a call of 4.0 ms was seen to take 7.9 beside them
 THROUGHPUT_PASSES, THROUGHPUT_S = 3, 0.05
 MOST_BATCHES, LEAST_BATCHES, EXAMPLES = 64, 4, 256  # of sessions whose work depends on the input
 PREPARE_S, WARM_UP_TURNS = 1.5, 3  # what estimates take of a session: to load it, and turns over the batches to warm up
@@ -79,11 +77,7 @@ class Budget(Pace):
     prepare_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 120.0
 
 
-class _TimingOverInputs(TypedDict, total=False):
-    inputs: int
-
-
-class Timing(_TimingOverInputs):
+class Timing(TypedDict):
     """The raw times of one session: `efflab.records.record.Latency` without its group."""
 
     rounds_ms: list[list[float]]
@@ -96,6 +90,7 @@ class Timing(_TimingOverInputs):
     energy_method: str
     quiet: bool
     threads: int
+    inputs: NotRequired[int]
 
 
 def measure_group(

@@ -14,7 +14,6 @@ from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Context, Result, Technique
 from efflab.contracts.trains import Trains
 from efflab.foundation.errors import Paused, RequestError
-from efflab.foundation.files import replaced
 from efflab.model_surgery.pruning.settings import Scope, WeightImportance
 from efflab.records.cost import Cost
 
@@ -106,7 +105,9 @@ def prune_gradually(
     """
     import torch
 
+    from efflab.artefacts.artefact import untied
     from efflab.model_surgery.pruning.weight_masks import free_masks, keep_zeros, prunable_layers, scores
+    from efflab.training.checkpoint import write_progress
     from efflab.training.cost import training_cost
     from efflab.training.technique_training import read_keywords
     from efflab.training.trainer import asked_to_pause, examples_seen, train
@@ -137,7 +138,8 @@ def prune_gradually(
             seconds += train(module, task, settings, of_round)
         except Paused as paused:
             raise Paused((number + paused.share) / rounds, seconds + paused.seconds) from paused
-        _save(checkpoint, module, number + 1, seconds)
+        if checkpoint:
+            write_progress(checkpoint, untied(module.state_dict()), number + 1, seconds)
     if checkpoint:
         for number in range(rounds):
             _of_round(checkpoint, number).unlink(missing_ok=True)
@@ -150,25 +152,15 @@ def _of_round(checkpoint: Path, number: int) -> Path:
     return checkpoint.with_name(f"{checkpoint.stem}-{number}{checkpoint.suffix}")
 
 
-def _save(path: Path | None, module: nn.Module, done: int, seconds: float) -> None:
-    from safetensors.torch import save_file
-
-    from efflab.artefacts.artefact import untied
-
-    if path is not None:
-        with replaced(path, path.with_suffix(".part")) as part:
-            save_file(untied(module.state_dict()), str(part), metadata={"done": str(done), "seconds": str(seconds)})
-
-
 def _resume(path: Path | None, module: nn.Module) -> tuple[int, float]:
     """Return how many rounds are done and the seconds they took, after loading the weights they left."""
-    if path is None or not path.exists():
+    from efflab.training.checkpoint import RANDOM, go_on_drawing, load_weights, read_progress
+
+    found = read_progress(path)
+    if found is None:
         return 0, 0.0
-    from safetensors import safe_open
-
-    from efflab.artefacts.artefact import tied_names
-
-    with safe_open(str(path), "pt") as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        module.load_state_dict(state | {name: state[one] for name, one in tied_names(module.state_dict()).items()})
-        return int(file.metadata()["done"]), float(file.metadata()["seconds"])
+    tensors, done, seconds = found
+    if not load_weights(module, {name: tensor for name, tensor in tensors.items() if name != RANDOM}):
+        return 0, 0.0
+    go_on_drawing(tensors)
+    return done, seconds

@@ -5,7 +5,7 @@ import pytest
 from efflab.contracts.executor import Done, Resources
 from efflab.execution.local_executor import LocalExecutor
 from efflab.execution.outcomes import Outcomes
-from efflab.execution.scheduler import drive
+from efflab.execution.scheduler import UNFOUNDED, drive
 from efflab.execution.two_places import TwoPlaces
 from efflab.execution.watcher import Watcher
 from efflab.foundation.errors import RequestError
@@ -135,3 +135,21 @@ def test_what_reads_files_of_the_user_runs_at_home(tmp_path):
     drive(TwoPlaces(home, away), stages(), store, Outcomes(), Watcher())
     assert [job.stage_id for job in home.jobs] == ["load"]
     assert [job.stage_id for job in away.jobs] == ["step", "group"]
+
+
+@pytest.mark.parametrize("result", [MADE, {}, {"form": 3}, {"timings": 1, "reasons": 2}])
+def test_a_stage_that_is_said_to_be_finished_and_is_not_is_a_failed_row(result, tmp_path):
+    _, outcomes, ends = run(tmp_path, {"step": {"status": "ok", "result": result}, "group": TIMED})
+    assert outcomes.failures == {"step": ("failed", UNFOUNDED)}
+    assert ends[1] == ("step", "failed", UNFOUNDED)
+    assert ends[-1][1] == "ok"
+
+
+def test_a_group_whose_members_lack_times_counts_as_one_that_is_to_be_done():
+    outcomes, stage = Outcomes(), stages()["group"]
+    assert outcomes.incomplete(stage)
+    outcomes.results["group"] = Timed({"dense": {}}, {"c": ("failed", "killed")})
+    assert outcomes.incomplete(stage)
+    outcomes.results["group"] = Timed({"dense": {}}, {"c": ("unavailable", "it takes other batches")})
+    assert not outcomes.incomplete(stage)
+    assert not outcomes.incomplete(stages()["load"])

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from servers import write_server
 
 from efflab.foundation.child import Child
 
@@ -93,3 +94,64 @@ def test_a_server_of_stages_goes_on_after_a_failure(child, monkeypatch):
         found += one.replies(5.0)
     assert found[0] == {"failed": {"status": "failed", "reason": "one thing is wrong\nand another", "refused": True}}
     assert found[-1] == {"answer": {"sum": 5}}
+
+
+@pytest.fixture
+def bad(tmp_path, monkeypatch):
+    one = Child(write_server(tmp_path, monkeypatch), 1)
+    yield one
+    one.end()
+
+
+@pytest.mark.parametrize(
+    ("do", "kind", "reason"),
+    [
+        ("exit", "raised", "what it runs asked its process to end (SystemExit: 3)"),
+        ("ctrl-c", "raised", "what it runs asked its process to end (KeyboardInterrupt)"),
+        ("base", "raised", "what it runs asked its process to end (BaseException: as far as it goes)"),
+        ("unreadable", "raised", "Unreadable: (its message cannot be read)"),
+        ("surrogates", "raised", "ValueError: half a \\udc80 character"),
+        ("bytes", "raised", "TypeError: Object of type bytes is not JSON serializable"),
+        ("noise", "raised", "something else than an answer was written where it answers"),
+        ("die", "crash", "ended with exit code 0 while trying"),
+        ("fork and hang", "crash", "killed by SIGSEGV while trying"),
+        ("stop", "hang", "gave no answer within 2 s while trying; ended"),
+    ],
+)
+def test_whatever_a_plug_in_does_is_a_reason(bad, do, kind, reason):
+    assert bad.ask({"do": do}, 2.0 if do == "stop" else 60.0, "trying") == {}
+    assert bad.failure.kind == kind
+    assert bad.failure == reason
+
+
+def test_only_the_answer_to_a_question_counts_and_only_once(bad):
+    assert bad.ask({"do": "forged"}, 60.0, "trying") == {"told": "forged"}
+    assert bad.ask({"do": "fork"}, 60.0, "trying") == {"told": "fork"}
+    for word in ("one", "two"):
+        assert bad.ask({"do": word}, 60.0, "trying") == {"told": word}
+
+
+def test_a_reason_quotes_nothing_that_was_printed_before_its_question(bad):
+    assert bad.ask({"do": "say"}, 60.0, "trying") == {"told": "say"}
+    bad.ask({"do": "die in words"}, 60.0, "trying")
+    assert bad.failure == "ended with exit code 5 while trying: my own words"
+
+
+def test_what_is_printed_without_end_does_not_fill_the_disk(bad):
+    bad.ask({"do": "much"}, 60.0, "trying")
+    assert bad.failure.startswith("ended with exit code 4 while trying: xxx")
+    assert bad.failure.endswith("xxx | the end")
+    assert os.fstat(bad._errors.fileno()).st_size < 1_000_000
+
+
+def test_a_driver_does_not_wait_for_a_stopped_child_to_read(bad):
+    assert bad.ask({"do": "stop"}, 1.0, "trying") == {}
+    assert bad.failure.kind == "hang"
+
+
+def test_a_question_that_no_pipe_holds_reaches_a_child_that_reads_late(bad):
+    bad.send({"do": "say", "much": "x" * 3_000_000})
+    found = []
+    while not found:
+        found = bad.replies(5.0)
+    assert found == [{"answer": {"told": "say"}}]
