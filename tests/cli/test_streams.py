@@ -33,7 +33,11 @@ def shell(command, folder):
         ("{efflab} schema recipe >&-", 0, ""),
         ("{efflab} schema recipe <&- >&- 2>&-", 0, ""),
         ("{efflab} schema recipe >/dev/full", 2, "efflab: no space left on device\n"),
-        ("PYTHONIOENCODING=ascii {efflab} plan $'caf\\xc3\\xa9.yaml'", 2, "efflab: caf\\xe9.yaml: no such file or directory\n"),
+        (
+            "PYTHONIOENCODING=ascii {efflab} plan $'caf\\xc3\\xa9.yaml'",
+            2,
+            "efflab: caf\\xe9.yaml: no such file or directory\n",
+        ),
     ],
 )
 def test_output_that_nobody_takes_is_no_traceback(command, code, said, tmp_path):
