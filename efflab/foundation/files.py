@@ -33,9 +33,5 @@ def read_json(path: Path, place: str = "") -> dict[str, Any] | None:
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file beside its place and rename it."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
-        part.replace(path)
-    except BaseException:  # a part would go on filling a full disk
-        part.unlink(missing_ok=True)
-        raise
+    part.write_bytes(content.encode() if isinstance(content, str) else content)
+    part.replace(path)
