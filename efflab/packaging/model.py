@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,13 +112,15 @@ def _save_program(module: torch.nn.Module, examples: Arrays, outputs: int, path:
                 wrapped, inputs, dynamic_shapes=shapes if wrapped is module else (shapes,)
             )  # the wrapper's are one *argument
             _strip(program)
-            torch.export.save(program, str(path))
+            whole = io.BytesIO()  # written to a full disk, torch's own writer ends the process
+            torch.export.save(program, whole)
     except Exception as error:
         reason = one_line(error.__cause__ or error)
         raise RequestError(
             f"the model cannot be written as a torch.export program with a free batch axis ({reason}); "
             "--onnx takes its ONNX graph, if one was measured"
         ) from error
+    path.write_bytes(whole.getbuffer())
     taken = [
         {"name": name, "shape": ["batch", *array.shape[1:]], "dtype": str(array.dtype)}
         for name, array in zip(_names(module, len(examples)), examples, strict=True)
