@@ -231,7 +231,7 @@ def kept(path: Path) -> Path:
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader[0].replace(" ", "-"))
 def test_what_is_no_regular_file_is_refused_at_once(reader, kind, tmp_path):
-    name, make, read, *_ = reader
+    _, make, read, *_ = reader
     path = make(tmp_path)
     path.unlink()
     if kind == "pipe":
