@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from efflab.foundation.errors import RequestError
+from efflab.foundation.files import real
 
 MOST_BYTES = 1_900_000_000  # of one protobuf file; larger graphs keep their weights in a file beside it
 
@@ -29,9 +30,9 @@ def external_files(path: Path) -> list[Path]:
         names = data_names(onnx.load(str(path), load_external_data=False))
     except Exception as error:  # protobuf's errors have no common, public base
         raise RequestError(f"{path.name} is no readable ONNX file ({type(error).__name__})") from error
-    folder = path.parent.resolve()
+    folder = real(path.parent)
     for name in names:
-        if not (folder / name).resolve().is_relative_to(folder):
+        if "\0" in name or not real(folder / name).is_relative_to(folder):
             raise RequestError(f"{path.name} keeps weights in {name}, which lies outside its folder; move it beside it")
     return [path.parent / name for name in names]
 

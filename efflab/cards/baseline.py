@@ -16,7 +16,7 @@ from efflab.contracts.text_task import TextTask
 from efflab.foundation import registry
 from efflab.foundation.config import Document, check, collect, read_yaml
 from efflab.foundation.errors import Problem, RequestError, nearest
-from efflab.foundation.files import file_digest
+from efflab.foundation.files import file_digest, real
 from efflab.foundation.wording import one_line
 from efflab.records.cost import COST, CostRecord, summed
 from efflab.records.quality import SHARE
@@ -59,7 +59,7 @@ class Baseline:
 
     def task_folder(self) -> str:
         """Return the card's folder where paths in the task's settings are relative to it, else ""."""
-        folder = self.document.path.resolve().parent
+        folder = real(self.document.path).parent
         return str(folder) if self.task.beside(folder) is not self.task else ""
 
     def task_key(self) -> str:
@@ -69,7 +69,7 @@ class Baseline:
 
     def beside(self, name: str) -> Path:
         """Return a file that the card names, relative to the card."""
-        return (self.document.path.parent / name).resolve()
+        return real(self.document.path.parent / name)
 
     def seeds(self) -> list[int]:
         """Return the seeds for which there are weights; a model file given whole counts as seed 0."""
@@ -264,7 +264,7 @@ def _make_task(card: Card, document: Document) -> Task:
     if "id" in model and "tokenizer" in schema.model_fields:
         settings.setdefault("tokenizer", model["id"])
     task: Task = check(schema, document, ("task", name), settings)
-    return task.beside(document.path.resolve().parent)
+    return task.beside(real(document.path).parent)
 
 
 def _model_problems(card: Card, document: Document, task: Task | None) -> list[Problem]:

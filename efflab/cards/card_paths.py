@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from efflab.foundation.errors import RequestError, nearest
+from efflab.foundation.files import real
 
 
 def card_folders(near: Path | None = None) -> list[Path]:
@@ -13,9 +14,9 @@ def card_folders(near: Path | None = None) -> list[Path]:
     folders = [Path("baselines"), Path(__file__).parents[2] / "baselines"]
     if near is not None:
         # resolved, since the parent of a bare file name's folder is that folder again
-        around = near.resolve().parent
+        around = real(near).parent
         folders = [_short(around), _short(around.parent / "baselines"), *folders]
-    unique: dict[Path, Path] = {folder.resolve(): folder for folder in reversed(folders) if folder.is_dir()}
+    unique: dict[Path, Path] = {real(folder): folder for folder in reversed(folders) if folder.is_dir()}
     return list(reversed(unique.values()))
 
 
@@ -30,7 +31,7 @@ def card_files(near: Path | None = None) -> dict[str, Path]:
     for folder in card_folders(near):
         # a recipe's own folder is searched too, but recipes in it are not cards
         for path in sorted(folder.glob("*.yaml")):
-            if folder.resolve().name == "baselines" or (near is not None and path.resolve() != near.resolve()):
+            if real(folder).name == "baselines" or (near is not None and real(path) != real(near)):
                 found.setdefault(path.stem, path)
     return found
 
@@ -46,6 +47,6 @@ def find_card(name: str, near: Path | None = None) -> Path:
     if name not in files:
         if Path(name).is_file():
             raise RequestError(f"{name} is no card; a card is a YAML file, named with or without its .yaml")
-        known = (key for key, path in files.items() if path.resolve().parent.name == "baselines")
+        known = (key for key, path in files.items() if real(path).parent.name == "baselines")
         raise RequestError(f"unknown baseline {name!r}; {nearest(name, known)}")
     return files[name]

@@ -7,13 +7,14 @@ from pathlib import Path
 from efflab.cards.baseline import Baseline, load_baseline
 from efflab.cards.card_paths import card_files
 from efflab.foundation.errors import RequestError, nearest
+from efflab.foundation.files import real
 
 
 def family_members(family: str, near: Path | None = None) -> list[Baseline]:
     """Return the trained baselines of a family, by name; raise RequestError if there is none."""
     members, families = [], set()
     for path in card_files(near).values():
-        if path.resolve().parent.name != "baselines":
+        if real(path).parent.name != "baselines":
             continue
         baseline = load_baseline(path)
         families.add(baseline.card.family or "")

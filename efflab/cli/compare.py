@@ -116,7 +116,7 @@ def _print(
     import sys
     import textwrap
 
-    from efflab.foundation.visible import visible
+    from efflab.foundation.table_text import line_beside
     from efflab.reporting.footer import footer
     from efflab.reporting.layout import comparison, fitted, left_out_line
     from efflab.reporting.table import DEFAULT, render
@@ -136,7 +136,7 @@ def _print(
     if left_out and width:
         lines.insert(0, left_out_line(left_out, width))
     print(table + "\n")
-    for line in map(visible, lines):
+    for line in (line_beside(line, style) for line in lines):
         print(textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False) if width else line)
 
 

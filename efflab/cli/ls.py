@@ -74,8 +74,9 @@ def _rows(kind: str) -> list[dict[str, Any]]:
         return [_study(path) for path in sorted((LocalStore.open().root / "studies").glob("*/study.json"))]
     if kind == "baselines":
         from efflab.cards.card_paths import card_files
+        from efflab.foundation.files import real
 
-        return [_card(path) for path in card_files().values() if path.resolve().parent.name == "baselines"]
+        return [_card(path) for path in card_files().values() if real(path).parent.name == "baselines"]
     paths = sorted(Path("recipes").glob("*.yaml"))
     return [{"kind": "recipe", "name": path.stem, "from": str(path), "about": _first_comment(path)} for path in paths]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -77,6 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as interruption:
         cause, code = getattr(interruption, "cause", "interrupted"), getattr(interruption, "code", INTERRUPTED)
         print(f"efflab: {cause}; what is finished is kept, the same command goes on from there", file=sys.stderr)
+        if program:  # Python may remember a Ctrl-C that is dealt with, and end by its signal
+            sys.stderr.flush()
+            os._exit(int(code))
         return int(code)
     except BrokenPipeError:
         return FINE

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+LONGEST_MESSAGE = 4000  # characters of a message of someone else's
 Status = Literal["ok", "failed", "unavailable"]  # how what was asked for ended
 
 
@@ -56,7 +57,7 @@ def text_of(error: BaseException) -> str:
         text = str(error)
     except Exception:
         return "(its message cannot be read)"
-    return writable(text)
+    return writable(text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}...")
 
 
 def writable(text: str) -> str:

@@ -40,6 +40,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def real(path: Path) -> Path:
+    """Return a path without links and dots; links that lead in a circle stay, so that opening the file says so."""
+    return Path(os.path.realpath(path))
+
+
 def expanded(path: str, named_by: str) -> Path:
     """Return a path with `~` as the user's folder; raise RequestError where nobody knows that folder.
 

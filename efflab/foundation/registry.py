@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from efflab.foundation.errors import RequestError, nearest
-from efflab.foundation.files import expanded
+from efflab.foundation.files import expanded, real
 from efflab.foundation.requirements import missing_package
 from efflab.foundation.wording import one_line
 
@@ -194,7 +194,7 @@ def _lacking(kind: str, loaded: Any) -> str:
 def _import_file(kind: str, name: str, path: Path) -> ModuleType:
     if path.is_relative_to(Path(__file__).parents[1]):
         return importlib.import_module(f"efflab.{kind}.{path.stem}")
-    mark = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    mark = hashlib.sha256(os.fsencode(real(path))).hexdigest()[:8]
     return import_path(path, f"efflab_plugins.{kind}.{name}_{mark}")
 
 

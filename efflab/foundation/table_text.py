@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import re
 from collections.abc import Iterable, Sequence
@@ -70,6 +71,13 @@ def markdown_line(text: str) -> str:
     shown = markdown(text.strip())
     found = _BLOCK.match(shown)
     return shown if found is None else f"{shown[: found.end() - 1]}\\{shown[found.end() - 1 :]}"
+
+
+def line_beside(text: str, style: str) -> str:
+    """Return a line that stands under a table of this style, and is not read as markup there either."""
+    if style in MARKDOWN:
+        return markdown_line(text)
+    return html.escape(visible(text), quote=False) if RAW.get(style, style) == "html" else visible(text)
 
 
 def markdown_code(text: str, language: str = "") -> str:

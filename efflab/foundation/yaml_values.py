@@ -6,9 +6,9 @@ import math
 import re
 from typing import Any
 
-from efflab.foundation.outside import MOST_DIGITS
 from efflab.foundation.wording import shown
 
+MOST_DIGITS = 100  # a sha256 of decimal digits alone is no number, and its place says so
 DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 CONTROL = re.compile("[\\0-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")  # but tabs and line ends
 

@@ -13,6 +13,7 @@ from efflab.cards.card_paths import find_card
 from efflab.contracts.technique_roles import converter
 from efflab.foundation import registry
 from efflab.foundation.errors import Problem, RequestError
+from efflab.foundation.files import real
 from efflab.foundation.requirements import missing_package
 from efflab.foundation.wording import one_line
 from efflab.plan.stage_specs import ApplyTechnique, LoadBaseline, Score, StageSpec, TaskRef, TimeInTurn, told
@@ -92,7 +93,7 @@ class StageGraph:
 
     def load(self, baseline: Baseline, seed: int) -> str:
         """Add the stage that loads a card's model with the weights of `seed`."""
-        card = baseline.document.path.resolve()
+        card = real(baseline.document.path)
         if (card, seed) not in self.loads:
             content, task = baseline.content(seed), self.task_of(baseline)
             spec = LoadBaseline(content=content, seed=seed, form=baseline.form, task=task, card=str(card))

@@ -15,6 +15,7 @@ from efflab.contracts.technique import Technique
 from efflab.contracts.training_section import TrainingSettings
 from efflab.foundation.config import Document, Name, Settings, check, collect, parse_yaml, read_yaml
 from efflab.foundation.errors import Problem, RequestError, nearest
+from efflab.foundation.files import real
 from efflab.recipe.backend_choice import BackendChoice, choose_backends
 from efflab.recipe.cards_named import baselines_of, starts_of, teachers_of, twins
 from efflab.recipe.found import Found
@@ -146,7 +147,7 @@ def recipe_of(document: Document) -> Recipe:
     variants = expand(spec.variants, document, problems)
     for baseline in baselines:
         problems += order_problems(variants, baseline.form, document)
-    owners = list({one.document.path.resolve(): one for one in (*baselines, *family)}.values())
+    owners = list({real(one.document.path): one for one in (*baselines, *family)}.values())
     problems += _name_clashes(spec, owners, document)
     if spec.search:
         problems += [
@@ -162,7 +163,7 @@ def recipe_of(document: Document) -> Recipe:
     if spec.search and baselines:
         search = checked_search(spec.search, baselines[0], backends, spec.measure.batch_sizes, document, problems)
         starts |= search.starts if search else {}
-    owners = list({one.document.path.resolve(): one for one in (*owners, *starts.values())}.values())
+    owners = list({real(one.document.path): one for one in (*owners, *starts.values())}.values())
     problems += twins(owners, document)
     searched = [Variant("search", None, search.techniques)] if search else []
     owners += teachers_of([*variants, *searched], baselines, document, problems)

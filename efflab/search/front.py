@@ -10,6 +10,7 @@ import yaml
 from efflab.cards.baseline import Baseline
 from efflab.cards.card_paths import find_card
 from efflab.foundation.errors import RequestError
+from efflab.foundation.files import real
 from efflab.recipe.found import Found
 from efflab.recipe.search_goal import described, front
 from efflab.recipe.search_section import Search
@@ -84,7 +85,7 @@ def best_recipe(search: Search, found: Found, name: str, data: Mapping[str, Any]
 def _named(baseline: Baseline) -> str:
     """Return the card's name where it is found by that, else its path: the recipe may be run from another folder."""
     try:
-        known = find_card(baseline.name).resolve() == baseline.document.path.resolve()
+        known = real(find_card(baseline.name)) == real(baseline.document.path)
     except RequestError:
         known = False
-    return baseline.name if known else str(baseline.document.path.resolve())
+    return baseline.name if known else str(real(baseline.document.path))

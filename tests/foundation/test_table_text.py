@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tabulate import tabulate_formats
 
-from efflab.foundation.table_text import csv_text, formula_free, markdown, markdown_code, markdown_line, tabulated
+from efflab.foundation.table_text import (
+    csv_text,
+    formula_free,
+    line_beside,
+    markdown,
+    markdown_code,
+    markdown_line,
+    tabulated,
+)
 
 SIGNS = "=+-@\t\r;|`*_[]()<>!&#~$\\\"'\n\x1b\u202e \uff1d"
 texts = st.text(st.sampled_from(SIGNS + "ab1.:/w"), max_size=30)
@@ -90,3 +98,11 @@ def test_no_cell_breaks_its_line_in_any_style(style):
 def test_a_cell_of_a_markdown_table_ends_no_cell():
     line = tabulated(["a", "b"], [["x | y", "z"]], "github").splitlines()[-1]
     assert len(re.findall(r"(?<!\\)\|", line)) == 3
+
+
+@pytest.mark.parametrize(
+    ("style", "shown"),
+    [("github", r"a \<img> \| b"), ("html", "a &lt;img&gt; | b"), ("simple", "a <img> | b")],
+)
+def test_a_line_under_a_table_is_text_there_too(style, shown):
+    assert line_beside("a <img> | b", style) == shown

@@ -20,7 +20,7 @@ from pydantic import Field
 from efflab.cards.weights import check_safetensors
 from efflab.foundation.config import Document, Settings
 from efflab.foundation.errors import Problem, RequestError, nearest
-from efflab.foundation.files import expanded, file_digest
+from efflab.foundation.files import expanded, file_digest, real
 from efflab.foundation.outside import read_json
 from efflab.foundation.packages import PACKAGE, package_folder
 from efflab.foundation.wording import COMMIT
@@ -122,7 +122,7 @@ def _locate(settings: HuggingFace, document: Document) -> tuple[Path, str]:
     try:
         if settings.id.startswith(PACKAGE):
             return package_folder(settings.id), ""
-        folder = (document.path.parent / Path(settings.id).expanduser()).resolve()
+        folder = real(document.path.parent / Path(settings.id).expanduser())
     except RequestError as error:
         raise error.at(document.where(KEY)) from error
     except (RuntimeError, ValueError, OSError) as error:
