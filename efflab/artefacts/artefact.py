@@ -82,8 +82,8 @@ def read_structure(folder: Path) -> dict[str, Any]:
     try:
         structure: dict[str, Any] = parsed_json(content_of(folder / STRUCTURE))
         form, schema = structure["form"], structure["schema"]
-        whole = form == "onnx" or (isinstance(structure["builder"], dict) and isinstance(structure["edits"], list))
-    except (OSError, ValueError, KeyError, TypeError, RequestError) as error:
+        whole = isinstance(structure.get("builder", {}), dict) and isinstance(structure.get("edits", []), list)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RequestError(f"{folder / STRUCTURE} says no model ({one_line(error)}); {ANEW}") from error
     if not whole or form not in ("module", "onnx") or type(schema) is not int:
         raise RequestError(f"{folder / STRUCTURE} says no model; {ANEW}")
@@ -181,6 +181,8 @@ def load_module(folder: Path) -> torch.nn.Module:
     from efflab.artefacts.user_models import refuse_unnamed
 
     structure = read_structure(folder)
+    if not {"builder", "edits"} <= structure.keys():
+        raise RequestError(f"{folder / STRUCTURE} says no model; {ANEW}")
     refuse_unnamed(structure["builder"], folder)
     module = build(_located(structure["builder"], folder))
     for edit in structure["edits"]:

@@ -189,3 +189,20 @@ def _read(path: Path) -> str:
         return path.read_text()
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def own_seconds() -> float:
+    """Return the processor time of this process and its ended children."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def quiet_between(before: dict[str, Any], after: dict[str, Any], own_s: float) -> bool:
+    """Say whether the machine was quiet before, after, and, beside our own work, in between."""
+    during: dict[str, Any] = {"busy_share": 0.0, "steal_share": 0.0}
+    if before["ticks"] and after["ticks"]:
+        busy, steal, total = (late - early for early, late in zip(before["ticks"], after["ticks"], strict=True))
+        own_ticks = own_s * os.sysconf("SC_CLK_TCK")
+        if total > 0:
+            during = {"busy_share": max(0.0, busy - own_ticks) / total, "steal_share": steal / total}
+    return all(quiet(state) for state in (before, during, after))

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median, quantiles
-from typing import Annotated, Any, NotRequired, Self, TypedDict
+from typing import Annotated, Any, Self, TypedDict
 
 from pydantic import Field, model_validator
 
@@ -77,7 +77,11 @@ class Budget(Pace):
     prepare_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 120.0
 
 
-class Timing(TypedDict):
+class _TimingOverInputs(TypedDict, total=False):
+    inputs: int
+
+
+class Timing(_TimingOverInputs):
     """The raw times of one session: `efflab.records.record.Latency` without its group."""
 
     rounds_ms: list[list[float]]
@@ -90,7 +94,6 @@ class Timing(TypedDict):
     energy_method: str
     quiet: bool
     threads: int
-    inputs: NotRequired[int]
 
 
 def measure_group(
@@ -103,7 +106,7 @@ def measure_group(
     """
     if len({job.label for job in jobs}) != len(jobs) or threads < 1:
         raise ValueError("labels must be unique, and threads at least 1")
-    before, own = machine.load_state(0.2), _own_seconds()
+    before, own = machine.load_state(0.2), machine.own_seconds()
     # spawned from this thread, since Linux ties the workers' lives to the thread that started them
     tracks: list[_Track] = []
     try:
@@ -124,7 +127,7 @@ def measure_group(
     finally:
         for track in tracks:
             track.process.end()
-    quiet = _quiet(before, machine.load_state(0.2), _own_seconds() - own)
+    quiet = machine.quiet_between(before, machine.load_state(0.2), machine.own_seconds() - own)
     return {track.job.label: track.process.failure or track.timing(quiet) for track in tracks}
 
 
@@ -281,20 +284,3 @@ def enough(samples_ms: Sequence[float], budget: Budget, batches: int = 1) -> boo
         return False
     low, middle, high = quantiles(turns, n=4)
     return high - low <= STEADY * middle
-
-
-def _own_seconds() -> float:
-    """Return the processor time of this process and its ended children."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
-
-
-def _quiet(before: dict[str, Any], after: dict[str, Any], own_s: float) -> bool:
-    """Say whether the machine was quiet before, after, and, beside our own work, in between."""
-    during: dict[str, Any] = {"busy_share": 0.0, "steal_share": 0.0}
-    if before["ticks"] and after["ticks"]:
-        busy, steal, total = (late - early for early, late in zip(before["ticks"], after["ticks"], strict=True))
-        own_ticks = own_s * os.sysconf("SC_CLK_TCK")
-        if total > 0:
-            during = {"busy_share": max(0.0, busy - own_ticks) / total, "steal_share": steal / total}
-    return all(machine.quiet(state) for state in (before, during, after))

@@ -44,7 +44,7 @@ def test_fit_as_json_with_years(table):
         (["t.csv", "--compute", "flop", "--score", "top1", "--at", "inf"], "--at takes finite compute"),
         ([" ", "--compute", "flop", "--score", "top1"], "the file's name is empty"),
         ([".", "--compute", "flop", "--score", "top1"], "not a readable CSV file (is a directory)"),
-        (["/dev/zero", "--compute", "flop", "--score", "top1"], "longer than 16,000,000 characters"),
+        (["/dev/zero", "--compute", "flop", "--score", "top1"], "no regular file, but a device"),
         (["none.csv", "--compute", "flop", "--score", "top1"], "there is no such file"),
     ],
 )
@@ -52,6 +52,14 @@ def test_wrong_requests(table, words, said):
     done = efflab("frontier", "fit", *words, cwd=table)
     assert done.returncode == 2
     assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_table_that_is_too_long_is_refused(tmp_path):
+    (tmp_path / "long.csv").write_text("flop,top1\n" + "1,0.5\n" * 2_700_000)
+    done = efflab("frontier", "fit", "long.csv", "--compute", "flop", "--score", "top1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "longer than 16,000,000 characters" in done.stderr
     assert "Traceback" not in done.stderr
 
 

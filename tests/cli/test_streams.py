@@ -51,7 +51,12 @@ def test_output_that_nobody_takes_is_no_traceback(command, code, said, tmp_path)
         ("os.kill(os.getpid(), signal.SIGINT)", "0", 130, ""),
         ("", "os.kill(os.getpid(), signal.SIGINT)", 130, "efflab: interrupted; what is finished is kept"),
         ("", "os.kill(os.getpid(), signal.SIGTERM)", 143, "efflab: ended by SIGTERM; what is finished is kept"),
-        ("", "os.kill(os.getpid(), signal.SIGHUP)", 129, "efflab: ended by SIGHUP; what is finished is kept"),
+        (
+            "signal.signal(signal.SIGHUP, signal.SIG_DFL)",
+            "os.kill(os.getpid(), signal.SIGHUP)",
+            129,
+            "efflab: ended by SIGHUP; what is finished is kept",
+        ),
         ("signal.signal(signal.SIGHUP, signal.SIG_IGN)", "os.kill(os.getpid(), signal.SIGHUP) or 0", 0, ""),
     ],
 )

@@ -111,8 +111,9 @@ def test_a_group_is_interleaved_and_its_rounds_stay_level(job):
     assert b == [[1.0, 3.0, 1.0]] * 20
     assert a == [[1.0] * 3] * 4 + [[1.0]] * 16
     assert c == [[2.0] * 3] * 4 + [[2.0]] * 16
-    assert told[:3] == [(0, 4, f"warmed up {number} of 3") for number in (1, 2, 3)]
-    assert [one[:2] for one in told[3:7]] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert told[:3] == [(0, 4, f"prepared {number} of 3") for number in (1, 2, 3)]
+    assert told[3:6] == [(0, 4, f"warmed up {number} of 3") for number in (1, 2, 3)]
+    assert [one[:2] for one in told[6:10]] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert told[-1] == (4, 4, "throughput, 3 of 3")
 
     runs = [(label, len(list(group))) for label, group in groupby(job.log.read_text())]
