@@ -164,6 +164,8 @@ def test_it_is_no_teacher(vit, in_folder):
         ({"model_type": "resnet", "num_channels": 3}, "the model takes images of 3 channels, the task gives 1x24x24"),
         ({"architectures": ["ViTModel"]}, "config.json says ViTModel; an image classifier"),
         ({"quantization_config": {}}, "the model is quantised already"),
+        ({"num_hidden_layers": 10**9}, "config.json says num_hidden_layers: 1,000,000,000, and its weights hold "),
+        ({"hidden_size": 10**9}, "config.json says hidden_size: 1,000,000,000, and its weights hold "),
     ],
 )
 def test_what_does_not_fit_the_task_is_found_by_the_plan(vit, in_folder, changed, what):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from efflab.cards.weights import check_safetensors
+from efflab.cards.weights import check_safetensors, read_header
 from efflab.foundation.config import Document, Settings
 from efflab.foundation.errors import Problem, RequestError, nearest
 from efflab.foundation.files import expanded, file_digest, real
@@ -67,6 +68,10 @@ class HuggingFace(Settings):
     ] = None
 
 
+LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers")
+WIDTHS = ("hidden_size", "intermediate_size", "vocab_size", "d_model", "dim", "hidden_dim", "num_attention_heads")
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint's folder and what its configuration says; `commit` is "" for a folder that the card names."""
@@ -113,8 +118,21 @@ def open_checkpoint(settings: HuggingFace, document: Document) -> Checkpoint:
     weights = _weights(folder, place)
     for path in weights:
         check_safetensors(path, place)
+    _check_sizes(config, weights, place)
     preprocessor = read_json(folder / PREPROCESSOR, place)
     return Checkpoint(settings.id, folder, commit, settings.revision is not None, config, preprocessor, weights)
+
+
+def _check_sizes(config: dict[str, Any], weights: Sequence[Path], place: str) -> None:
+    """Raise RequestError, placed at `place`, for a configuration of which no model with these weights can be built."""
+    shapes = [shape for path in weights for shape in (read_header(path) or {"shapes": {}})["shapes"].values()]
+    numbers = sum(math.prod(shape) for shape in shapes)
+    for keys, most, what in ((LAYERS, len(shapes), "tensors"), (WIDTHS, numbers, "numbers")):
+        for key in keys:
+            found = config.get(key)
+            if isinstance(found, int) and found > most:
+                told = f"{CONFIG} says {key}: {found:,}, and its weights hold {most:,} {what} in all; bring what belongs together"
+                raise RequestError(Problem(place, told))
 
 
 def _locate(settings: HuggingFace, document: Document) -> tuple[Path, str]:
