@@ -9,6 +9,7 @@ from typing import Any
 
 from efflab.artefacts.program_expressions import plain_guard, plain_size
 from efflab.foundation.errors import Problem, RequestError
+from efflab.foundation.outside import spelled
 from efflab.foundation.wording import shown
 
 # PyTorch looks targets up as attributes, from `torch` and `operator` on, and calls what it finds
@@ -114,8 +115,7 @@ def _text(text: str, path: Path, place: str) -> str:
 
 
 def _wrong(path: Path, place: str, what: str) -> RequestError:
-    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-    return RequestError(Problem(f"{place}: {where}", f"{what}; it could run code, so the file is not loaded"))
+    return RequestError(Problem(f"{place}: {spelled(path)}", f"{what}; it could run code, so the file is not loaded"))
 
 
 def _identifier(text: str) -> str:

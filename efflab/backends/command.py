@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from efflab.artefacts.artefact import Form
-from efflab.contracts.backend import Arrays, Backend, Session
+from efflab.contracts.backend import LONGEST_CALL_NS, Arrays, Backend, Session
 from efflab.foundation.errors import Died, Unavailable
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from efflab.artefacts.artefact import Artefact
 
 
-LONGEST_NS = 10**15  # of a pass, eleven days
 MOST_ANSWER_BYTES = 1_000_000  # of one line: tensors go by files
 FOREIGN = 2  # what numpy's `isbuiltin` says of the types of ml_dtypes
 
@@ -154,7 +153,7 @@ class CommandSession(Session):
             self.ask({"do": "inputs", **loaded})
             self.loaded = loaded
         took = self.ask({"do": "run"}).get("ns")
-        if type(took) is not int or not 0 <= took < LONGEST_NS:
+        if type(took) is not int or not 0 <= took < LONGEST_CALL_NS:
             raise RuntimeError(f"the program answered 'run' without its nanoseconds as a whole number ({took!r})")
         self.now_ns += took
         return self

@@ -11,6 +11,8 @@ from efflab.artefacts.artefact import Form
 from efflab.foundation.config import Settings
 from efflab.foundation.wording import one_line
 
+LONGEST_CALL_NS = 10**15  # what a clock may say of one call, eleven days; more is no time
+
 if TYPE_CHECKING:
     import numpy as np
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from efflab.foundation.errors import RequestError, disk_full
 from efflab.foundation.files import expanded, file_digest, write_atomically
+from efflab.foundation.outside import content_of, parsed_json
 
 DIGESTS = ".digests.json"  # of what was unpacked, by which later changes are found
 
@@ -46,8 +47,8 @@ def altered(source: DataSet, folder: Path) -> list[str]:
 def unpacked_digests(folder: Path) -> dict[str, str] | None:
     """Return the sha256 of each file that efflab unpacked in `folder`, None where somebody else put them there."""
     try:
-        found = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = parsed_json(content_of(folder / DIGESTS))
+    except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
 

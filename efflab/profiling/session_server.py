@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
+from efflab.contracts.backend import LONGEST_CALL_NS
 from efflab.foundation.child_server import serve
 from efflab.foundation.errors import RequestError
 from efflab.foundation.progress import Report
@@ -25,7 +26,6 @@ AGREEMENT = 0.05  # two windows of warm-up whose medians differ by less are the 
 MOST_WINDOWS = 15
 WINDOW_S = 0.02
 SLOWEST = 3.0  # a block may take so many times what warm-up foretold
-LONGEST_NS = 10**15  # of a call, eleven days
 WARMUP_S = 3.0  # warm-up ends at this even if windows still differ
 
 
@@ -59,7 +59,7 @@ def timed_calls(session: Session, batches: Sequence[Any], calls: int, limit_ns: 
 
 def _sane(elapsed: Any) -> int:
     """Return a time of a session's clock, which may be a plug-in's own; raise RequestError for one that cannot be."""
-    if not 0 <= elapsed < LONGEST_NS:  # nor NaN
+    if not 0 <= elapsed < LONGEST_CALL_NS:  # nor NaN
         raise RequestError(f"the backend's clock says that a call took {shown(elapsed)} ns")
     return int(elapsed)
 

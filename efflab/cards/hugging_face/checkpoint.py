@@ -37,6 +37,9 @@ CONFIG, PREPROCESSOR, WEIGHTS, INDEX = (
 PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 HUB_ID = r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?"
 PACKAGES = ("transformers", "optimum", "optimum.exporters.onnx")
+# keys of a configuration: counts of layers, and widths
+LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers")
+WIDTHS = ("hidden_size", "intermediate_size", "vocab_size", "d_model", "dim", "hidden_dim", "num_attention_heads")
 VERSION = 1  # raise it when the same checkpoint gives another graph
 
 
@@ -66,10 +69,6 @@ class HuggingFace(Settings):
             "weights; texts only."
         ),
     ] = None
-
-
-LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers")
-WIDTHS = ("hidden_size", "intermediate_size", "vocab_size", "d_model", "dim", "hidden_dim", "num_attention_heads")
 
 
 @dataclass(frozen=True)
