@@ -7,12 +7,16 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from efflab.foundation.errors import RequestError, nearest
@@ -27,6 +31,7 @@ RESERVED = {
     ("backends", "technique"): "`efflab validate technique NAME` checks techniques",
     ("models", "hf"): "in a card, `model: {hf: ...}` is a model of Hugging Face",
 }
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # by which a user ends the program
 STATES: dict[str, tuple[str, ...]] = {"techniques": ("takes", "gives"), "backends": ("takes",)}  # each one of FORMS
 
 
@@ -170,11 +175,8 @@ def load(kind: str, name: str) -> Any:
 
 
 def _from_entry_point(point: EntryPoint) -> Any:
-    try:
+    with _refused_failures(f"the {_where(point)} fails to load"):
         return point.load()
-    except (Exception, SystemExit) as error:
-        why = missing_package(error) or one_line(error)
-        raise RequestError(f"the {_where(point)} fails to load: {why}") from error
 
 
 def _lacking(kind: str, loaded: Any) -> str:
@@ -208,11 +210,36 @@ def import_path(path: Path, module_name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[module_name]
-        raise RequestError(f"{path} fails on import: {missing_package(error) or one_line(error)}") from error
+        with _refused_failures(f"{path} fails on import"):
+            spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(module_name, None)
+        raise
     return module
+
+
+@contextmanager
+def _refused_failures(what: str) -> Iterator[None]:
+    """Make whatever code of others raises a RequestError, a KeyboardInterrupt, too; what a signal raises stays as it is."""
+    seen: list[int] = []
+    main = threading.current_thread() is threading.main_thread()  # the only one that signals interrupt
+    handlers = {one: found for one in _ENDS if callable(found := signal.getsignal(one))} if main else {}
+
+    def noted(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        handlers[signal.Signals(number)](number, frame)
+
+    for one in handlers:
+        signal.signal(one, noted)
+    try:
+        yield
+    except BaseException as error:
+        if seen:
+            raise
+        raise RequestError(f"{what}: {missing_package(error) or one_line(error)}") from error
+    finally:
+        for one, handler in handlers.items():
+            signal.signal(one, handler)
 
 
 def _member(module: ModuleType, kind: str, name: str, where: str) -> Any:

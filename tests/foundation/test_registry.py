@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -32,6 +34,8 @@ BROKEN = {
     "plain": ("class Plain: pass", "it is no class derived from efflab.Technique"),
     "crash": ("1 / 0", "fails on import: ZeroDivisionError: division by zero"),
     "leaves": ("raise SystemExit(3)", "fails on import: SystemExit: 3"),
+    "interrupts": ("raise KeyboardInterrupt", "fails on import: KeyboardInterrupt"),
+    "base": ("raise BaseException('odd')", "fails on import: BaseException: odd"),
     "cast": ("x = 1", "two techniques are named 'cast'"),
 }
 POINTS = {"gone": "no_such_module_anywhere:Gone", "hole": "efflab.contracts.technique:NoSuchClass"}
@@ -83,6 +87,19 @@ def test_a_broken_technique_is_listed_with_its_reason_and_refused_by_a_recipe_in
     assert reason in problem.what
     assert "variants.p[0]" in problem.where
     assert load_recipe(make_recipe(in_folder, "p: [{finetune: {}}]"))
+
+
+def test_a_signal_ends_an_import_as_it_ends_anything_else(plugins):
+    (plugins / "techniques" / "slow.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)")
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        registry.load("techniques", "slow")
+    assert signal.getsignal(signal.SIGINT) is before
+    (plugins / "techniques" / "slow.py").write_text("raise KeyboardInterrupt")
+    with ThreadPoolExecutor() as threads:  # signals come to the main thread alone
+        error = threads.submit(registry.load, "techniques", "slow").exception()
+    assert isinstance(error, RequestError)
+    assert "slow.py fails on import: KeyboardInterrupt" in str(error)
 
 
 def test_what_is_no_file_among_plugins_is_named_and_hides_nothing(in_folder, plugins, capsys):
