@@ -89,14 +89,15 @@ def _from_python(path: Path, builder: dict[str, Any]) -> torch.nn.Module:
 
 
 def _from_export(path: Path) -> torch.nn.Module:
-    import torch
+    from torch.export.pt2_archive._package import (
+        load_pt2,
+    )  # `torch.export.load` prints what is wrong, and raises nothing of it
 
     with tempfile.TemporaryDirectory(prefix="efflab-") as scratch:
         copy = Path(scratch) / OWN_COPY
         _check_operators(copy_checked(path, copy), path)
         try:
-            program = torch.export.load(str(copy))
-            module = program.module()
+            module = load_pt2(str(copy)).exported_programs["model"].module()
         except MemoryError:
             raise
         except Exception as error:

@@ -1,5 +1,6 @@
 """Models that users bring: an ONNX file and a torch.export file go through the whole flow, and no file can run code."""
 
+import json
 import os
 import pickle
 import zipfile
@@ -108,6 +109,25 @@ def test_a_torch_export_file_cannot_run_code(in_folder, module, where):
     with pytest.raises(RequestError, match="pickled objects|no torch.export file"):
         load_baseline(card).module(0)
     assert not mark.exists()
+
+
+def test_a_torch_export_file_of_another_version_is_refused_in_pytorchs_words_and_without_a_traceback(
+    in_folder, module, capfd
+):
+    card = write_card(in_folder, "torch_export: net.pt2")
+    save_program(module, in_folder / "good.pt2")
+    with (
+        zipfile.ZipFile(in_folder / "good.pt2") as good,
+        zipfile.ZipFile(in_folder / "baselines" / "net.pt2", "w") as newer,
+    ):
+        for name in good.namelist():
+            content = good.read(name)
+            if name.endswith("models/model.json"):
+                content = json.dumps(json.loads(content) | {"schema_version": {"major": 999, "minor": 1}}).encode()
+            newer.writestr(name, content)
+    with pytest.raises(RequestError, match=r"net.pt2 is no torch.export file \(.*major=999.* does not match"):
+        load_baseline(card).module(0)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
