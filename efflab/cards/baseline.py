@@ -16,7 +16,7 @@ from efflab.contracts.text_task import TextTask
 from efflab.foundation import registry
 from efflab.foundation.config import Document, check, collect, read_yaml
 from efflab.foundation.errors import Problem, RequestError, nearest
-from efflab.foundation.files import file_digest, real
+from efflab.foundation.files import file_digest, is_file, real
 from efflab.foundation.wording import one_line
 from efflab.records.cost import COST, CostRecord, summed
 from efflab.records.quality import SHARE
@@ -142,7 +142,7 @@ class Baseline:
             files = external_files(self.onnx_file())
         except RequestError as error:
             raise error.at(place) from error
-        missing = ", ".join(path.name for path in files if not path.is_file())
+        missing = ", ".join(path.name for path in files if not is_file(path))
         if missing:
             raise RequestError(
                 Problem(place, f"{self.card.onnx} keeps its weights in {missing}, which is missing beside it")
@@ -231,7 +231,7 @@ class Baseline:
     def existing(self, name: str, key: tuple[str | int, ...]) -> Path:
         """Return a file that the card names under `key`; raise RequestError, placed there, if it is missing."""
         path = self.beside(name)
-        if not path.is_file():
+        if not is_file(path):
             raise RequestError(Problem(self.document.where(key), f"the file {path} is missing"))
         return path
 

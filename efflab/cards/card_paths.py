@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from efflab.foundation.errors import RequestError, nearest
-from efflab.foundation.files import real
+from efflab.foundation.files import is_file, real
+from efflab.foundation.wording import shown
 
 
 def card_folders(near: Path | None = None) -> list[Path]:
@@ -40,13 +41,13 @@ def find_card(name: str, near: Path | None = None) -> Path:
     """Return the file of the card `name` (a name, or a path to a YAML file); raise RequestError naming the nearest."""
     if name.endswith((".yaml", ".yml")) or os.sep in name:
         for base in [near.parent if near else Path(), Path()]:
-            if (base / name).is_file():
+            if is_file(base / name):
                 return base / name
         raise RequestError(f"there is no card at {name}")
     files = card_files(near)
     if name not in files:
-        if Path(name).is_file():
+        if is_file(Path(name)):
             raise RequestError(f"{name} is no card; a card is a YAML file, named with or without its .yaml")
         known = (key for key, path in files.items() if real(path).parent.name == "baselines")
-        raise RequestError(f"unknown baseline {name!r}; {nearest(name, known)}")
+        raise RequestError(f"unknown baseline {shown(name)}; {nearest(name, known)}")
     return files[name]

@@ -45,6 +45,16 @@ def real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def is_file(path: Path) -> bool:
+    """Say whether a name that somebody wrote is that of a file; one that no file can have, as a very long one, is not."""
+    return os.path.isfile(path)
+
+
+def is_folder(path: Path) -> bool:
+    """Say whether a name that somebody wrote is that of a folder."""
+    return os.path.isdir(path)
+
+
 def expanded(path: str, named_by: str) -> Path:
     """Return a path with `~` as the user's folder; raise RequestError where nobody knows that folder.
 

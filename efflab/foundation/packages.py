@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from efflab.foundation.errors import RequestError
+from efflab.foundation.files import is_folder
 
 PACKAGE = "package:"  # before a folder's name: it lies in an installed Python package
 
@@ -25,6 +26,6 @@ def package_folder(named: str) -> Path:
         what = f"the Python package {package} is not installed"
         raise RequestError(f"{what}; perhaps `pip install --no-deps {package.replace('_', '-')}` brings it")
     folder = Path(roots[0]) / inner
-    if not folder.is_dir() or ".." in Path(inner).parts:
+    if not is_folder(folder) or ".." in Path(inner).parts:
         raise RequestError(f"the Python package {package} has no folder {inner}")
     return folder

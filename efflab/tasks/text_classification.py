@@ -20,7 +20,7 @@ from efflab.contracts.text_task import TextTask
 from efflab.contracts.tokenizer import IDS, MASK, TYPES, Tokenizer, open_tokenizer
 from efflab.foundation.datasets import data_folder
 from efflab.foundation.errors import Problem, RequestError
-from efflab.foundation.files import expanded
+from efflab.foundation.files import expanded, is_file, is_folder
 from efflab.foundation.packages import PACKAGE, package_folder
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ class TextClassification(TextTask):
             return package_folder(named)
         places = [base / expanded(named, "EFFLAB_DATA") for base in (self._folder, data_folder())]
         for path in places:
-            if path.is_file() if kind == "file" else path.is_dir():
+            if is_file(path) if kind == "file" else is_folder(path):
                 return path
         raise RequestError(f"the {kind} {named} is missing; looked for {' and '.join(map(str, places))}")
 

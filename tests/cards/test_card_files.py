@@ -92,6 +92,36 @@ def test_a_card_that_cannot_give_a_model_is_found_by_the_plan(in_folder, lines, 
     assert any(one.startswith(f"baselines/tiny.yaml:{what.format(here=in_folder / 'baselines')}") for one in found)
 
 
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("model: {resnet_cifar: {}}\nweights: [{file: FILE, sha256: '" + "0" * 64 + "'}]", "4: weights[0].file"),
+        ("python: {file: FILE, function: build}", "3: python.file"),
+        ("onnx: FILE", "3: onnx"),
+        ("torch_export: FILE", "3: torch_export"),
+    ],
+)
+def test_a_file_of_a_name_that_no_file_can_have_is_missing_with_its_place(in_folder, line, key):
+    (in_folder / "baselines").mkdir()
+    card = in_folder / "baselines" / "tiny.yaml"
+    card.write_text(f"name: tiny\ntask: {TINY_TASK}\n{line.replace('FILE', 'f' * 10_000)}\n")
+    found = said(make_recipe(in_folder, CAST))
+    assert any(one.startswith(f"baselines/tiny.yaml:{key}: the file ") and one.endswith(" is missing") for one in found)
+
+
+@pytest.mark.parametrize("end", ["", ".yaml"])
+def test_a_card_of_a_name_that_no_file_can_have_is_unknown_with_its_place(in_folder, end):
+    make_card(in_folder)
+    name = "b" * 10_000 + end
+    for steps in (f"p: [{{distill: {{teacher: {name}}}}}]", f"p: {{start: {name}, steps: [{{cast: {{}}}}]}}"):
+        (found,) = said(make_recipe(in_folder, steps))
+        assert "r.yaml:4: variants.p" in found
+        assert "unknown baseline 'bbb" in found or "there is no card at bbb" in found
+    recipe = make_recipe(in_folder, CAST)
+    recipe.write_text(recipe.read_text().replace("baseline: tiny", f"baseline: {name}"))
+    assert "r.yaml:2: baseline: " in said(recipe)[0]
+
+
 def test_a_digest_without_quotes_is_told_to_have_them(in_folder):
     card = make_card(in_folder)
     card.write_text(card.read_text().replace(file_digest(card.with_name("tiny-s0.safetensors")), "12" * 32))

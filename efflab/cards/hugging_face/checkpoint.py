@@ -21,7 +21,7 @@ from pydantic import Field
 from efflab.cards.weights import check_safetensors, read_header
 from efflab.foundation.config import Document, Settings
 from efflab.foundation.errors import Problem, RequestError, nearest
-from efflab.foundation.files import expanded, file_digest, real
+from efflab.foundation.files import expanded, file_digest, is_file, is_folder, real
 from efflab.foundation.outside import read_json
 from efflab.foundation.packages import PACKAGE, package_folder
 from efflab.foundation.wording import COMMIT
@@ -144,7 +144,7 @@ def _locate(settings: HuggingFace, document: Document) -> tuple[Path, str]:
         raise error.at(document.where(KEY)) from error
     except (RuntimeError, ValueError, OSError) as error:
         raise RequestError(Problem(document.where(KEY), f"{settings.id!r} names no folder ({error})")) from error
-    if folder.is_dir():
+    if is_folder(folder):
         if settings.revision is not None:
             what = "a folder has no revision; only a model of the Hub takes one"
             raise RequestError(Problem(document.where((*KEY, "revision")), what))
@@ -198,7 +198,7 @@ def _weights(folder: Path, place: str) -> tuple[Path, ...]:
         named = index.get("weight_map")
         names = sorted(set(map(str, named.values()))) if isinstance(named, dict) else []
         # only files of the folder itself: an index must not point elsewhere
-        wrong = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
+        wrong = [name for name in names if Path(name).name != name or not is_file(folder / name)]
         if wrong or not names:
             what = f"{INDEX} names {', '.join(wrong) or 'no files'}, which {folder} does not hold; bring all shards"
             raise RequestError(Problem(place, what))

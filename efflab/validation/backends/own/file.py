@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from efflab.artefacts.artefact import GRAPH, STRUCTURE, write_structure
 from efflab.artefacts.graph_files import graphs_of, inner_graphs
 from efflab.foundation.errors import Problem, RequestError
+from efflab.foundation.files import is_file
 from efflab.validation.backends.onnx_cases import inputs_of
 
 FEW_VALUES = 1024  # of a constant that may be a shape
@@ -198,7 +199,7 @@ def _beside(path: Path, location: str) -> tuple[Path | None, str]:
     if str(place) in (GRAPH, STRUCTURE):
         return None, f"its weights lie in a file called {location!r}, a name that efflab needs; save it anew"
     bases = list(dict.fromkeys([path.parent, path.resolve().parent]))
-    file = next((base / location for base in bases if (base / location).is_file()), None)
+    file = next((base / location for base in bases if is_file(base / location)), None)
     if file is None:
         return None, f"its weights lie in {location!r}, which is missing: there is no file {bases[0] / location}"
     if not os.access(file, os.R_OK):
