@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from efflab.foundation.errors import RequestError
-from efflab.foundation.files import real
+from efflab.foundation.files import is_file, real
 
+MOST_PER_BYTE = 4  # numbers; the smallest have two bits
 MOST_BYTES = 1_900_000_000  # of one protobuf file; larger graphs keep their weights in a file beside it
 
 
@@ -22,15 +24,39 @@ def data_names(model: Any) -> list[str]:
     return sorted({ExternalDataInfo(one).location for one in _get_all_tensors(model) if uses_external_data(one)})
 
 
-def external_files(path: Path) -> list[Path]:
-    """Return the files in which a graph keeps its weights beside itself; raise RequestError for one elsewhere."""
+def read_graph(path: Path) -> Any:
+    """Return the model of an ONNX file, without the weights beside it.
+
+    Raises RequestError for a file that cannot be read, and for one whose tensors say that they are larger than what holds them.
+    """
     import onnx
 
     try:
-        names = data_names(onnx.load(str(path), load_external_data=False))
+        model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's errors have no common, public base
         raise RequestError(f"{path.name} is no readable ONNX file ({type(error).__name__})") from error
-    folder = real(path.parent)
+    for tensor, held in _tensors(model, path.parent):
+        count = prod(tensor.dims)
+        if count > MOST_PER_BYTE * held or any(side < 0 for side in tensor.dims):
+            what = f"says a size of {' x '.join(map(str, tensor.dims))}, and {held:,} bytes hold it"
+            raise RequestError(f"{path.name}: the tensor {tensor.name!r} {what}; bring the file as it was written")
+    return model
+
+
+def _tensors(model: Any, folder: Path) -> Iterator[tuple[Any, int]]:
+    """Yield each stored tensor of a model with the bytes that hold it, as far as its file is there."""
+    from onnx.external_data_helper import ExternalDataInfo, _get_all_tensors, uses_external_data
+
+    for tensor in _get_all_tensors(model):
+        if not uses_external_data(tensor):
+            yield tensor, tensor.ByteSize()
+        elif is_file(file := folder / ExternalDataInfo(tensor).location):
+            yield tensor, file.stat().st_size
+
+
+def external_files(path: Path) -> list[Path]:
+    """Return the files in which a graph keeps its weights beside itself; raise RequestError for one elsewhere."""
+    names, folder = data_names(read_graph(path)), real(path.parent)
     for name in names:
         if "\0" in name or not real(folder / name).is_relative_to(folder):
             raise RequestError(f"{path.name} keeps weights in {name}, which lies outside its folder; move it beside it")

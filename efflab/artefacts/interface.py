@@ -8,6 +8,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from efflab.artefacts.graph_files import read_graph
 from efflab.foundation.errors import RequestError
 
 if TYPE_CHECKING:
@@ -108,12 +109,7 @@ def _seen(name: str, leaf: Any, batch: int) -> Port:
 
 def graph_ports(path: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     """Return the inputs (stored weights left out) and the outputs of an ONNX file; raise RequestError if it cannot be read."""
-    import onnx
-
-    try:
-        graph = onnx.load(str(path), load_external_data=False).graph
-    except Exception as error:  # protobuf's errors have no common, public base
-        raise RequestError(f"{path.name} is no readable ONNX file ({type(error).__name__})") from error
+    graph = read_graph(path).graph
     stored = {one.name for one in graph.initializer} | {one.values.name for one in graph.sparse_initializer}
     given = tuple(_declared(value) for value in graph.input if value.name not in stored)
     return given, tuple(_declared(value) for value in graph.output)

@@ -147,11 +147,11 @@ def _graph(baseline: Baseline) -> None:
     from efflab.cards.model_check import check_graph_file
 
     path, card = baseline.onnx_file(), baseline.card
-    given = [port.name for port in graph_ports(path)[0]]
-    if card.inputs and sorted(card.inputs) != sorted(given):
-        what = f"must name each input of {path.name} once: {', '.join(given)}"
-        raise RequestError(Problem(baseline.document.where(("inputs",)), what))
     try:
+        given = [port.name for port in graph_ports(path)[0]]
+        if card.inputs and sorted(card.inputs) != sorted(given):
+            what = f"must name each input of {path.name} once: {', '.join(given)}"
+            raise RequestError(Problem(baseline.document.where(("inputs",)), what))
         check_graph_file(path, baseline.task, card.inputs, card.output)
     except RequestError as error:
         raise error.at(baseline.document.where(("onnx",))) from error

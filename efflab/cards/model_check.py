@@ -25,6 +25,7 @@ from efflab.artefacts.interface import (
 from efflab.contracts.examples import calibration_split, first_inputs, like_parameters
 from efflab.contracts.task import Task
 from efflab.foundation.errors import RequestError
+from efflab.foundation.files import is_file
 from efflab.foundation.wording import one_line
 from efflab.model_surgery.graphs.onnx_graph import feed_of, open_graph
 from efflab.profiling.quality import parity
@@ -45,7 +46,7 @@ def check_graph_file(path: Path, task: Task, inputs: Sequence[str] = (), output:
     Raises RequestError for a file that lacks its weights, takes other inputs than the task gives, or gives no output that
     the task can score.
     """
-    missing = [file.name for file in external_files(path) if not file.is_file()]
+    missing = [file.name for file in external_files(path) if not is_file(file)]
     if missing:
         raise RequestError(f"{path.name} keeps its weights in {', '.join(missing)}, which is missing beside it")
     given, taken = graph_ports(path)

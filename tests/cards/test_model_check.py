@@ -120,6 +120,20 @@ def test_a_model_that_does_not_take_the_task_is_refused(tmp_path):
         look_at(graph(tmp_path / "a", given=(1, 28, 28)), TASK)
 
 
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("sides", [(10**9, 10**9), (-1, 4)])
+def test_a_tensor_that_says_another_size_than_holds_it_is_refused(tmp_path, sides, beside):
+    path = save_graph(tmp_path / "m.onnx", *classifier())
+    if beside:
+        model = onnx.load(str(path))
+        onnx.save(model, str(path), save_as_external_data=True, location="m.data", size_threshold=0)
+    model = onnx.load(str(path), load_external_data=False)
+    model.graph.initializer[0].dims[:] = sides
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(RequestError, match=rf"m\.onnx: the tensor 'w' says a size of {sides[0]} x {sides[1]}, and "):
+        check_graph_file(path, TASK)
+
+
 def test_a_card_s_graph_is_checked_before_it_runs(tmp_path):
     path = save_graph(tmp_path / "m.onnx", *classifier())
     face = check_graph_file(path, TASK)
