@@ -188,18 +188,19 @@ def _gains(name: str) -> list[dict[str, str]]:
 
 
 def _studies_with(technique: str) -> Iterator[Study]:
-    """Read the studies at hand that name a technique; one that cannot be read is named on stderr and left out."""
+    """Read the studies at hand whose rows tell of a technique; any that cannot be read is named on stderr and left out."""
     import sys
 
     from efflab.foundation.errors import RequestError
-    from efflab.foundation.outside import content_of, why
+    from efflab.foundation.outside import why
     from efflab.records.study import load_study
     from efflab.suggest.past_studies import study_files
 
     for path in study_files():
         try:
-            if f'"{technique}"'.encode() in content_of(path):
-                yield load_study(path)
+            study = load_study(path)
+            if any(_tells(one, technique) for one in study["records"]):
+                yield study
         except (OSError, RequestError) as error:
             what = why(error) if isinstance(error, OSError) else error.problems[0].what
             print(f"efflab: {path} is left out: {what}", file=sys.stderr)

@@ -145,6 +145,8 @@ def test_ls_show_and_suggest_go_on_past_files_that_cannot_be_read(in_folder, cap
         (studies / name).mkdir(parents=True)
     os.mkfifo(studies / "pipe" / "study.json")
     (studies / "folder" / "study.json").mkdir()
+    (studies / "list").mkdir()
+    (studies / "list" / "study.json").write_text("[]")
     save_study(load_study(ROOT / "reports" / "digits-low-rank" / "study.json"), studies / "whole" / "study.json")
     shutil.copy(studies / "whole" / "samples.npz", studies / "altered")
     text = (studies / "whole" / "study.json").read_text()
@@ -159,6 +161,7 @@ def test_ls_show_and_suggest_go_on_past_files_that_cannot_be_read(in_folder, cap
     bad = {
         "pipe": "no regular file, but a named pipe",
         "folder": "is a directory",
+        "list": "not a study file",
         "altered": "altered after it was written",
     }
     assert all(what in rows[name]["about"] for name, what in bad.items())
