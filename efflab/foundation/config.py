@@ -25,6 +25,7 @@ MOST_NODES = 20_000
 MOST_DEPTH = 40
 YAML_TAG = "tag:yaml.org,2002:"
 PLAIN_TAGS = {f"{YAML_TAG}{kind}" for kind in ("bool", "float", "int", "null", "str", "timestamp")}
+PLAIN_COLLECTIONS = {f"{YAML_TAG}{kind}" for kind in ("map", "seq")}
 
 Key = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
@@ -133,6 +134,8 @@ class _Reader:
             raise RequestError(
                 Problem(f"{self.path}:{line}", "expands to too much (anchors that repeat anchors, or too deep)")
             )
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in PLAIN_COLLECTIONS:
+            self.problems.append(Problem(_where(self.path, self.lines, key), _odd_tag(node)))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, key)
         if isinstance(node, yaml.SequenceNode):
@@ -152,7 +155,7 @@ class _Reader:
             if tag == "int" and len(node.value) > sys.get_int_max_str_digits():
                 what = f"a number of {len(node.value):,} digits is too long"
             elif node.tag not in PLAIN_TAGS:
-                what = f"the tag {node.tag.replace(YAML_TAG, '!!')} is not allowed; write a plain value"
+                what = _odd_tag(node)
             value = None
         else:
             what = odd(value, node.value)
@@ -176,6 +179,10 @@ class _Reader:
             self.lines[(*key, name)] = line
             result[name] = self.value(value_node, (*key, name))
         return result
+
+
+def _odd_tag(node: yaml.Node) -> str:
+    return f"the tag {node.tag.replace(YAML_TAG, '!!')} is not allowed; write a plain value"
 
 
 def check(schema: type[Model], document: Document, key: Key = (), data: Any = None) -> Model:
