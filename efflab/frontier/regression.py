@@ -154,12 +154,8 @@ def quantile_fit(
 def pareto(compute: np.ndarray, error: np.ndarray) -> np.ndarray:
     """Return the indices of points that no other point beats in compute and error at once, by rising compute."""
     order = np.lexsort((error, compute))
-    kept, best = [], math.inf
-    for index in order:
-        if error[index] < best:
-            kept.append(index)
-            best = error[index]
-    return np.array(kept, int)
+    best_before = np.fmin.accumulate(np.concatenate([[math.inf], error[order]]))[:-1]
+    return order[error[order] < best_before]
 
 
 def bootstrap(
@@ -174,15 +170,17 @@ def bootstrap(
     of one paper or family are no independent witnesses.
     """
     labels = {label: number for number, label in enumerate(dict.fromkeys(clusters))}
-    members: list[list[int]] = [[] for _ in labels]
-    for index, label in enumerate(clusters):
-        members[labels[label]].append(index)
+    numbers = np.array([labels[label] for label in clusters], int)
+    points, sizes = np.argsort(numbers, kind="stable"), np.bincount(numbers, minlength=len(labels))
+    starts = np.cumsum(sizes) - sizes  # of each label's points in `points`
     generator = np.random.default_rng(seed)
     fits = []
     for _ in range(draws):
-        drawn = generator.integers(0, len(members), len(members))
+        drawn = generator.integers(0, len(labels), len(labels))
+        shift = starts[drawn] - (np.cumsum(sizes[drawn]) - sizes[drawn])
+        chosen = points[np.repeat(shift, sizes[drawn]) + np.arange(sizes[drawn].sum())]
         try:
-            fits.append(refit(np.concatenate([members[one] for one in drawn])).coefficients)
+            fits.append(refit(chosen).coefficients)
         except RequestError:
             continue
     return np.array(fits)
