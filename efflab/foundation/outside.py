@@ -12,7 +12,8 @@ import json
 import math
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,33 @@ def opened(path: Path) -> io.BufferedReader:
     except OSError:
         os.close(descriptor)
         raise
-    return os.fdopen(descriptor, "rb")
+    return io.BufferedReader(_Named(descriptor, path))
+
+
+class _Named(io.FileIO):
+    """A file whose errors name it, as those of opening it do."""
+
+    def __init__(self, descriptor: int, path: Path):
+        super().__init__(descriptor)
+        self.path = path
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read into a buffer."""
+        with self._named():
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        """Read to the end."""
+        with self._named():
+            return super().readall()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
 
 
 def content_of(path: Path, most: int = MOST_BYTES) -> bytes:

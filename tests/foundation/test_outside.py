@@ -3,6 +3,7 @@ import os
 import pytest
 
 from efflab.foundation.errors import RequestError
+from efflab.foundation.files import file_digest
 from efflab.foundation.outside import altered, content_of, digest_of, opened, parsed_json, read_json, with_digest
 
 
@@ -48,6 +49,15 @@ def test_only_regular_files_of_a_stated_size_are_opened(tmp_path):
         with pytest.raises(FileNotFoundError):
             opened(tmp_path / name)
     assert content_of(tmp_path / "large", 11) == b"x" * 11
+
+
+@pytest.mark.parametrize("read", [content_of, file_digest, lambda path: opened(path).read(5)])
+def test_a_file_that_fails_while_it_is_read_is_named_too(read, tmp_path):
+    path = tmp_path / "weights"
+    path.symlink_to("/proc/self/mem")  # nothing is mapped at its begin
+    with pytest.raises(OSError, match="rror") as caught:
+        read(path)
+    assert caught.value.filename == str(path)
 
 
 def test_a_json_file_is_none_where_there_is_none_and_refused_where_it_is_no_mapping(tmp_path):
