@@ -14,7 +14,7 @@ from efflab.plan.stage_specs import LoadBaseline, TaskRef
 from efflab.recipe.search_space import size
 from efflab.records.cost import CostRecord, less, summed
 from efflab.records.record import Record, keeps_promise
-from efflab.records.study import SCHEMA, Study
+from efflab.records.study import SCHEMA, Machine, Study
 
 
 def assemble(plan: Plan, outcomes: Outcomes) -> Study:
@@ -29,7 +29,7 @@ def assemble(plan: Plan, outcomes: Outcomes) -> Study:
         efflab=version("efflab"),
         commit=commit(),
         data={task.name: task.digest for task in _tasks(plan)},
-        machines=machines.named,
+        machines=cast("dict[str, Machine]", machines.named),
         records=records,
     )
     search, found = plan.recipe.search, plan.recipe.found

@@ -21,7 +21,7 @@ from efflab.foundation.outside import altered, content_of, loaded, odd_value, te
 from efflab.foundation.wording import one_line
 from efflab.records.checks import IMPOSSIBLE, damage
 from efflab.records.cost import CostRecord, Number
-from efflab.records.record import Count, Record
+from efflab.records.record import Count, Record, Whole
 from efflab.records.samples import put_samples, read_samples, samples_file, take_samples
 from efflab.records.trial import Trial
 
@@ -42,6 +42,19 @@ class SearchRecord(TypedDict):
     trials: list[Trial]
 
 
+class Machine(TypedDict, total=False):
+    """What a fingerprint says of a machine, as far as readers rely on it; there may be more."""
+
+    cpu: str | None
+    flags: list[str]
+    cores: Whole | None
+    threads: Whole | None
+    threads_allowed: Whole | None
+    memory_gib: Number | None
+    versions: dict[str, str | None]
+    gpus: list[str]
+
+
 class Head(TypedDict):
     """What a study says of itself, beside its records."""
 
@@ -51,7 +64,7 @@ class Head(TypedDict):
     efflab: str
     commit: str
     data: dict[str, str]  # task -> digest
-    machines: dict[str, dict[str, Any]]
+    machines: dict[str, Machine]
     search: NotRequired[SearchRecord]
 
 

@@ -260,6 +260,10 @@ def test_an_altered_study_is_refused_and_one_that_is_laid_out_anew_is_read(tmp_p
         (changed_work(coverage=2.0), "work.coverage must be at most 1 (found 2.0)"),
         (changed_record(task_settings={"a": float("nan")}), "records[0].task_settings.a is no finite number"),
         (changed(machines={"m1": {"cores": 10**50}}), "machines.m1.cores is too large a number"),
+        (changed(machines={"m1": {"cores": -1}}), "machines.m1.cores must be at least 0"),
+        (changed(machines={"m1": {"cpu": {}}}), "machines.m1.cpu must be text"),
+        (changed(machines={"m1": {"flags": 5}}), "machines.m1.flags must be a list"),
+        (changed(machines={"m1": {"versions": {"torch": 2.9}}}), "machines.m1.versions.torch must be text"),
         (changed(search={"minimize": []}), "search.where is missing"),
     ],
 )  # fmt: skip
