@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, EntryPoints
@@ -220,7 +220,10 @@ def import_path(path: Path, module_name: str) -> ModuleType:
 
 @contextmanager
 def _refused_failures(what: str) -> Iterator[None]:
-    """Make whatever code of others raises a RequestError, a KeyboardInterrupt, too; what a signal raises stays as it is."""
+    """Make whatever code of others raises a RequestError, a KeyboardInterrupt, too; what a signal raises stays as it is.
+
+    What that code prints goes to stderr: stdout is for what was asked for.
+    """
     seen: list[int] = []
     main = threading.current_thread() is threading.main_thread()  # the only one that signals interrupt
     handlers = {one: found for one in _ENDS if callable(found := signal.getsignal(one))} if main else {}
@@ -232,7 +235,8 @@ def _refused_failures(what: str) -> Iterator[None]:
     for one in handlers:
         signal.signal(one, noted)
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     except BaseException as error:
         if seen:
             raise

@@ -89,6 +89,14 @@ def test_a_broken_technique_is_listed_with_its_reason_and_refused_by_a_recipe_in
     assert load_recipe(make_recipe(in_folder, "p: [{finetune: {}}]"))
 
 
+def test_what_a_plugin_prints_while_it_is_imported_stays_out_of_what_was_asked_for(plugins, capsys):
+    (plugins / "techniques" / "loud.py").write_text("print('welcome')")
+    assert main(["ls", "techniques", "--format", "json"]) == 0
+    told = capsys.readouterr()
+    assert "loud" in {row["name"] for row in json.loads(told.out)}
+    assert "welcome" in told.err
+
+
 def test_a_signal_ends_an_import_as_it_ends_anything_else(plugins):
     (plugins / "techniques" / "slow.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)")
     before = signal.getsignal(signal.SIGINT)
