@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from efflab.cli import INTERRUPTED
-from efflab.cli._streams import begin, flushed
+from efflab.cli._streams import begin, flushed, tell
 from efflab.foundation.visible import harmless_output
 
 FINE, GATE_FAILED, WRONG_REQUEST, OUR_BUG = 0, 1, 2, 3
@@ -77,9 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
             return _run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt as interruption:
         cause, code = getattr(interruption, "cause", "interrupted"), getattr(interruption, "code", INTERRUPTED)
-        print(f"efflab: {cause}; what is finished is kept, the same command goes on from there", file=sys.stderr)
+        tell(f"efflab: {cause}; what is finished is kept, the same command goes on from there")
         if program:  # Python may remember a Ctrl-C that is dealt with, and end by its signal
-            sys.stderr.flush()
             os._exit(int(code))
         return int(code)
     except BrokenPipeError:
@@ -95,7 +94,7 @@ def _run(words: list[str]) -> int:
     from efflab.foundation.errors import nearest
 
     if words and not words[0].startswith("-") and words[0] not in verbs():
-        print(f"efflab: unknown verb {words[0]!r}; {nearest(words[0], verbs())}", file=sys.stderr)
+        tell(f"efflab: unknown verb {words[0]!r}; {nearest(words[0], verbs())}")
         return WRONG_REQUEST
     parser = build_parser(words[0] if words and words[0] in verbs() else None)
     options = parser.parse_args(words)
@@ -108,22 +107,22 @@ def _told(error: Exception) -> int:
 
     if isinstance(error, RequestError):
         for problem in error.problems:
-            print(f"efflab: {problem}", file=sys.stderr)
+            tell(f"efflab: {problem}")
         return WRONG_REQUEST
     if isinstance(error, Unavailable):
-        print(f"efflab: {error}", file=sys.stderr)
+        tell(f"efflab: {error}")
         return WRONG_REQUEST
     if isinstance(error, OSError) and (error.filename is not None or error.errno is not None):
         place = f"{error.filename}: " if error.filename else ""
-        print(f"efflab: {place}{(error.strerror or str(error)).lower()}", file=sys.stderr)
+        tell(f"efflab: {place}{(error.strerror or str(error)).lower()}")
         return WRONG_REQUEST
     if disk_full(error):
-        print("efflab: the disk is full; free some space and run the same command again", file=sys.stderr)
+        tell("efflab: the disk is full; free some space and run the same command again")
         return WRONG_REQUEST
     import traceback
 
-    traceback.print_exception(error)
-    print("efflab: this is a bug of efflab; please report it with the lines above", file=sys.stderr)
+    tell("".join(traceback.format_exception(error)).rstrip())
+    tell("efflab: this is a bug of efflab; please report it with the lines above")
     return OUR_BUG
 
 

@@ -33,6 +33,8 @@ def shell(command, folder):
         ("{efflab} schema recipe >&-", 0, ""),
         ("{efflab} schema recipe <&- >&- 2>&-", 0, ""),
         ("{efflab} schema recipe >/dev/full", 2, "efflab: no space left on device\n"),
+        ("{efflab} compare nowhere 2>/dev/full", 2, ""),
+        ("{efflab} nothing 2>/dev/full", 2, ""),
         (
             "PYTHONIOENCODING=ascii {efflab} plan $'caf\\xc3\\xa9.yaml'",
             2,
