@@ -65,12 +65,12 @@ def test_a_recipe_runs_to_a_study_and_a_second_run_repeats_nothing(in_folder):
     recipe = make_recipe(in_folder, PRUNE)
     study = package.run_recipe(recipe)
     names = {record["variant"] for record in study["records"]}
-    assert names == {"tiny", "tiny (again)", "p", "p~random"}
+    assert names == {"tiny", "tiny (again)", "p", "p~random", "p~trained-on"}
     assert all(record["status"] == "ok" for record in study["records"])
     # two seeds, two batch sizes; times belong to the first seed
     timed = [record for record in study["records"] if "latency" in record]
-    assert len(timed) == 8
-    assert len(study["records"]) == 12
+    assert len(timed) == 10
+    assert len(study["records"]) == 15
     dense, pruned = (next(r for r in study["records"] if r["variant"] == name) for name in ("tiny", "p"))
     assert pruned["work"]["macs"] < dense["work"]["macs"]
     assert pruned["recovery"]["training_macs"] == 3 * pruned["work"]["macs"] * 512
@@ -209,7 +209,7 @@ def test_kill_9_of_the_whole_tree_loses_only_what_was_under_way(in_folder):
     assert all(stage_times(in_folder)[stage] == when for stage, when in kept.items())
     plan = plan_file(in_folder / "r.yaml")
     assert cached_stages(plan, LocalStore.open()) == set(plan.stages)
-    assert len(load_study(in_folder / ".efflab/studies/r/study.json")["records"]) == 12
+    assert len(load_study(in_folder / ".efflab/studies/r/study.json")["records"]) == 15
 
 
 def test_plug_ins_of_an_outside_package_and_dropped_in_files_are_listed_and_run(in_folder):

@@ -8,9 +8,8 @@ from scipy.stats import norm
 
 from efflab import statistics as stats
 from efflab.statistics import Interval
-
-MILLISECONDS = st.floats(0.01, 1e4)
-ROUNDS = st.lists(st.lists(MILLISECONDS, min_size=1, max_size=6), min_size=2, max_size=8)
+from efflab.statistics.shared_scatter import digamma as own_digamma
+from efflab.statistics.shared_scatter import trigamma
 
 
 @pytest.mark.parametrize(("percentile", "needed"), [(90, 64), (95, 130), (99, 662), (99.9, 6636)])
@@ -42,25 +41,6 @@ def test_median_and_iqr_by_hand() -> None:
     assert stats.median_and_iqr([5, 1, 2, 3, 4]) == (3, 2)
 
 
-def plain_medians(rounds: list[list[float]], weights: np.ndarray) -> list[float]:
-    """What bootstrap_medians must give, resample by resample."""
-    taken = ([np.repeat(one, int(k)) for one, k in zip(rounds, row, strict=True)] for row in weights)
-    return [float(np.median(np.concatenate(one))) for one in taken]
-
-
-@given(ROUNDS, st.integers(0, 5))
-@settings(max_examples=60, deadline=None)
-def test_bootstrap_medians_equal_the_plain_loop(rounds: list[list[float]], seed: int) -> None:
-    plain = plain_medians(rounds, stats._round_weights(len(rounds), 40, seed))
-    np.testing.assert_allclose(stats.bootstrap_medians(rounds, 40, seed), plain)
-
-
-def test_bootstrap_medians_search_all_ranks_when_rounds_drift() -> None:
-    rounds = [[10.0**step] * 3 for step in range(6)]
-    plain = plain_medians(rounds, stats._round_weights(6, 200, 0))
-    np.testing.assert_allclose(stats.bootstrap_medians(rounds, 200, 0), plain)
-
-
 def test_time_over_inputs_by_hand() -> None:
     # two kinds of input, one call of the second was disturbed
     rounds = [[1.0, 3.0], [1.0, 3.0, 1.0, 50.0], [1.0, 3.0]]
@@ -68,44 +48,57 @@ def test_time_over_inputs_by_hand() -> None:
     assert stats.time_over_inputs([[4.0, 1.0], [2.0]], 1) == 2.0
 
 
-@given(st.lists(st.lists(MILLISECONDS, min_size=3, max_size=3), min_size=2, max_size=8), st.integers(0, 5))
-@settings(max_examples=30, deadline=None)
-def test_bootstrap_over_inputs_equals_the_plain_loop(rounds: list[list[float]], seed: int) -> None:
-    picks = np.random.default_rng(seed).integers(0, len(rounds), (40, len(rounds)))
-    plain = [stats.time_over_inputs([rounds[index] for index in some], 3) for some in picks]
-    np.testing.assert_allclose(stats.bootstrap_over_inputs(rounds, 3, 40, seed), plain)
+def test_a_ratio_over_starts_by_hand() -> None:
+    # logarithms of the ratios: 0.1, 0.2, 0.3; mean 0.2, standard error 0.1 / sqrt 3, Student's t 4.303
+    theirs, mine = np.exp([0.1, 0.4, 0.2]), np.exp([0.0, 0.2, -0.1])
+    ratio = stats.ratio_over_starts(theirs, mine)
+    reach = 4.303 * 0.1 / math.sqrt(3)
+    assert ratio.value == pytest.approx(math.exp(0.2))
+    assert (ratio.low, ratio.high) == pytest.approx((math.exp(0.2 - reach), math.exp(0.2 + reach)))
+    known = stats.ratio_over_starts(theirs, mine, variance=0.03, freedom=10)
+    assert known.high == pytest.approx(math.exp(0.2 + 2.228 * 0.1))
 
 
-def test_sessions_over_inputs_are_resampled_by_the_same_rounds() -> None:
-    rounds = [[float(index), 2.0 * index] for index in range(1, 7)]
-    doubled = [[2 * time for time in one] for one in rounds]
-    ratios = stats.bootstrap_over_inputs(doubled, 2) / stats.bootstrap_over_inputs(rounds, 2)
-    np.testing.assert_allclose(ratios, 2.0)
+def test_time_by_start_by_hand() -> None:
+    rounds = [[1.0, 3.0], [2.0], [8.0], [4.0, 6.0]]
+    assert stats.time_by_start(rounds, [2, 2]).tolist() == [2.0, 6.0]
+    assert stats.time_by_start(rounds[:1] + rounds[3:], [1, 1], 2).tolist() == [2.0, 5.0]  # means of two inputs
 
 
-@given(ROUNDS, st.floats(0.1, 10))
-@settings(max_examples=30, deadline=None)
-def test_ratio_of_scaled_times_is_the_scale_exactly(rounds: list[list[float]], scale: float) -> None:
-    scaled = [[sample * scale for sample in one] for one in rounds]
-    ratio = stats.ratio_of_medians(scaled, rounds, draws=50)
-    assert ratio.low == pytest.approx(scale)
-    assert ratio.high == pytest.approx(scale)
+def test_two_speeds_are_found_and_named() -> None:
+    found = stats.two_speeds(np.array([0.055, 0.123, 0.054, 0.122, 0.056]))
+    assert str(found) == "two speeds: 0.055 and 0.122 ms in 3 and 2 of 5 starts"
+    assert stats.two_speeds(np.array([0.05, 0.06, 0.075, 0.09, 0.11])) is None  # one wide spread
+    assert stats.two_speeds(np.array([1.0, 1.01, 1.02, 1.0, 1.03])) is None
 
 
-def test_ratio_interval_covers_the_truth_and_excludes_it_at_its_rate() -> None:
-    generator = np.random.default_rng(1)
-    covered = 0
-    for trial in range(200):
-        drift = generator.normal(0, 0.05, (20, 1))  # hits both sessions of a round alike
-        a = 4 * np.exp(drift + generator.normal(0, 0.05, (20, 10)))
-        b = 2 * np.exp(drift + generator.normal(0, 0.05, (20, 10)))
-        ratio = stats.ratio_of_medians(a.tolist(), b.tolist(), draws=400, seed=trial)
-        covered += ratio.low <= 2 <= ratio.high
-    assert 180 <= covered <= 200
+def test_what_has_two_speeds_is_neither_faster_nor_slower_than_either() -> None:
+    steady, two = np.array([0.08, 0.081, 0.08, 0.079, 0.08]), np.array([0.055, 0.123, 0.055, 0.123, 0.055])
+    ratio = stats.covering(stats.ratio_over_starts(steady, two), steady, two)
+    assert ratio.low < 0.081 / 0.123 * 1.01
+    assert ratio.high > 0.079 / 0.055 * 0.99
+    assert stats.speed_verdict(ratio) == "undecided"
 
 
-def test_rounds_without_a_partner_are_left_out() -> None:
-    assert stats.ratio_of_medians([[2.0], [2.0], [99.0]], [[1.0], [1.0]]).value == 2
+def test_alike_scatters_lend_each_other_certainty_and_unlike_ones_do_not() -> None:
+    generator = np.random.default_rng(3)
+    alike = generator.chisquare(4, 40) / 4
+    shrunk, freedom = stats.moderated(alike, 4)
+    assert freedom > 20
+    assert shrunk.std() < 0.3 * alike.std()
+    unlike = alike * np.exp(generator.normal(0, 3, 40))
+    kept, few = stats.moderated(unlike, 4)
+    assert few <= 5
+    large = unlike > np.median(unlike)
+    np.testing.assert_allclose(kept[large], unlike[large], rtol=0.5)
+
+
+def test_gamma_s_derivatives() -> None:
+    from scipy.special import digamma, polygamma
+
+    for x in (0.3, 1.0, 2.5, 17.0):
+        assert own_digamma(x) == pytest.approx(digamma(x), abs=1e-8)
+        assert trigamma(x) == pytest.approx(polygamma(1, x), abs=1e-8)
 
 
 def test_mcnemar_by_hand() -> None:
@@ -184,23 +177,64 @@ def test_scores_of_other_examples_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("interval", "noise", "words"),
+    ("interval", "words"),
     [
-        (Interval(1.2, 1.1, 1.3), 0, "faster"),
-        (Interval(0.8, 0.7, 0.9), 0, "slower"),
-        (Interval(1.02, 0.99, 1.04), 0, "no difference"),
-        (Interval(1.02, 1.01, 1.03), 0.03, "no difference"),
-        (Interval(0.98, 0.97, 0.99), 0.03, "no difference"),
-        (Interval(1.9, 0.03, 31.4), 0, "undecided"),
-        (Interval(1.0, 0.92, 1.099), 0, "no difference"),
-        (Interval(1.0, 0.92, 1.101), 0, "undecided"),
-        (Interval(1.0, 0.9, 1.0), 0, "undecided"),  # 1 / 1.1 is 0.909
-        (Interval(1.0, 0.9, 1.0), 0.12, "no difference"),
-        (Interval(1.015, 1.01, 1.2), 0, "undecided"),
+        (Interval(1.2, 1.1, 1.3), "faster"),
+        (Interval(0.8, 0.7, 0.9), "slower"),
+        (Interval(1.02, 0.99, 1.04), "no difference"),
+        (Interval(1.02, 1.01, 1.03), "no difference"),
+        (Interval(0.985, 0.97, 0.99), "no difference"),
+        (Interval(1.9, 0.03, 31.4), "undecided"),
+        (Interval(1.0, 0.92, 1.099), "no difference"),
+        (Interval(1.0, 0.92, 1.101), "undecided"),
+        (Interval(1.0, 0.9, 1.0), "undecided"),  # 1 / 1.1 is 0.909
+        (Interval(1.015, 1.01, 1.2), "undecided"),
     ],
 )
-def test_speed_verdict(interval: Interval, noise: float, words: str) -> None:
-    assert stats.speed_verdict(interval, noise) == words
+def test_speed_verdict(interval: Interval, words: str) -> None:
+    assert stats.speed_verdict(interval) == words
+
+
+def test_p_values_are_below_five_per_cent_where_intervals_exclude() -> None:
+    assert stats.speed_tests(Interval(1.1, 1.0, 1.21)).differs == pytest.approx(0.05, abs=1e-4)
+    assert stats.speed_tests(Interval(1.1, 1.0, 1.21), freedom=4).differs == pytest.approx(0.05, abs=1e-3)
+    assert stats.speed_tests(Interval(1.0, 0.9, 1.1)).differs == 1
+    assert stats.speed_tests(Interval(1.0, 1 / 1.1, 1.1)).same == pytest.approx(0.05, abs=1e-4)
+    assert stats.speed_tests(Interval(1.2, 1.1, 1.3)).same == 1
+    assert stats.quality_tests(Interval(-1.0, -2.0, 0.0), margin=3.0) == pytest.approx((0.05, 1e-4), abs=1e-4)
+
+
+def test_many_verdicts_need_more_each() -> None:
+    one = Interval(1.1, 1.02, 1.19)
+    alone = stats.speed_tests(one)
+    assert stats.speed_verdict(one, alone) == "faster"
+    many = stats.corrected([alone, *[stats.speed_tests(Interval(1.0, 0.95, 1.05))] * 19])
+    assert stats.speed_verdict(one, many[0]) == "undecided"
+    sure = Interval(1.5, 1.45, 1.55)
+    assert stats.speed_verdict(sure, stats.corrected([stats.speed_tests(sure)] * 20)[0]) == "faster"
+
+
+def test_an_interval_that_holds_together_with_others() -> None:
+    one = Interval(1.1, 1.05, 1.1**2 / 1.05)
+    assert stats.widened(one, 1).low == pytest.approx(1.05)
+    wide = stats.widened(one, 20)
+    factor = norm.ppf(1 - 0.05 / 40) / norm.ppf(0.975)
+    assert math.log(wide.low) == pytest.approx(math.log(1.1) - factor * math.log(1.1 / 1.05), rel=0.01)
+    assert stats.widened(one, 20, freedom=4).low < wide.low
+
+
+@pytest.mark.parametrize(
+    ("control", "claimed", "fails"),
+    [
+        (Interval(1.0, 0.97, 1.03), Interval(1.2, 1.1, 1.3), False),
+        (Interval(1.05, 1.01, 1.09), Interval(1.2, 1.1, 1.3), True),  # the same model, surely of another speed
+        (Interval(1.3, 0.9, 1.9), Interval(1.2, 1.1, 1.3), True),  # further apart than what is claimed
+        (Interval(1.3, 0.9, 1.9), Interval(1.0, 0.99, 1.01), True),  # and than what "no difference" denies
+        (Interval(1.05, 0.95, 1.2), Interval(1.0, 0.99, 1.01), False),
+    ],
+)
+def test_when_a_control_fails(control: Interval, claimed: Interval, fails: bool) -> None:
+    assert stats.control_fails([control], claimed) is fails
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ class Fake(Backend):
     """A call takes (base_ms + ns_per_byte x bytes of weights) x batch ^ exponent, give or take `jitter`."""
 
     takes: ClassVar[Form] = "module"
+    imports: ClassVar[tuple[str, ...]] = ("torch", "efflab.contracts.module_session")
     device: ClassVar[str] = "fake"
 
     base_ms: Annotated[

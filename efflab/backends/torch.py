@@ -16,6 +16,7 @@ class Torch(Backend):
     """Eager PyTorch on the processor."""
 
     takes: ClassVar[Form] = "module"
+    imports: ClassVar[tuple[str, ...]] = ("torch", "efflab.contracts.module_session")
 
     channels_last: ChannelsLast = False
     dtype: ComputeType = "float32"

@@ -23,6 +23,7 @@ class TorchCompile(Backend):
     """PyTorch with TorchInductor; needs a C++ compiler, and seconds to minutes to prepare."""
 
     takes: ClassVar[Form] = "module"
+    imports: ClassVar[tuple[str, ...]] = ("torch", "efflab.contracts.module_session")
 
     channels_last: ChannelsLast = False
     dtype: ComputeType = "float32"

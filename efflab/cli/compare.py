@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from efflab.comparison.expressions import Condition
     from efflab.comparison.row import Row
 
@@ -39,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; return 1 if the gate of --fail-if caught a row, or could judge none."""
-    from efflab.comparison.compare import assess
     from efflab.comparison.draws import MOST_DRAWS
     from efflab.comparison.expressions import condition, sort_rows
+    from efflab.comparison.remembered import compared, kept_in
     from efflab.foundation.errors import RequestError
     from efflab.records.quality import SHARE
     from efflab.reporting.table import check_style, choose
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         sort_rows([], args.sort)
 
     with _no_collection():
-        assessed = assess(_studies(args.studies), _axes(args, columns))
+        assessed = compared(_files(args.studies), _axes(args, columns), kept_in())
     everything: list[Row] = assessed.rows
     if all(row.quality.unit == SHARE for row in everything):
         for text in filter(None, (args.where, args.fail_if)):
@@ -141,25 +143,41 @@ def _print(
 
 
 def _gate(found: Sequence[Row], caught_by: Condition) -> int:
-    """Name on stderr the rows that are caught and those that cannot be judged; return 1 if any is caught or all cannot."""
+    """Name on stderr the rows that are caught and those that cannot be judged.
+
+    Return 1 if any is caught, all cannot be judged, or any cannot since a control failed.
+    """
     import sys
     import textwrap
 
     from efflab.foundation.visible import visible
 
-    judged = [(row, caught_by(row)) for row in found]
+    doubted = [row for row in found if _in_doubt(row, caught_by)]
+    judged = [(row, caught_by(row)) for row in found if row not in doubted]
     for row in (row for row, held in judged if held):
         print(visible(f"gate failed: {_place(row)} ({row.place.machine}): {caught_by.text}"), file=sys.stderr)
     unknown: dict[str, list[str]] = {}
+    for row in doubted:
+        unknown.setdefault("the control of its group failed, so its speed is not known", []).append(_place(row))
     for row in (row for row, held in judged if held is None):
         unknown.setdefault(_why(row, caught_by), []).append(_place(row))
     for why, places in unknown.items():
         line = visible(f"not judged, {why}: {'; '.join(places)}")
         print(textwrap.fill(line, 120, subsequent_indent="  ", break_on_hyphens=False), file=sys.stderr)
-    if all(held is None for _, held in judged):
-        print(f"gate failed: no row could be judged: {caught_by.text}", file=sys.stderr)
+    if doubted or all(held is None for _, held in judged):
+        what = "a control failed" if doubted else "no row could be judged"
+        print(f"gate failed: {what}: {caught_by.text}", file=sys.stderr)
         return 1
     return 1 if any(held for _, held in judged) else 0
+
+
+def _in_doubt(row: Row, caught_by: Condition) -> bool:
+    """Say whether a gate rests on a speed that the control of the row's group gives the lie to."""
+    from efflab.comparison.columns import OF_SPEED
+    from efflab.statistics import CONTROL_FAILED
+
+    asks = any(name in OF_SPEED for name in caught_by.names())
+    return asks and row.against.speed_verdict == CONTROL_FAILED
 
 
 def _place(row: Row) -> str:
@@ -173,26 +191,37 @@ def _why(row: Row, caught_by: Condition) -> str:
     return f"{row.role} without {missing}" if missing else "the expression divides by zero"
 
 
-def _studies(names: Sequence[str]) -> list[Any]:
-    """Return the studies; raise RequestError for one that is given twice, which would double its rows."""
-    from efflab.foundation.errors import RequestError
+def _files(names: Sequence[str]) -> list[Path]:
+    """Return the files of the studies; raise RequestError for one that is given twice, which would double its rows."""
+    from efflab.comparison.remembered import digest_of_study
+    from efflab.foundation.errors import Problem, RequestError
 
-    studies: list[Any] = []
+    files: dict[str, tuple[str, Path]] = {}
     for name in names:
-        study = load(name)
-        if study in studies:
-            raise RequestError(f"{names[studies.index(study)]} and {name} are the same study; give it once")
-        studies.append(study)
-    return studies
+        file = study_file(name)
+        try:
+            digest = digest_of_study(file)
+        except OSError as error:
+            raise RequestError(Problem(str(file), (error.strerror or str(error)).lower())) from error
+        if digest in files:
+            raise RequestError(f"{files[digest][0]} and {name} are the same study; give it once")
+        files[digest] = (name, file)
+    return [file for _, file in files.values()]
 
 
 def load(name: str) -> Any:
     """Return the study that a recipe, a study.json or a folder names; raise RequestError if there is none."""
+    from efflab.records.study import load_study
+
+    return load_study(study_file(name))
+
+
+def study_file(name: str) -> Path:
+    """Return the file of the study that a recipe, a study.json or a folder names; raise RequestError if there is none."""
     from pathlib import Path
 
     from efflab.foundation.errors import RequestError
     from efflab.records.store import study_path
-    from efflab.records.study import load_study
 
     if not name.strip():
         raise RequestError(
@@ -200,14 +229,13 @@ def load(name: str) -> Any:
         )
     path = Path(name)
     if path.is_dir() and (path / "study.json").exists():
-        return load_study(path / "study.json")
+        return path / "study.json"
     if path.suffix == ".json":
-        return load_study(path)
+        return path
     try:
-        found = study_path(name)
+        return study_path(name)
     except RequestError as error:
         raise RequestError(f"{error}{_samples()}") from error
-    return load_study(found)
 
 
 def _samples() -> str:

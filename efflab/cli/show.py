@@ -17,13 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from efflab.comparison.row import Row
-    from efflab.records.record import Record
-    from efflab.records.study import Study
 
 HELP = "what a technique is and what it gained in the studies at hand; what a card's model takes and gives"
 KINDS = ("technique", "card")
 MOST_ROWS = 12
-ROUGH = 200  # draws of the bootstrap by which rows are chosen; those that are shown get as many as `compare` gives them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -152,28 +149,17 @@ def _limit(one: Any) -> str:
 
 
 def _gains(name: str) -> list[dict[str, str]]:
-    """Return the rows of a technique with the largest certain speed-ups, one for each study and variant.
-
-    Only what these rows are compared with is worked out beside them: a study holds many more.
-    """
+    """Return the rows of a technique with the largest certain speed-ups, one for each study and variant."""
     from efflab.comparison.columns import heading
-    from efflab.comparison.compare import assess
     from efflab.reporting.table import show as cell
 
-    best: dict[Any, tuple[Row, Study]] = {}
-    for study in _studies_with(name):
-        told = [one for one in study["records"] if one["role"] in ("baseline", "repeat") or _tells(one, name)]
-        for row in assess({**study, "records": told}, (), ROUGH).rows:
-            if row.role == "variant" and row.against.speedup.known:
-                key = (row.study, row.variant)
-                if key not in best or row.against.speedup.low > best[key][0].against.speedup.low:
-                    best[key] = row, study
-    chosen = sorted(best.values(), key=lambda one: -one[0].against.speedup.low)[:MOST_ROWS]
-    places: dict[Any, tuple[list[Row], Study]] = {}
-    for row, study in chosen:
-        places.setdefault((row.study, row.place), ([], study))[0].append(row)
-    full = {(row.study, row.variant): row for some, study in places.values() for row in _in_full(some, study)}
-    gains = [full[row.study, row.variant] for row, _ in chosen]
+    best: dict[tuple[str, str], Row] = {}
+    for row in _rows_at_hand():
+        if row.against.speedup.known and _tells(row, name):
+            key = (row.study, row.variant)
+            if key not in best or row.against.speedup.low > best[key].against.speedup.low:
+                best[key] = row
+    gains = sorted(best.values(), key=lambda row: -row.against.speedup.low)[:MOST_ROWS]
     shown = (
         "study",
         "variant",
@@ -187,47 +173,27 @@ def _gains(name: str) -> list[dict[str, str]]:
     return [{heading(one): cell(row, one) for one in shown} for row in gains]
 
 
-def _studies_with(technique: str) -> Iterator[Study]:
-    """Read the studies at hand whose rows tell of a technique; any that cannot be read is named on stderr and left out."""
+def _rows_at_hand() -> Iterator[Row]:
+    """Return the rows of the studies at hand; any study that cannot be read is named on stderr and left out."""
     import sys
 
+    from efflab.comparison.remembered import compared, kept_in
     from efflab.foundation.errors import RequestError
     from efflab.foundation.outside import why
-    from efflab.records.study import load_study
     from efflab.suggest.past_studies import study_files
 
+    store = kept_in()
     for path in study_files():
         try:
-            study = load_study(path)
-            if any(_tells(one, technique) for one in study["records"]):
-                yield study
+            yield from compared([path], ["latency"], store).rows
         except (OSError, RequestError) as error:
             what = why(error) if isinstance(error, OSError) else error.problems[0].what
             print(f"efflab: {path} is left out: {what}", file=sys.stderr)
 
 
-def _tells(record: Record, name: str) -> bool:
+def _tells(row: Row, name: str) -> bool:
     """Say whether a technique is the last telling step of a variant."""
     from efflab.contracts.technique_roles import supports
 
-    steps = [step for one in record["steps"] for step in one]
-    telling = [step for step in steps if not supports(step) or step == name]
-    return record["role"] == "variant" and telling[-1:] == [name]
-
-
-def _in_full(some: list[Row], study: Study) -> list[Row]:
-    """Return rows of one study and place beside its dense models, their intervals as sharp as those of `compare`."""
-    from efflab.comparison.compare import assess
-    from efflab.comparison.place import place_of
-
-    names, place = {row.variant for row in some}, some[0].place
-    records: list[Any] = []
-    for record in study["records"]:
-        own = record["role"] == "variant" and record["variant"] in names
-        at = place_of(record, study["data"])
-        if at.without_batch() == place.without_batch() and (own or record["role"] in ("baseline", "dense", "repeat")):
-            # quality is that of all batch sizes, time that of one
-            timed = at == place
-            records.append({one: value for one, value in record.items() if timed or one != "latency"})
-    found = assess({**study, "records": records}, ["latency"]).rows
-    return [row for row in found if row.role == "variant" and row.place == place]
+    telling = [step for step in row.steps if not supports(step) or step == name]
+    return row.role == "variant" and telling[-1:] == [name]

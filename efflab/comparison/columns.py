@@ -84,11 +84,13 @@ def _shift_columns(axis: str, words: str) -> dict[str, Column]:
         "ratio", f"the technique's shift M in {words}: saving x (error / baseline's)**-power", _none,
         "shift, time [95 %]" if axis == "latency" else "",
     )  # fmt: skip
+    beyond = Column("ratio", f"M in {words} against the baseline trained on as long, of rows that train", _none)
     total = Column("ratio", f"{words} of a dense model with this error over this row's, both merits", _none)
     gain = Column("points", f"points of error less than the law gives at equal {words}", _none)
     wide = f"{ENDS[0]}, which holds the scatter of dense models"
     return {
         **_with_ends(name, shift, lambda row: row.shift(axis).shift),
+        **_with_ends(f"{name}_beyond_training", beyond, lambda row: row.shift(axis).beyond),
         **_with_ends(f"{name}_total", total, lambda row: row.shift(axis).total, wide),
         f"{name}_of_baseline": told(
             "ratio", "the baseline's own part of the total, no merit of the technique", lambda one: one.of_baseline
@@ -147,6 +149,11 @@ COLUMNS: dict[str, Column] = {
         lambda row: row.against.difference,
         "lower end of its 95 % interval, over seeds and examples",
     ),
+    **_with_ends(
+        "quality_beyond_training",
+        Column("points", "quality minus that of the baseline trained on as long, in points, of rows that train", _none),
+        lambda row: row.against.beyond_training,
+    ),
     "quality_verdict": Column(
         "word", "what that interval shows against the margin", lambda row: row.against.quality_verdict
     ),
@@ -161,13 +168,14 @@ COLUMNS: dict[str, Column] = {
     **_with_ends("error", _measured("quality", "error", _none), lambda row: row.quality.error),
     **_with_ends(
         "latency_ms_p50", _measured("ms", "latency_ms_p50", _none, "ms"), lambda row: row.time.call_ms,
-        "lower end of its 95 % interval, over rounds",
+        "lower end of its 95 % interval, over starts",
     ),
     "latency_ms_iqr": Column("ms", "distance between the quartiles of the times", lambda row: row.time.iqr_ms),
     "latency_ms_p90": _measured("guarded", "latency_ms_p90", lambda row: row.time.p90_ms),
     "latency_ms_p95": _measured("guarded", "latency_ms_p95", lambda row: row.time.p95_ms),
     "latency_ms_p99": _measured("guarded", "latency_ms_p99", lambda row: row.time.p99_ms),
     "latency_n": Column("count", "timed calls", lambda row: row.time.calls),
+    "starts": Column("count", "processes in which it was timed, one after the other", lambda row: row.time.starts),
     "inputs": Column(
         "count", "different batches that the calls went over; ms is then the mean of each one's median",
         lambda row: row.time.inputs,
@@ -183,10 +191,10 @@ COLUMNS: dict[str, Column] = {
         "speedup",
         Column("ratio", "baseline's time over this one, both as in ms, same backend, batch, machine and group", _none,
                "speed-up [95 %]"),
-        lambda row: row.against.speedup, "lower end of its 95 % interval, over paired rounds",
+        lambda row: row.against.speedup, "lower end of its 95 % interval, over paired starts",
     ),
     "speed_verdict": Column(
-        "word", "faster, slower, no difference or undecided", lambda row: row.against.speed_verdict
+        "word", "faster, slower, no difference, undecided, or control failed", lambda row: row.against.speed_verdict
     ),
     "noise_floor": Column(
         "share", "how far the A/A row of the group lies from a ratio of 1", lambda row: row.against.noise_floor
@@ -234,11 +242,18 @@ ALIASES = {
 WORDS = {
     "role": ("baseline", "repeat", "variant", "control", "dense"),
     "status": ("ok", "failed", "unavailable"),
-    "speed_verdict": ("faster", "slower", "no difference", "undecided"),
+    "speed_verdict": ("faster", "slower", "no difference", "undecided", "control failed"),
     "quality_verdict": ("better", "worse", "within margin", "no difference", "undecided"),
     "promise": ("kept", "broken"),
 }
 YES_OR_NO = ("quiet", "pareto")
+# columns that compare times, which mean nothing where the control of a group failed
+OF_SPEED = {
+    name
+    for name in COLUMNS
+    if name.startswith(("speedup", "speed_verdict", "shift_latency"))
+    or name in ("realisation", "beaten_by", "break_even_time", "pareto")
+}
 
 
 def heading(name: str) -> str:

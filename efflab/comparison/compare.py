@@ -12,24 +12,18 @@ from typing import NamedTuple
 import numpy as np
 
 from efflab.comparison.columns import USUAL_AXES
-from efflab.comparison.dominance import Noise, fill_beaten, fill_pareto, inversions
+from efflab.comparison.dominance import fill_beaten, fill_pareto, inversions
 from efflab.comparison.draws import Evidence, mean_error
+from efflab.comparison.judging import judge
 from efflab.comparison.place import Place, place_of
 from efflab.comparison.row import Cell, Counted, Row, Timed
 from efflab.comparison.shifts import Members, Placed, fill_shifts
+from efflab.comparison.speeds import Speeds, Speedup
 from efflab.frontier.cost import break_even
 from efflab.records.quality import RULES, is_share, unit_of, units_in_one
 from efflab.records.record import Latency, Record, keeps_promise, repeats
 from efflab.records.study import Study
-from efflab.statistics import (
-    Interval,
-    interval_of,
-    median_and_iqr,
-    mix_seeds,
-    percentile_bound,
-    quality_verdict,
-    speed_verdict,
-)
+from efflab.statistics import Interval, interval_of, median_and_iqr, mix_seeds, percentile_bound
 
 
 class Assessment(NamedTuple):
@@ -38,6 +32,7 @@ class Assessment(NamedTuple):
     rows: list[Row]
     placed: list[Placed]
     draws: int  # of the bootstrap behind every interval
+    asked_tasks: bool  # whether code of a task had to be asked what scores mean
 
 
 def rows(studies: Study | Sequence[Study], axes: Iterable[str] = USUAL_AXES) -> list[Row]:
@@ -60,19 +55,24 @@ def assess(studies: Study | Sequence[Study], axes: Iterable[str] = USUAL_AXES, d
         if cell.row.role == "baseline":
             for name in {cell.row.variant, cell.row.baseline}:
                 baselines.setdefault((name, cell.row.place), []).append(cell)
-    noise: Noise = {}
-    for cell in sorted(cells, key=lambda cell: cell.row.role != "repeat"):
+    speedups: list[tuple[Cell, Speedup]] = []
+    cells_by_name = {(cell.row.variant, cell.row.place): cell for cell in cells}
+    for cell in cells:
         of_cell = baselines.get((cell.row.of, cell.row.place), []) if cell.row.of else []
         if of_cell and cell.fine:
             _compare_quality(cell, of_cell[0], evidence)
+            _compare_training(
+                cell, cells_by_name.get((cell.records[0].get("trained_on", ""), cell.row.place)), evidence
+            )
             _compare_work(cell.row, of_cell[0].row)
-            _compare_speed(cell, of_cell[0], evidence, noise)
+            speedups += _compare_speed(cell, of_cell[0], evidence.speeds)
+    controls = judge(cells, speedups)
     found = [cell.row for cell in cells]
     uneven = {(inversion.larger.family, inversion.larger.place) for inversion in inversions(found)}
     placed = fill_shifts(cells, baselines, evidence, uneven, tuple(axes))
-    fill_beaten(cells, evidence, noise)
+    fill_beaten(cells, evidence, controls)
     fill_pareto(found)
-    return Assessment(found, placed, evidence.draws)
+    return Assessment(found, placed, evidence.draws, evidence.asked_tasks)
 
 
 def _cells(studies: list[Study]) -> list[Cell]:
@@ -173,10 +173,11 @@ def _fill_quality(cell: Cell, scored: list[Record], evidence: Evidence) -> None:
 def _fill_latency(row: Row, latency: Latency, evidence: Evidence) -> None:
     if "examples" in latency:
         row.reason = _joined(row.reason, repeats(latency["examples"]))
-    samples = evidence.samples(latency)
-    call_ms = evidence.call_time(latency)
+    samples, two = evidence.speeds.samples(latency), evidence.speeds.two_speeds(latency)
+    if two:
+        row.reason = _joined(row.reason, str(two))
     row.time = Timed(
-        call_ms=interval_of(call_ms, evidence.call_times(latency, len(latency["rounds_ms"]))),
+        call_ms=evidence.speeds.call_interval(latency), starts=len(latency.get("starts", [0])),
         iqr_ms=median_and_iqr(samples)[1],
         p90_ms=percentile_bound(samples, 90), p95_ms=percentile_bound(samples, 95), p99_ms=percentile_bound(samples, 99),
         calls=len(samples), inputs=latency.get("inputs"), throughput_per_s=latency["throughput_per_s"],
@@ -198,8 +199,14 @@ def _compare_quality(cell: Cell, baseline: Cell, evidence: Evidence) -> None:
         # of a share the recipe's part of the quality, of a loss the same part of the error
         whole = base.value if is_share(mine[0]["quality"]) else base.error.value
         against.margin = mine[0]["margin"] * whole * units_in_one(base.unit)
-    verdict = quality_verdict(against.difference, against.margin)
-    against.quality_verdict = {"not worse than the margin": "within margin"}.get(verdict, verdict)
+
+
+def _compare_training(cell: Cell, control: Cell | None, evidence: Evidence) -> None:
+    """Hold the quality of a row that trains against that of the baseline with the same training."""
+    mine = list(cell.scored.values())
+    if control and control.scored and mine:
+        pairs = [(control.partner(record["seed"]), record) for record in mine]
+        cell.row.against.beyond_training = evidence.difference(pairs)
 
 
 def _compare_work(row: Row, base: Row) -> None:
@@ -217,22 +224,21 @@ def _over(theirs: float | None, mine: float | None) -> float | None:
     return theirs / mine if mine and theirs else None
 
 
-def _compare_speed(cell: Cell, baseline: Cell, evidence: Evidence, noise: Noise) -> None:
-    mine = cell.latency
-    timed = [r["latency"] for r in baseline.fine if "latency" in r and mine and r["latency"]["group"] == mine["group"]]
-    if not mine or not timed:
-        return
-    theirs, row, against = timed[0], cell.row, cell.row.against
-    speedup = against.speedup = evidence.speedup(theirs, mine)
-    session = (row.place, mine["group"])
-    if row.role == "repeat":
-        noise[session] = max(noise.get(session, 0.0), math.exp(abs(math.log(speedup.value))) - 1)
-        against.speed_verdict = speed_verdict(speedup)
-    else:
-        against.noise_floor = noise.get(session)
-        against.speed_verdict = speed_verdict(speedup, noise.get(session, 0.0))
+def _compare_speed(cell: Cell, baseline: Cell, speeds: Speeds) -> list[tuple[Cell, Speedup]]:
+    """Hold a row's time against the baseline's in the same group, if both were timed there."""
+    theirs = {record["latency"]["group"]: record["latency"] for record in baseline.fine if "latency" in record}
+    mine = [record["latency"] for record in cell.fine if "latency" in record and record["latency"]["group"] in theirs]
+    if not mine:
+        return []
+    row, against = cell.row, cell.row.against
+    found = [speeds.speedup(theirs[one["group"]], one) for one in mine]  # the A/A row has one in each group
+    speedup = found[0]
+    against.speedup = speedup.interval
     if against.theory:
-        against.realisation = speedup.value / against.theory
+        against.realisation = speedup.interval.value / against.theory
     if row.cost.recovery_s is not None:
-        before, after = (evidence.call_time(one) / 1000 / row.place.batch_size for one in (theirs, mine))
+        before, after = (
+            speeds.call_time(one) / 1000 / row.place.batch_size for one in (theirs[speedup.group], mine[0])
+        )
         row.cost.break_even_time = break_even(row.cost.recovery_s, before, after, "seconds").inferences
+    return [(cell, one) for one in found]

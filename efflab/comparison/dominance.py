@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from efflab.comparison.draws import Evidence
+from efflab.comparison.judging import Controls
 from efflab.comparison.place import Place
-from efflab.statistics import SAME_SESSION, interval_of, speed_verdict
+from efflab.statistics import SAME_SESSION, Interval, control_fails, interval_of, speed_verdict
 
 if TYPE_CHECKING:
     from efflab.comparison.row import Cell, Row
 
 DENSE = ("baseline", "dense")
-Noise = dict[tuple[Place, str], float]  # of the sessions of a group at a place: how far its A/A row lies from 1
 
 
 class Inversion(NamedTuple):
@@ -51,7 +51,7 @@ def _surely_slower(one: Row, other: Row, noise: float) -> float:
     return mine.value / theirs.value if sure else 0.0
 
 
-def fill_beaten(cells: list[Cell], evidence: Evidence, noise: Noise) -> None:
+def fill_beaten(cells: list[Cell], evidence: Evidence, controls: Controls) -> None:
     """Name the dense model that has surely less error and is surely faster in the same group, the best if several."""
     dense: dict[tuple[Place, str], list[Cell]] = {}
     for cell in cells:
@@ -63,12 +63,12 @@ def fill_beaten(cells: list[Cell], evidence: Evidence, noise: Noise) -> None:
         if cell.row.role not in ("baseline", "variant", "control") or not cell.latency:
             continue
         session = (cell.row.place, cell.latency["group"])
-        rivals, floor = dense.get(session, []), noise.get(session, 0.0)
-        best = next((rival for rival in rivals if rival is not cell and _beats(rival, cell, evidence, floor)), None)
+        rivals, held = dense.get(session, []), controls.get(session, [])
+        best = next((rival for rival in rivals if rival is not cell and _beats(rival, cell, evidence, held)), None)
         cell.row.against.beaten_by = best.row.variant if best else None
 
 
-def _beats(rival: Cell, cell: Cell, evidence: Evidence, noise: float) -> bool:
+def _beats(rival: Cell, cell: Cell, evidence: Evidence, controls: list[Interval]) -> bool:
     if cell.error is None or rival.error is None or cell.error_draws is None or rival.error_draws is None:
         return False
     mine, theirs = cell.row.time.call_ms, rival.row.time.call_ms
@@ -79,7 +79,8 @@ def _beats(rival: Cell, cell: Cell, evidence: Evidence, noise: float) -> bool:
         return False
     assert cell.latency is not None
     assert rival.latency is not None
-    return speed_verdict(evidence.speedup(cell.latency, rival.latency), noise) == "faster"
+    speedup = evidence.speeds.speedup(cell.latency, rival.latency).interval
+    return speed_verdict(speedup) == "faster" and not control_fails(controls, speedup)
 
 
 def fill_pareto(rows: list[Row]) -> None:

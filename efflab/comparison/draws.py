@@ -1,4 +1,4 @@
-"""Bootstrap draws of all scores and sessions of a study: each is resampled once, with the same examples and rounds."""
+"""Bootstrap draws of all scores of a study: each is resampled once, with the same examples."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 import numpy as np
 
 from efflab.comparison.place import task_of
+from efflab.comparison.speeds import Speeds
 from efflab.foundation.errors import RequestError
 from efflab.foundation.wording import one_line
 from efflab.records.quality import RULES, USUAL, error_of, is_share, unit_of, units_in_one
-from efflab.records.record import SAME_QUALITY, Latency, Record
+from efflab.records.record import SAME_QUALITY, Record
 from efflab.records.samples import unpack_scores
 from efflab.statistics import (
     Interval,
-    bootstrap_medians,
-    bootstrap_over_inputs,
     example_weights,
     interval_of,
     mix_seeds,
     resampled_means,
-    time_over_inputs,
+    score_interval,
 )
 
 CHUNK = 256  # score arrays resampled in one matrix product
 WORK = 2_000_000  # records x draws; more records share fewer draws, so that large tables stay quick
 MOST_DRAWS, FEWEST_DRAWS = 2000, 200
+FEW = 30  # discordant examples below which a bootstrap over examples tells too little of its own tails
 NO_SCORES = "the study holds no scores of single examples that can be resampled"
 
 
@@ -41,8 +41,8 @@ class Evidence:
         self._quality: dict[Any, np.ndarray] = {}
         self._errors: dict[Any, np.ndarray] = {}  # of metrics whose error only their task can say
         self._lost: dict[Any, str] = {}  # why there are no draws of a quality
-        self._times: dict[tuple[int, int], np.ndarray] = {}
-        self._samples: dict[int, np.ndarray] = {}
+        self.asked_tasks = False  # whether a task's own code had to say what scores mean
+        self.speeds = Speeds(records, self.draws, seed)
         self._resample_means(record for record in records if "quality" in record)
 
     def _resample_means(self, records: Iterable[Record]) -> None:
@@ -65,6 +65,7 @@ class Evidence:
 
     def _resample_metric(self, record: Record, scores: np.ndarray) -> tuple[np.ndarray, str]:
         """Return the draws of a metric that is no mean, and why there are none: the task must give the recorded value, too."""
+        self.asked_tasks = True
         none = np.full(self.draws, np.nan)
         task, why = _task_of(record)
         if task is None:
@@ -99,6 +100,7 @@ class Evidence:
             return np.asarray(RULES[rule](draws))
         key = (_score_key(record), rule)
         if key not in self._errors:
+            self.asked_tasks = True
             self._errors[key], why = _errors_of_task(record, draws)
             if why:
                 self._lost[_score_key(record)] = why
@@ -117,49 +119,27 @@ class Evidence:
             draws = np.stack([self.errors(a) - self.errors(b) for a, b in pairs])
         if not np.isfinite(draws).all():
             return Interval(value, math.nan, math.nan)
-        return interval_of(value, mix_seeds(draws, self.seed) * unit)
+        found = interval_of(value, mix_seeds(draws, self.seed) * unit)
+        counts = [_discordant(a, b) for a, b in pairs]
+        gained, lost, n = (float(one) for one in np.mean([one for one in counts if one] or [(0, 0, 0)], axis=0))
+        if None in counts or (len(pairs) > 1 and gained + lost >= FEW):
+            return found
+        exact = score_interval(gained, lost, int(n))
+        low, high = exact.low * unit, exact.high * unit
+        return (
+            Interval(value, low, high)
+            if len(pairs) == 1
+            else Interval(value, min(low, found.low), max(high, found.high))
+        )
 
-    def call_times(self, latency: Latency, rounds: int) -> np.ndarray:
-        """Return the draws of a session's time of a call in ms over its first `rounds` rounds, shape (draws,)."""
-        key = (id(latency), rounds)
-        if key not in self._times:
-            some, inputs = latency["rounds_ms"][:rounds], latency.get("inputs", 1)
-            self._times[key] = (
-                bootstrap_medians(some, self.draws, self.seed)
-                if inputs == 1
-                else bootstrap_over_inputs(some, inputs, self.draws, self.seed)
-            )
-        return self._times[key]
 
-    def times(self, latency: Latency | None) -> np.ndarray | None:
-        """Return the draws of a session's time of a call in ms over all its rounds, if there is a session."""
-        return None if latency is None else self.call_times(latency, len(latency["rounds_ms"]))
-
-    def speedup(self, theirs: Latency, mine: Latency) -> Interval:
-        """Return their time over mine, over the rounds that both ran side by side."""
-        n = min(len(theirs["rounds_ms"]), len(mine["rounds_ms"]))
-        times = [self.call_time(latency, n) for latency in (theirs, mine)]
-        return interval_of(times[0] / times[1], self.call_times(theirs, n) / self.call_times(mine, n))
-
-    def call_time(self, latency: Latency, rounds: int | None = None) -> float:
-        """Return a session's time of a call in ms, over its first `rounds` rounds if they are given.
-
-        It is the median; and where the calls went over several inputs the mean over these of each one's median.
-        """
-        inputs, some = latency.get("inputs", 1), latency["rounds_ms"][:rounds]
-        if inputs > 1:
-            return time_over_inputs(some, inputs)
-        whole = len(some) == len(latency["rounds_ms"])
-        ordered = self.samples(latency) if whole else np.sort(np.concatenate(some))
-        middle = len(ordered) // 2
-        return float(ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2)
-
-    def samples(self, latency: Latency) -> np.ndarray:
-        """Return all times of a session in ms, sorted."""
-        if id(latency) not in self._samples:
-            times = [time for one in latency["rounds_ms"] for time in one]
-            self._samples[id(latency)] = np.sort(np.array(times, float))
-        return self._samples[id(latency)]
+def _discordant(before: Record, after: Record) -> tuple[int, int, int] | None:
+    """Return how many examples only the second, and only the first has right, of how many; None where scores are not 0/1."""
+    one, other = before["quality"]["scores"], after["quality"]["scores"]
+    if "bits" not in one or "bits" not in other or one["n"] != other["n"]:
+        return None
+    mine, theirs = unpack_scores(other).astype(bool), unpack_scores(one).astype(bool)
+    return int(np.count_nonzero(mine & ~theirs)), int(np.count_nonzero(theirs & ~mine)), int(one["n"])
 
 
 def mean_error(records: Sequence[Record]) -> float:

@@ -60,9 +60,13 @@ class Condition:
         """Judge a row; raise RequestError where a word meets a number."""
         return _truth(_value(self.tree, row, self.text))
 
+    def names(self) -> list[str]:
+        """Return the columns of the expression."""
+        return list(dict.fromkeys(_names(self.tree)))
+
     def missing(self, row: Named) -> list[str]:
         """Return the columns of the expression that have no value in this row."""
-        return [name for name in dict.fromkeys(_names(self.tree)) if row[name] is None]
+        return [name for name in self.names() if row[name] is None]
 
     def hints(self, rows: Iterable[Named]) -> list[str]:
         """Return a sentence for each comparison that holds for no row: what its column holds instead."""

@@ -56,6 +56,7 @@ class Timed:
     p95_ms: float | None = None
     p99_ms: float | None = None
     calls: int | None = None
+    starts: int | None = None
     inputs: int | None = None
     throughput_per_s: float | None = None
     peak_memory_bytes: int | None = None
@@ -73,10 +74,12 @@ class Against:
     difference: Interval = (
         UNKNOWN  # by how much it is better, in the metric's unit; without ends where the scores cannot be resampled
     )
+    beyond_training: Interval = UNKNOWN  # the same against the baseline trained on as long
     quality_verdict: str | None = None
     margin: float | None = None
     speedup: Interval = UNKNOWN
     speed_verdict: str | None = None
+    surest: float | None = None  # lower end of the speed-up, in an interval that holds together with the study's others
     noise_floor: float | None = None
     theory: float | None = None
     theory_effective: float | None = None
@@ -109,7 +112,13 @@ class AxisShift:
     over: float | None = None
     gain: Interval = UNKNOWN  # in the metric's unit
     dominates: float | None = None
+    beyond: Interval = UNKNOWN  # the shift against the baseline trained on as long; not known of what does not train
     flags: tuple[Flag, ...] | None = None  # None where the axis was not asked for, or not measured
+
+    @property
+    def judged(self) -> Interval:
+        """The shift that a technique can claim: of what trains, the part beyond training alone."""
+        return self.beyond if self.beyond.known else self.shift
 
     def has(self, kind: FlagKind) -> bool:
         """Say whether it has a flag of this kind."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -57,6 +58,7 @@ def fill_shifts(
             members.setdefault((cell.row.family, cell.row.place), []).append(cell)
     fitted: dict[tuple[str, str | None, Place], Family | str] = {}
     placed = []
+    trained = {(cell.row.variant, cell.row.place): cell for cell in cells if cell.row.role in ("variant", "control")}
     for cell in cells:
         row = cell.row
         baseline = next(iter(baselines.get((row.of, row.place), [])), None)
@@ -70,8 +72,13 @@ def fill_shifts(
                 fitted[(name, kin, place)] = _family(members.get((kin, place), []), AXES[name], evidence)
             family = fitted[(name, kin, place)]
             shift = _shift(cell, baseline, name, family, evidence)
+            control = trained.get((cell.records[0].get("trained_on", ""), row.place))
+            beyond = _shift(cell, control, name, family, evidence) if control else ""
             if isinstance(shift, Shift) and isinstance(family, Family):
-                row.shifts[name] = _told(shift, family, notes, units_in_one(row.quality.unit))
+                told = _told(shift, family, notes, units_in_one(row.quality.unit))
+                if isinstance(beyond, Shift) and told.shift.known:
+                    told = replace(told, beyond=beyond.multiplier)
+                row.shifts[name] = told
                 steps = tuple(json.dumps(step, sort_keys=True) for step in cell.records[0]["steps"])
                 placed.append(Placed(row, name, shift if name in DRAWN else without_draws(shift), family, steps))
             elif isinstance(shift, str) and shift:
@@ -124,7 +131,7 @@ def _shift(cell: Cell, baseline: Cell, axis: str, family: Family | str, evidence
 
 def _scaled(cell: Cell, compute: float, evidence: Evidence) -> np.ndarray | None:
     """Return draws of compute that goes with time: those of the median time, times what one ms stands for."""
-    times, call_ms = evidence.times(cell.latency), cell.row.time.call_ms
+    times, call_ms = evidence.speeds.call_times(cell.latency) if cell.latency else None, cell.row.time.call_ms
     return None if times is None else times * (compute / call_ms.value)
 
 

@@ -62,6 +62,8 @@ class Backend(Settings, ABC):
     takes: ClassVar[Form]
     extra: ClassVar[str | None] = None  # the extra of efflab that installs it
     device: ClassVar[str] = "cpu"
+    # modules that `prepare` imports and that take long; none that starts threads or touches a device when it is imported
+    imports: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     @abstractmethod

@@ -61,7 +61,7 @@ class LocalExecutor:
     def _limit_s(self, job: Job) -> float:
         if not job.resources.alone:
             return self.stage_s
-        from efflab.profiling.latency import Budget, longest_silence_s
+        from efflab.profiling.pace import Budget, longest_silence_s
 
         return self.stage_s + longest_silence_s(Budget(**job.spec["budget"]))
 

@@ -58,7 +58,9 @@ class _Machines:
         here = fingerprint()
         self.outcomes, self.here = outcomes, (machine_id(here), here)
         self.named: dict[str, dict[str, Any]] = {}
-        self.groups = {(row.variant, row.backend): row.latency for row in reversed(plan.rows) if row.latency}
+        self.groups = {
+            (row.variant, row.backend): row.latency for row in reversed(plan.rows) if row.latency and not row.further
+        }
 
     def of(self, row: Row, batch: int) -> str:
         """Return the id of the machine that made a row's numbers; the driver's where there are none."""
@@ -98,7 +100,7 @@ def _records(plan: Plan, row: Row, machines: _Machines, outcomes: Outcomes) -> l
     """Return the records of a row, one a batch size; none yet where it has not been run to its end."""
     measure = plan.recipe.spec.measure
     records = []
-    for batch in measure.batch_sizes if row.latency else measure.batch_sizes[:1]:
+    for batch in row.latency or measure.batch_sizes[:1]:
         status, reason, measured = _ending(row, batch, outcomes)
         if status is None:
             continue
@@ -125,6 +127,8 @@ def _records(plan: Plan, row: Row, machines: _Machines, outcomes: Outcomes) -> l
         }
         if settings := plan.owner(row).card.task[row.task]:
             record["task_settings"] = settings
+        if row.trained_on:
+            record["trained_on"] = row.trained_on
         promise = plan.owner(row).card.promise
         if promise and not row.steps:
             record["promised"] = {"value": promise.value, "tolerance": promise.tolerance}

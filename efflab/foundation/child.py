@@ -12,8 +12,6 @@ import os
 import secrets
 import select
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +20,7 @@ from typing import Any, Literal
 from efflab.foundation.errors import Status
 from efflab.foundation.family import end_family, memory_gb
 from efflab.foundation.guard import PREFIX
+from efflab.foundation.processes import Spawned, Start, Streams
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -61,8 +60,11 @@ class Child:
     `spoilt` says that something else than replies was written where it replies: nothing more of it can be believed.
     """
 
-    def __init__(self, module: str, threads: int):
-        """Start `python -m module` with the thread pools of the usual libraries pinned to `threads`."""
+    def __init__(self, module: str, threads: int, start: Start | None = None):
+        """Start `python -m module` with the thread pools of the usual libraries pinned to `threads`.
+
+        start: another way to start it, such as that of a fork server, whose pools are those of the server.
+        """
         self.failure: Failure | None = None
         self.spoilt = False
         self._unread, self._unsent = bytearray(), bytearray()
@@ -70,54 +72,56 @@ class Child:
         self._strangers: set[int] = set()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `end`)
         self._said_before = 0  # how much it had printed when it got its last request
+        self._gone = False  # waited for
         # what a killed process leaves behind goes with this folder
         self._scratch = tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            bufsize=0,
-            env={
-                **os.environ,
-                **dict.fromkeys(THREAD_VARIABLES, str(threads)),
-                "TMPDIR": self._scratch.name,
-            },
-            start_new_session=True,  # by which what it started is found
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._requests, self._replies = self._process.stdin.fileno(), self._process.stdout.fileno()
+        its_requests, self._requests = os.pipe()
+        self._replies, its_replies = os.pipe()
+        streams = Streams(its_requests, its_replies, self._errors.fileno())
+        try:
+            self._process = (start or _spawn(module, threads))(streams, self._scratch.name)
+        finally:
+            os.close(its_requests)
+            os.close(its_replies)
         os.set_blocking(self._requests, False)  # a stopped process reads nothing, and must not stop its driver
+
+    @property
+    def pid(self) -> int:
+        """The number of the process, which leads a session of its own."""
+        return self._process.pid
 
     def end(self) -> None:
         """End the process and all that it started, whatever they do, and wait for it."""
+        if self._gone:
+            return
         self._kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # the system may hold it in a call that never ends
-            self._process.wait(END_S)
-        for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(BrokenPipeError):
-                if pipe:
-                    pipe.close()
+        self._process.wait(END_S)
+        self._gone = True
+        os.close(self._requests)
+        os.close(self._replies)
         self._errors.close()
         self._scratch.cleanup()
 
     def _kill(self) -> None:
-        if self._process.returncode is None:  # not waited for yet, so that its number is still its own
+        if not self._gone:  # not waited for yet, so that its number is still its own
             end_family(self._process.pid, self._scratch.name)
 
     def ended(self) -> bool:
         """Say whether the process has ended."""
-        return self._exit_code() is not None
+        return self._process.exit_code() is not None
 
-    def _exit_code(self) -> int | None:
-        """Return how the process ended, negative for a signal, None while it lives. Its number stays its own until `end`."""
-        if self._process.returncode is not None or not hasattr(os, "waitid"):
-            return self._process.poll()
-        found = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if found is None:
-            return None
-        return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+    def stop(self) -> None:
+        """Stop the process and what it started, so that no thread of theirs runs on until `go_on`."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let the process go on after `stop`."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(OSError):
+            if not self._gone:
+                os.killpg(self._process.pid, number)
 
     def send(self, request: dict[str, Any]) -> None:
         """Send a request; that the process has died is seen when its reply is read."""
@@ -240,7 +244,7 @@ class Child:
     def death(self, doing: str) -> str:
         """Say how the process ended, with the last lines that it printed as errors since its last request."""
         deadline = time.monotonic() + END_S
-        while (code := self._exit_code()) is None and time.monotonic() < deadline:
+        while (code := self._process.exit_code()) is None and time.monotonic() < deadline:
             time.sleep(0.01)
         if code is None:
             return f"closed its connection while {doing}"
@@ -255,6 +259,11 @@ class Child:
         else:
             how = f"ended with exit code {code}"
         return f"{how} while {doing}" + (f": {last}" if last else "")
+
+
+def _spawn(module: str, threads: int) -> Start:
+    variables = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    return lambda streams, scratch: Spawned(module, variables, streams, scratch)
 
 
 def _is_reply(reply: Any) -> bool:

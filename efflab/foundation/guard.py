@@ -26,6 +26,7 @@ def start_guard() -> None:
         if os.fork():
             return
     with contextlib.suppress(BaseException):
+        os.setpgid(0, 0)  # a child that is stopped for a while must not stop its guard
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         nothing = os.open(os.devnull, os.O_RDWR)

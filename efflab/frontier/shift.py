@@ -15,7 +15,8 @@ import numpy as np
 
 from efflab.frontier.fit import PowerLaw, fit_power_law
 from efflab.frontier.flags import Flag, FlagKind
-from efflab.statistics import NORMAL, Interval, interval_of, mix_seeds, student
+from efflab.statistics import Interval, interval_of, mix_seeds, student
+from efflab.statistics.intervals import NORMAL
 
 FAR_DEX = 0.5  # how far beyond the family's compute a law is followed without naming the distance
 FLATTEST = -1e-3  # slope that stands in for draws in which the error does not fall with compute

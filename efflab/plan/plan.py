@@ -16,6 +16,8 @@ from efflab.records.record import Role
 from efflab.records.variant_name import variant_name
 
 REPEAT = "again"  # suffix of the A/A row
+MOST_SESSIONS = 16  # timed in turn: with more of them, each waits longer for its next block, and all hold memory
+ANCHORS = ("baseline", "repeat")  # roles of which each group has its own
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Row:
     quality: str | None
     latency: dict[int, str] = field(default_factory=dict)  # batch size -> group stage; first seed only
     input_dependent: bool = False
+    further: int = 0  # number of the group, beyond the first of its place, in which the row is timed once more
+    trained_on: str | None = None  # the row of the baseline with this one's training and nothing else
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,11 @@ def make_plan(recipe: Recipe, machine: str, threads: int, only: list[str] | None
             role: Role = "control" if variant.role == "control" else "variant"
             if len(recipe.baselines) > 1:  # one name, one row: the same variant of every member of the family
                 name = str(variant_name(variant.name)._replace(baseline=baseline.name))
-                parent = variant.parent and str(variant_name(variant.parent)._replace(baseline=baseline.name))
-                variant = replace(variant, name=name, parent=parent)
+                parent, control = (
+                    one and str(variant_name(one)._replace(baseline=baseline.name))
+                    for one in (variant.parent, variant.trained_on)
+                )
+                variant = replace(variant, name=name, parent=parent, trained_on=control)
             start = recipe.starts[variant.start] if variant.start else baseline
             planner.model_rows(start, variant, role, baseline.name)
     for member in recipe.family:
@@ -88,7 +95,9 @@ def _chosen(recipe: Recipe, only: list[str] | None) -> list[Variant]:
     for name in only:
         if name not in names and not any(one.startswith((f"{name}[", f"{name}~")) for one in names):
             raise RequestError(f"unknown variant {name!r} in --only; {nearest(name, names)}")
-    return [v for v in recipe.variants if any(v.name == n or v.name.startswith((f"{n}[", f"{n}~")) for n in only)]
+    chosen = [v for v in recipe.variants if any(v.name == n or v.name.startswith((f"{n}[", f"{n}~")) for n in only)]
+    shared = {variant.trained_on for variant in chosen}
+    return [v for v in recipe.variants if v in chosen or v.name in shared]
 
 
 class _Planner:
@@ -145,6 +154,7 @@ class _Planner:
                 quality,
                 dict.fromkeys(self.recipe.spec.measure.batch_sizes, "") if first and not misfit else {},
                 variant.input_dependent or bool(baseline.task.free_axes()),
+                trained_on=variant.trained_on,
             )
         )
 
@@ -155,9 +165,24 @@ class _Planner:
             group = [
                 row for row in self.rows if (row.backend, row.task) == (choice.label, task) and batch in row.latency
             ]
-            if group:
-                members = {row.variant: row.made[-1] for row in group}
-                adapts = any(row.input_dependent for row in group)
+            adapts = any(row.input_dependent for row in group)
+            for number, some in enumerate(_shared_out(group)):
+                members = {row.variant: row.made[-1] for row in some}
                 one = self.graph.time(choice, batch, members, measure, (machine, self.threads), adapts)
-                for row in group:
-                    row.latency[batch] = one
+                for row in some:
+                    if number and row.role in ANCHORS:
+                        self.rows.append(replace(row, latency={batch: one}, further=number))
+                    else:
+                        row.latency[batch] = one
+
+
+def _shared_out(group: list[Row]) -> list[list[Row]]:
+    """Return rows in groups of at most `MOST_SESSIONS`, each with every baseline and its A/A row."""
+    anchors = [row for row in group if row.role in ANCHORS]
+    others = [row for row in group if row.role not in ANCHORS]
+    room = max(1, MOST_SESSIONS - len(anchors))
+    count = max(1, -(-len(others) // room))
+    size = -(-len(others) // count)  # of equal size, so that none is left with one
+    return [[*anchors, *others[first : first + size]] for first in range(0, len(others), size or 1)] or [
+        anchors
+    ] * bool(anchors)

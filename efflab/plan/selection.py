@@ -15,11 +15,11 @@ def narrowed(plan: Plan, part: Plan, finished: set[str]) -> Plan:
     part: the plan of the chosen variants alone. A latency group that is finished for all variants stands for the
     smaller one of the chosen, since it holds their times and those of the others.
     """
-    chosen = {(row.variant, row.seed, row.backend): row.latency for row in part.rows}
+    chosen = {(row.variant, row.seed, row.backend, row.further): row.latency for row in part.rows}
     whole = {group for group in finished if group in plan.stages and plan.stages[group].kind == "latency"}
     rows = []
     for row in plan.rows:
-        smaller = chosen.get((row.variant, row.seed, row.backend), {})
+        smaller = chosen.get((row.variant, row.seed, row.backend, row.further), {})
         groups = {batch: group if group in whole else smaller.get(batch, group) for batch, group in row.latency.items()}
         rows.append(replace(row, latency=groups))
     used = {group for row in rows for group in row.latency.values()}
@@ -46,4 +46,4 @@ def stages_to_force(plan: Plan, names: list[str]) -> set[str]:
 def _names(row: Row) -> set[str]:
     """Return what a row goes by: its own name, without its baseline's, and that of the variant in the recipe."""
     name = variant_name(row.variant)
-    return {row.variant, name.on_any_baseline, str(VariantName(name.entry, random=name.random and not name.sweep))}
+    return {row.variant, name.on_any_baseline, str(VariantName(name.entry, control="" if name.sweep else name.control))}

@@ -17,7 +17,7 @@ from efflab.foundation.files import real
 from efflab.foundation.requirements import missing_package
 from efflab.foundation.wording import one_line
 from efflab.plan.stage_specs import ApplyTechnique, LoadBaseline, Score, StageSpec, TaskRef, TimeInTurn, told
-from efflab.profiling.latency import Budget, Pace, batches_for, seconds_of
+from efflab.profiling.pace import START_SERVER_S, Budget, Pace, batches_for, seconds_of
 from efflab.recipe.backend_choice import BackendChoice
 from efflab.recipe.measure import Measure
 from efflab.recipe.step_order import misfit
@@ -201,7 +201,7 @@ class StageGraph:
             gpus=_gpus(choice),
         )
         title = f"{choice.label} at batch {batch_size}, {len(members)} in turn"
-        seconds = len(members) * seconds_of(Budget(**budget), batch_size, inputs)
+        seconds = START_SERVER_S + len(members) * seconds_of(Budget(**budget), batch_size, inputs)
         return self.add(spec, title, tuple(dict.fromkeys(members.values())), seconds)
 
 

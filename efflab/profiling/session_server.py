@@ -1,6 +1,7 @@
 """One session in a process of its own: prepares an artefact, then times blocks of calls on request.
 
-The first request is the job, every further one a command. Started by `latency.measure_group`.
+The first request is the job, every further one a command. Started by `latency.measure_group`, alone or as
+a copy of `session_fork_server`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from efflab.contracts.backend import LONGEST_CALL_NS
 from efflab.foundation.child_server import serve
@@ -112,22 +113,35 @@ def whole_turns(calls: int, batches: int) -> int:
     return -(-calls // batches) * batches
 
 
-def throughput(session: Session, batches: Sequence[Any], calls: int) -> int:
-    """Run calls back to back, waiting only at the end; gives nanoseconds for all."""
+def throughput(session: Session, batches: Sequence[Any], calls: int, limit_ns: float = float("inf")) -> tuple[int, int]:
+    """Run calls back to back, waiting only at the end; gives how many there were, and nanoseconds for all.
+
+    Ends early, but not within a turn over the batches, once `limit_ns` is used up.
+    """
     clock, run = session.clock, session.run
-    start = clock()
-    for call in range(calls):
-        out = run(batches[call % len(batches)])
+    start, done = clock(), 0
+    while done < calls:
+        out = run(batches[done % len(batches)])
+        done += 1
+        if done < calls and not done % len(batches) and clock() - start > limit_ns:
+            break
     session.wait()
     elapsed = clock() - start
     del out
-    return _sane(elapsed)
+    return done, _sane(elapsed)
+
+
+class Ahead(NamedTuple):
+    """The runtime that was imported before this process came into being: what it holds, and the seconds that it took."""
+
+    runtime_bytes: int = 0
+    import_s: float = 0.0
 
 
 class _Server:
     """Answers commands about one prepared session."""
 
-    def __init__(self, job: dict[str, Any]):
+    def __init__(self, job: dict[str, Any], ahead: Ahead):
         import numpy as np
 
         from efflab.artefacts.artefact import Artefact
@@ -138,7 +152,8 @@ class _Server:
             arrays = [file[f"arr_{index}"] for index in range(len(file.files))]
         count = len(arrays) // job.get("batches", 1)  # inputs of one call
         batches = [tuple(arrays[start : start + count]) for start in range(0, len(arrays), count)]
-        empty = memory.resident_bytes()  # efflab and the batch are in, the runtime is not
+        resident = memory.resident_bytes()  # efflab and the batch are in, the runtime only where it was imported ahead
+        empty = None if resident is None else resident - ahead.runtime_bytes
         memory.reset_peak()
         backend = registry.load("backends", job["backend"])(**job["settings"])
         reason = type(backend).available()
@@ -146,7 +161,7 @@ class _Server:
             raise Unavailable(reason)
         start = time.perf_counter()
         self.session: Session = backend.prepare(Artefact.open(Path(job["artefact"])), batches[0], job["threads"])
-        self.prepare_s = time.perf_counter() - start
+        self.prepare_s = ahead.import_s + time.perf_counter() - start
         self.batches = [self.session.load(inputs) for inputs in batches]
         self.device, self.batch_size, self.empty = backend.device, len(batches[0][0]), empty
         self.joules, self.calls, self.call_ns = 0.0, 0, float("inf")
@@ -173,21 +188,25 @@ class _Server:
         return {"samples_ns": samples}
 
     def throughput(self, calls: int) -> dict[str, Any]:
-        return {"elapsed_ns": throughput(self.session, self.batches, calls)}
+        calls, elapsed = throughput(self.session, self.batches, calls, SLOWEST * calls * self.call_ns)
+        return {"calls": calls, "elapsed_ns": elapsed}
 
     def finish(self) -> dict[str, Any]:
         joules = self.joules / self.calls if self.calls else None
         return {"peak_memory_bytes": memory.above(self.empty), "rapl_j": joules}
 
 
-def main() -> None:
+NOTHING = Ahead()
+
+
+def main(ahead: Ahead = NOTHING) -> None:
     """Serve one session: the first request is the job, every further one a command of its server."""
     server: _Server | None = None
 
     def answer(request: dict[str, Any], report: Report) -> dict[str, Any]:
         nonlocal server
         if server is None:
-            server = _Server(request)
+            server = _Server(request, ahead)
             return server.prepared()
         action: Callable[..., dict[str, Any]] = getattr(server, request.pop("do"))
         return action(**request)

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from efflab.cards.card import MOST_SEED
-from efflab.profiling.latency import LeastSeconds, MostSeconds, Pace, Rounds, Runs
+from efflab.profiling.pace import LeastSeconds, MostSeconds, Pace, Processes, Rounds, Runs
 from efflab.recipe.backend_choice import BackendEntry
 
 MOST_BATCH = 4096  # examples in one call
@@ -65,6 +65,13 @@ class Measure(Pace):
         Rounds,
         Field(ge=5, description="Planned number of rounds of timed calls; all models take turns in each round."),
     ] = 20
+    processes: Annotated[
+        Processes,
+        Field(
+            description="Number of processes in which each model is timed, one after the other; intervals of its speed "
+            "cover how they differ."
+        ),
+    ] = 5
     controls: Annotated[
         bool,
         Field(

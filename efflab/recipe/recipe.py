@@ -23,7 +23,7 @@ from efflab.recipe.measure import Measure
 from efflab.recipe.plugin_check import package_notes, task_problems, untrainable
 from efflab.recipe.search_section import Search, SearchSpec, checked_search
 from efflab.recipe.step_order import order_notes, order_problems
-from efflab.recipe.variants import Variant, VariantEntry, VariantSpec, controls, expand
+from efflab.recipe.variants import Variant, VariantEntry, VariantSpec, expand, with_controls
 from efflab.records.trial import BEST
 from efflab.records.variant_name import variant_name
 
@@ -170,7 +170,7 @@ def recipe_of(document: Document) -> Recipe:
     problems += task_problems(owners, document, ("family",) if spec.family else ("baseline",))
     problems += file_problems(owners, spec.measure.seeds)
     if not problems and spec.measure.controls:
-        variants += controls(variants)
+        variants = with_controls(variants)
     if problems:
         raise RequestError(list(dict.fromkeys(problems)))
     notes = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from efflab.artefacts.artefact import Form
 from efflab.contracts.technique import Technique
+from efflab.contracts.trains import Trains
 from efflab.foundation import registry
 from efflab.foundation.config import Document, Key, Settings, check, collect
 from efflab.foundation.errors import Problem, nearest
@@ -35,7 +37,11 @@ class VariantSpec(Settings):
         None
     )
     controls: Annotated[
-        bool, Field(description="Try the same steps also with their choices left to chance, as a control.")
+        bool,
+        Field(
+            description="Try controls too: the same steps with their choices left to chance, and the baseline with the "
+            "same training only."
+        ),
     ] = True
     steps: Annotated[list[Step], Field(min_length=1, description="Techniques in their order, each with its settings.")]
 
@@ -68,7 +74,8 @@ class Variant:
     role: str = "variant"
     own: int = 0  # how many of the steps are its own, the others being its parent's
     start: str | None = None  # the card that the steps start from, if that is not the recipe's baseline
-    controls: bool = True  # whether its choices are also left to chance
+    controls: bool = True  # whether controls of it are made
+    trained_on: str | None = None  # the control that is the baseline with the same training and nothing else
 
     @property
     def input_dependent(self) -> bool:
@@ -197,13 +204,49 @@ def _too_many(place: str, count: int) -> Problem:
     return Problem(place, f"the sweeps make {told} variants, and {MOST_VARIANTS:,} are the most; sweep fewer values")
 
 
-def controls(variants: list[Variant]) -> list[Variant]:
+def with_controls(variants: list[Variant]) -> list[Variant]:
+    """Return the variants, those that train with the name of their control, and then all controls."""
+    linked, trained = _trained_on(variants)
+    return [*linked, *_random(variants), *trained]
+
+
+def _trained_on(variants: list[Variant]) -> tuple[list[Variant], list[Variant]]:
+    """Return the variants, and the controls of those that train: the card they start from, trained on as they are.
+
+    Variants with the same training share a control. One that does nothing but train on is the control of others itself.
+    """
+    linked, found = list[Variant](), dict[str, Variant]()
+    for variant in variants:
+        training = tuple(("finetune", one) for _, step in variant.steps if (one := _as_finetune(step)))
+        if not variant.controls or not training:
+            linked.append(variant)
+            continue
+        key = json.dumps([variant.start, [technique.model_dump() for _, technique in training]])
+        if key not in found:
+            alone = tuple(technique for _, technique in training) == tuple(technique for _, technique in variant.steps)
+            name = variant.name if alone else str(variant_name(variant.name)._replace(control="trained-on"))
+            found[key] = replace(variant, name=name, parent=None, steps=training, role="control", own=len(training))
+        linked.append(replace(variant, trained_on=found[key].name))
+    own = {variant.name for variant in variants}
+    return linked, [control for control in found.values() if control.name not in own]
+
+
+def _as_finetune(step: Technique) -> Technique | None:
+    """Return plain training of as many epochs, by the same schedule as a step trains, None if it does not."""
+    if not isinstance(step, Trains) or not step.epochs_of_training():
+        return None
+    training = step.training.model_copy(update={"epochs": step.epochs_of_training()})
+    plain: Technique = registry.load("techniques", "finetune")(training=training)
+    return plain
+
+
+def _random(variants: list[Variant]) -> list[Variant]:
     """Return, for each variant whose own steps choose something, the same steps with the choice left to chance."""
     found = []
     for variant in (one for one in variants if one.controls):
         head, own = variant.steps[: len(variant.steps) - variant.own], variant.steps[len(variant.steps) - variant.own :]
         swapped = tuple((name, technique.control() or technique) for name, technique in own)
         if swapped != own:
-            name = str(variant_name(variant.name)._replace(random=True))
+            name = str(variant_name(variant.name)._replace(control="random"))
             found.append(replace(variant, name=name, steps=head + swapped, role="control"))
     return found

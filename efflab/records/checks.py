@@ -127,6 +127,8 @@ def _odd_times(record: dict[str, Any]) -> str:
     if "latency" not in record:
         return ""
     rounds, inputs = record["latency"]["rounds_ms"], record["latency"].get("inputs", 1)
+    if "starts" in record["latency"] and sum(record["latency"]["starts"]) != len(rounds):
+        return "latency.starts must hold the rounds of each start, together as many as latency.rounds_ms"
     if any(len(times) % inputs for times in rounds):
         return "latency.rounds_ms must hold whole turns over latency.inputs"
     if 2 * sum(times.count(0) for times in rounds) >= sum(map(len, rounds)):

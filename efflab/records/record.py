@@ -64,6 +64,9 @@ class Quality(_QualityOfMetric):
 
 
 class _LatencyOverInputs(TypedDict, total=False):
+    starts: Annotated[
+        list[Count], Field(min_length=1)
+    ]  # rounds in each start of the session; absent, as in older studies: one
     inputs: Count  # different batches that the calls went over in turn, in whole cycles; absent: one
     examples: Count  # different examples of which a batch is made, where it repeats them; absent: as many as its size
 
@@ -83,7 +86,7 @@ class Latency(_LatencyOverInputs):
     energy_method: str  # "measured: RAPL", or "estimate: ..."
     group: str  # sessions of one group are comparable pairwise
     quiet: bool
-    threads: Whole
+    threads: Count
 
 
 class Promised(TypedDict):
@@ -114,7 +117,7 @@ class StepFidelity(Fidelity):
 class Record(TypedDict):
     """One measured (or failed) row."""
 
-    variant: str
+    variant: Annotated[str, Field(min_length=1)]
     role: Role
     of: str | None  # what it must be compared with: the baseline's name (None for baseline and dense rows)
     parent: str | None
@@ -124,7 +127,7 @@ class Record(TypedDict):
     task: str
     task_settings: NotRequired[dict[str, Any]]  # as in the card; absent where there are none, and in older studies
     seed: Whole
-    backend: str  # as in the recipe, e.g. "openvino[precision=bf16]"
+    backend: Annotated[str, Field(min_length=1)]  # as in the recipe, e.g. "openvino[precision=bf16]"
     device: str
     batch_size: Count
     machine: str  # key of the study's `machines`
@@ -139,6 +142,9 @@ class Record(TypedDict):
     margin: NotRequired[
         Annotated[float, Field(gt=0, lt=1)]
     ]  # non-inferiority margin, as a share of the baseline's metric, fixed in the recipe
+    trained_on: NotRequired[
+        str
+    ]  # the row of the baseline with this one's training and nothing else; its own name where it is that
     stages: NotRequired[dict[str, str]]
     fidelity: NotRequired[list[StepFidelity]]  # one a step; absent in older studies
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-PATTERN = re.compile(r"(?P<entry>[^\[~@]*)(\[(?P<sweep>.*)\])?(?P<random>~random)?(@(?P<baseline>.*))?", re.DOTALL)
+PATTERN = re.compile(
+    r"(?P<entry>[^\[~@]*)(\[(?P<sweep>.*)\])?(~(?P<control>random|trained-on))?(@(?P<baseline>.*))?", re.DOTALL
+)
 
 
 class VariantName(NamedTuple):
@@ -13,12 +15,14 @@ class VariantName(NamedTuple):
 
     entry: str  # its name under `variants` in the recipe, or the name of a card
     sweep: str = ""  # what its sweeps chose
-    random: bool = False  # whether it is the control whose choices are left to chance
+    control: str = (
+        ""  # random: its choices are left to chance; trained-on: the baseline with the variant's training only
+    )
     baseline: str = ""  # where one recipe has several
 
     def __str__(self) -> str:
         sweep, baseline = (f"[{self.sweep}]" if self.sweep else ""), (f"@{self.baseline}" if self.baseline else "")
-        return f"{self.entry}{sweep}{'~random' if self.random else ''}{baseline}"
+        return f"{self.entry}{sweep}{f'~{self.control}' if self.control else ''}{baseline}"
 
     @property
     def on_any_baseline(self) -> str:
@@ -28,7 +32,7 @@ class VariantName(NamedTuple):
     @property
     def claim(self) -> str:
         """The name of the variant that a control belongs to."""
-        return str(self._replace(random=False))
+        return str(self._replace(control=""))
 
 
 def variant_name(text: str) -> VariantName:
@@ -36,4 +40,4 @@ def variant_name(text: str) -> VariantName:
     found = PATTERN.fullmatch(text)
     if found is None:
         return VariantName(text)
-    return VariantName(found["entry"], found["sweep"] or "", bool(found["random"]), found["baseline"] or "")
+    return VariantName(found["entry"], found["sweep"] or "", found["control"] or "", found["baseline"] or "")

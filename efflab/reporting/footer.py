@@ -9,6 +9,7 @@ from efflab.comparison.row import Row
 from efflab.foundation.wording import first_of, listed
 from efflab.frontier.flags import FlagKind
 from efflab.records.quality import SHARE
+from efflab.reporting.controls import control_sentences
 from efflab.reporting.numbers import digits
 from efflab.reporting.table import BEATEN, DEFAULT, OTHER_START, SIGNS, show, starts_elsewhere
 from efflab.statistics import SAME_SPEED
@@ -19,11 +20,11 @@ def footer(rows: Sequence[Row], everything: Sequence[Row] | None = None, columns
     everything = rows if everything is None else everything
     lines = []
     if "speedup" in columns:
-        lines += noise_lines(rows, everything) + _loud_lines(rows) + _input_lines(rows)
-        lines.append("faster / slower: the whole 95 % interval of baseline time / own time lies beyond 1, "
-                     "the value beyond A/A's and 2 %")  # fmt: skip
-        lines.append(f"no difference in time: that interval lies within {100 * SAME_SPEED:.0f} % of 1, or within A/A's value "
-                     "where that is more; undecided: none of the three")  # fmt: skip
+        lines += control_sentences(everything) + noise_lines(rows, everything) + _loud_lines(rows) + _input_lines(rows)
+        lines.append("faster / slower: the 95 % interval of baseline time / own time lies beyond 1, also when corrected for "
+                     "the number of verdicts, and the value by 2 %")  # fmt: skip
+        lines.append(f"no difference in time: that interval lies within {100 * SAME_SPEED:.0f} % of 1; undecided: none of the "
+                     "three; control failed: the same model timed twice differs surely, or by more")  # fmt: skip
         lines += beaten_lines(rows)
     if "quality_difference" in columns:
         lines += _quality_lines(rows)

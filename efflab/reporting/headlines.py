@@ -6,14 +6,14 @@ import math
 from collections import Counter
 
 from efflab.comparison.dominance import inversions
-from efflab.comparison.place import Place
 from efflab.comparison.row import Row
 from efflab.foundation.wording import listed
 from efflab.frontier.flags import FlagKind
 from efflab.records.quality import SHARE
-from efflab.records.variant_name import variant_name
+from efflab.reporting.controls import chance_sentences, control_sentences, training_sentences, where
 from efflab.reporting.footer import uneven
 from efflab.reporting.table import difference, ratio, show
+from efflab.statistics import CONTROL_FAILED, widened
 
 ANOTHER_ANSWER = 1.0  # points between the nearest ends of two intervals
 SAVED = 1.1  # the least saving of MACs of which the share seen on the clock is told: of less, noise tells as much
@@ -21,14 +21,16 @@ KEPT = ("better", "no difference", "within margin")
 
 
 def headlines(rows: list[Row]) -> list[str]:
-    """Return sentences computed from the rows, the most telling first."""
+    """Return sentences computed from the rows: the state of the controls, then the most telling ones first."""
     variants = [row for row in rows if row.role == "variant" and row.against.speedup.known]
     first = [sentence for sentence in (_best(variants), *_shifts(variants), _overtaken(variants)) if sentence]
     sentences = (
-        first
+        control_sentences(rows)
+        + first
         + _two_answers([row for row in rows if row.role == "variant"])
         + _beaten(rows)
-        + _controls(rows)
+        + chance_sentences(rows)
+        + training_sentences(rows)
         + _uneven(rows)
         + _theory(variants)
         + _useless(variants)
@@ -54,22 +56,26 @@ def best_of(rows: list[Row]) -> Row | None:
         if row.role == "variant" and row.against.speed_verdict == "faster" and row.against.quality_verdict in KEPT
     ]
     return max(
-        (row for row in held if not row.against.beaten_by), key=lambda row: row.against.speedup.low, default=None
+        (row for row in held if not row.against.beaten_by), key=lambda row: row.against.surest or 0.0, default=None
     )
 
 
 def shifted_most(rows: list[Row], axis: str) -> Row | None:
-    """Return the variant with the largest shift on an axis whose interval lies above 1, if any."""
-    ahead = [
+    """Return the variant with the surest shift on an axis, if any: by the lower end that holds for all of them together.
+
+    In time, nothing is claimed where the control of the variant's group failed.
+    """
+    judged = [
         row
         for row in rows
-        if row.role == "variant" and row.shift(axis).shift.low > 1 and not row.shift(axis).has(FlagKind.NOT_MONOTONIC)
+        if row.role == "variant" and row.shift(axis).judged.known and not row.shift(axis).has(FlagKind.NOT_MONOTONIC)
+        if axis != "latency" or row.against.speed_verdict != CONTROL_FAILED
     ]
-    return max(ahead, key=lambda row: row.shift(axis).shift.value, default=None)
-
-
-def _place(row: Row) -> str:
-    return f"{row.variant} on {row.place.words}"
+    ends = [
+        (min(widened(one, len(judged)).low for one in (row.shift(axis).shift, row.shift(axis).judged)), row)
+        for row in judged
+    ]
+    return max((one for one in ends if one[0] > 1), key=lambda one: one[0], default=(0.0, None))[1]
 
 
 def _quality(row: Row) -> str:
@@ -81,20 +87,23 @@ def _quality(row: Row) -> str:
 def _best(variants: list[Row]) -> str:
     row = best_of(variants)
     if row:
-        return f"Fastest with its quality kept: {_place(row)}: {ratio(row.against.speedup)} faster ({_quality(row)})."
+        return f"Fastest with its quality kept: {where(row)}: {ratio(row.against.speedup)} faster ({_quality(row)})."
     beaten = any(row.against.speed_verdict == "faster" and row.against.quality_verdict in KEPT for row in variants)
     what = "that no dense model beats is" if beaten else "is"
+    if variants and all(row.against.speed_verdict == CONTROL_FAILED for row in variants):
+        return "Nothing can be said of any variant's speed: the control of its group failed."
     return f"No variant {what} faster than its baseline with its quality kept." if variants else ""
 
 
 def _overtaken(variants: list[Row]) -> str:
     faster = [row for row in variants if row.against.speed_verdict == "faster"]
     if not faster:
-        return "No variant is faster than its baseline beyond the noise."
-    row = max(faster, key=lambda row: row.against.speedup.low)
+        believed = any(row.against.speed_verdict != CONTROL_FAILED for row in variants)
+        return "No variant is surely faster than its baseline." if believed or not variants else ""
+    row = max(faster, key=lambda row: row.against.surest or 0.0)
     if row.against.quality_verdict in KEPT:
         return ""
-    return f"Fastest of all, by the lower end: {_place(row)}: {ratio(row.against.speedup)} faster ({_quality(row)})."
+    return f"Fastest of all, by the lower end: {where(row)}: {ratio(row.against.speedup)} faster ({_quality(row)})."
 
 
 def _two_answers(variants: list[Row]) -> list[str]:
@@ -158,23 +167,27 @@ def _shifts(variants: list[Row]) -> list[str]:
             "No shift of the frontier can be given: the study has no dense family that was timed beside the variants."
         ]
     # a family whose larger members are faster has no steady time for an error
+    given = [row for row in given if row.against.speed_verdict != CONTROL_FAILED]
     judged = [row for row in given if not row.shift("latency").has(FlagKind.NOT_MONOTONIC)]
     vague += [row for row in given if row.shift("latency").has(FlagKind.NOT_MONOTONIC)]
     sentences = []
-    ahead = [row for row in judged if row.shift("latency").shift.low > 1]
+    ahead = [row for row in judged if row.shift("latency").shift.low > 1 and row.shift("latency").judged.low > 1]
     top = shifted_most(judged, "latency")
     behind = [row for row in judged if row.shift("latency").shift.high < 1]
     if top:
         found = top.shift("latency")
         weak = f" ({'; '.join(map(str, found.flags))})" if found.flags else ""
+        beyond = f", of which {ratio(found.beyond)} is beyond training on as long" if found.beyond.known else ""
         sentences.append(
-            f"Largest certain shift of the frontier in measured time: {_place(top)}: M = {ratio(found.shift)}{weak}, "
+            f"Largest certain shift of the frontier in measured time: {where(top)}: M = {ratio(found.shift)}{weak}{beyond}, "
             f"worth as much as that many times the compute; {_total(top)}."
         )
     else:
-        sentences.append("No shift of the frontier in measured time is certain: no 95 % interval lies above 1.")
+        sentences.append(
+            "No shift of the frontier in measured time is certain: no interval that holds for all lies above 1."
+        )
     if behind:
-        names = "; ".join(f"{_place(row)} ({ratio(row.shift('latency').shift)})" for row in behind[:3])
+        names = "; ".join(f"{where(row)} ({ratio(row.shift('latency').shift)})" for row in behind[:3])
         more = f"; and {len(behind) - 3} more" if len(behind) > 3 else ""
         sentences.append(f"Does not help, moving along the law of the dense family gives more: {names}{more}.")
     unclear = len(judged) - len(behind) - len(ahead)
@@ -199,29 +212,6 @@ def _total(row: Row) -> str:
     )
 
 
-def _controls(rows: list[Row]) -> list[str]:
-    """Compare the claim in measured time that has a random control with that control, at the same place."""
-    pairs = []
-    steady: dict[tuple[str, str | None, Place], list[Row]] = {}
-    for row in rows:
-        found = row.shift("latency")
-        if row.role == "variant" and found.shift.known and not found.has(FlagKind.NOT_MONOTONIC):
-            steady.setdefault((row.variant, row.family, row.place), []).append(row)
-    for control in (row for row in rows if row.role == "control" and row.shift("latency").shift.known):
-        claim = (variant_name(control.variant).claim, control.family, control.place)
-        pairs += [(row, control) for row in steady.get(claim, [])]
-    if not pairs:
-        return []
-    apart = sum(row.shift("latency").shift.low > control.shift("latency").shift.high for row, control in pairs)
-    row, control = max(pairs, key=lambda pair: pair[0].shift("latency").shift.value)
-    chosen, random = (ratio(one.shift("latency").shift) for one in (row, control))
-    return [
-        f"Control, shift in measured time: in {apart} of {len(pairs)} pairs the choice is surely better than a random one; for "
-        f"instance {_place(row)} has {chosen}, with a random choice {random}; "
-        f"their quality: {difference(row)} {row.quality.unit}, random {difference(control)}."
-    ]
-
-
 def _uneven(rows: list[Row]) -> list[str]:
     pairs = inversions(rows)
     told = "; ".join(f"on {place}" for place in map(uneven, pairs))
@@ -242,7 +232,7 @@ def _theory(variants: list[Row]) -> list[str]:
     (low, least), (middle, _), (high, most) = saved[0], saved[len(saved) // 2], saved[-1]
     return [
         f"Theory against the clock: of the MACs saved at equal precision, rows that save {SAVED:g}x or more realise "
-        f"{low:.2f} ({_place(least)}) to {high:.2f} ({_place(most)}), "
+        f"{low:.2f} ({where(least)}) to {high:.2f} ({where(most)}), "
         f"{middle:.2f} in the middle; 1 would be all."
     ]
 
@@ -260,7 +250,7 @@ def _useless(variants: list[Row]) -> list[str]:
     ):
         some = [row for row in variants if row.against.speed_verdict in verdicts]
         names = "; ".join(
-            f"{_place(row)} ({ratio(row.against.speedup)}, {row.against.speed_verdict})" for row in some[:3]
+            f"{where(row)} ({ratio(row.against.speedup)}, {row.against.speed_verdict})" for row in some[:3]
         )
         more = f"; and {len(some) - 3} more" if len(some) > 3 else ""
         told += [f"{what}: {names}{more}."] if some else []

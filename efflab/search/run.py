@@ -16,7 +16,7 @@ from efflab.plan.stage_graph import StageGraph
 from efflab.recipe.found import Found
 from efflab.recipe.recipe import Recipe
 from efflab.recipe.search_space import size
-from efflab.recipe.variants import controls
+from efflab.recipe.variants import with_controls
 from efflab.records.store import LocalStore
 from efflab.search.forecast import check_budget, forecast
 from efflab.search.front import best_recipe, best_trials, found_by
@@ -89,7 +89,7 @@ def with_found(recipe: Recipe, found: Found) -> Recipe:
     """Return the recipe with the variants of a finished search, and their random controls."""
     new = list(found.variants)
     if recipe.spec.measure.controls:
-        new += controls(new)
+        new = with_controls(new)
     return replace(recipe, variants=(*recipe.variants, *new), found=found)
 
 

@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from efflab.records.kept import keep, recalled
 from efflab.records.quality import SHARE, units_in_one
 from efflab.records.store import LocalStore
 from efflab.suggest.distances import CONTEXT_ASPECTS, LEAST, TrialContext, context_distances, context_of
 from efflab.suggest.gaussian_process import NAMES, PRIOR, Belief, Datum, Observations, believe, learn
 from efflab.suggest.outcome import COUNTED, Model, Outcome, Ratio, Recipe, Target, points_of
-from efflab.suggest.past_studies import FOLDER, Experience, keep, recalled
+from efflab.suggest.past_studies import FOLDER, Experience
 
 MOST_DATA = 1000  # outcomes behind one answer: of more, those in the contexts most like the one asked for
 KNOWN = 0.8  # an expectation whose standard deviation is still this share of what it was before all data has no basis

@@ -21,9 +21,10 @@ from efflab.foundation.errors import RequestError, nearest
 from efflab.recipe.recipe import too_fast
 from efflab.recipe.step_order import misfit, order_problems
 from efflab.recipe.variants import Variant
+from efflab.records.kept import keep, recalled
 from efflab.records.store import LocalStore
 from efflab.suggest.outcome import Model, Recipe, kind_of, settings_of
-from efflab.suggest.past_studies import FOLDER, Experience, keep, recalled
+from efflab.suggest.past_studies import FOLDER, Experience
 
 if TYPE_CHECKING:
     from efflab.cards.baseline import Baseline

@@ -28,12 +28,12 @@ DRAWS = 100  # of the bootstrap behind a standard error: an interval's ends need
 WIDTH = 3.92  # a normal 95 % interval in standard errors
 # what can be asked for, and how it is read off a row; all are ratios of which more is better
 GOALS: dict[str, Callable[[Row], Interval]] = {
-    "time": lambda row: row.shift("latency").shift,
-    "macs": lambda row: row.shift("macs").shift,
-    "bits": lambda row: row.shift("bits").shift,
-    "bytes": lambda row: row.shift("bytes").shift,
-    "energy": lambda row: row.shift("energy").shift,
-    "memory": lambda row: row.shift("memory").shift,
+    "time": lambda row: row.shift("latency").judged,
+    "macs": lambda row: row.shift("macs").judged,
+    "bits": lambda row: row.shift("bits").judged,
+    "bytes": lambda row: row.shift("bytes").judged,
+    "energy": lambda row: row.shift("energy").judged,
+    "memory": lambda row: row.shift("memory").judged,
     "speedup": lambda row: row.against.speedup,
 }
 COUNTED = ("macs", "bits", "bytes")  # goals that are counted, not timed: machine and batch size do not enter

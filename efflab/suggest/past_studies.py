@@ -6,23 +6,22 @@ note: the others tell what they tell.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from efflab.foundation.errors import RequestError
-from efflab.foundation.files import file_digest, write_atomically
-from efflab.foundation.outside import DIGEST, content_of, digest_of, parsed_json
+from efflab.foundation.files import file_digest
 from efflab.foundation.wording import one_line
+from efflab.records.kept import keep, recalled
 from efflab.records.store import LocalStore
 from efflab.records.study import load_study
 from efflab.suggest.outcome import Model, Outcome, Recipe, current, distil, odd_work, packed, unknown, unpacked
 
-SCHEMA = 2  # raise it when outcomes are worked out in another way
+SCHEMA = 3  # raise it when outcomes are worked out in another way
 FOLDER = "experience"
 
 
@@ -129,24 +128,6 @@ def _told(path: Path, kept: Path | None) -> Told:
         raise RequestError(wrong)
     keep(kept, content)
     return Told(len(study["records"]), machines, models, outcomes)
-
-
-def keep(path: Path | None, content: Any) -> None:
-    """Write what was worked out, with its digest; a store that cannot be written makes the next call slower, not wrong."""
-    if path:
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps({DIGEST: digest_of(content), "content": content}, separators=(",", ":")))
-
-
-def recalled(path: Path | None) -> Any:
-    """Return what `keep` wrote; None where it is not there, or not as it was written."""
-    if path:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            stored = parsed_json(content_of(path))
-            if stored[DIGEST] == digest_of(stored["content"]):
-                return stored["content"]
-    return None
 
 
 def recipes(outcomes: Iterable[Outcome]) -> list[Recipe]:

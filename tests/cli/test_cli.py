@@ -32,7 +32,9 @@ def test_every_command_of_the_readme_is_understood(command):
 def test_the_recipe_of_the_readme_loads():
     (block,) = [block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "variants:" in block]
     recipe = parse_recipe(block, ROOT / "recipes" / "mine.yaml")
-    assert {variant.name for variant in recipe.variants} == {"prune50", "prune50-int8", "prune50~random"}
+    assert {variant.name for variant in recipe.variants} == {
+        "prune50", "prune50-int8", "prune50~random", "prune50~trained-on",
+    }  # fmt: skip
 
 
 def test_the_search_of_the_readme_loads():

@@ -95,7 +95,7 @@ def test_a_fraction_is_not_compared_with_per_cents(text: str) -> None:
 @pytest.mark.parametrize("text", ["speed_verdict == 'fastr'", "speed_verdict in ('slower', 'fastr')"])
 def test_a_word_that_no_verdict_is_names_those_that_are(text: str) -> None:
     with pytest.raises(
-        RequestError, match="never 'fastr'.*did you mean 'faster'. known: faster, no difference, slower"
+        RequestError, match="never 'fastr'.*did you mean 'faster'. known: control failed, faster, no difference, slower"
     ):
         condition(text)
 

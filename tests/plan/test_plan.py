@@ -127,6 +127,27 @@ def test_a_group_over_many_inputs_is_estimated_by_its_turns():
         stages = [one for one in plan(measure + variants).stages.values() if one.kind == "latency"]
         return [one.estimate_s / len(one.spec.members) for one in stages]
 
-    assert seconds("variants: {p: [{cast: {}}]}") == pytest.approx([1.575, 1.575])
-    # 64 calls of 4.5 ms are a turn, 32 of 8 ms one at batch 8; at least three rounds (x 1.5), and six turns beside them
-    assert seconds(f"variants: {{p: {exits}}}") == pytest.approx([1.5 + 10.5 * 0.288, 1.5 + 10.5 * 0.256])
+    # five starts: half a second to load, warm up and run back to back, and 1.5 x 10 ms; two seconds for all to import torch
+    assert seconds("variants: {p: [{cast: {}}]}") == pytest.approx([5 * 0.515 + 2 / 8] * 2)
+    # 64 calls of 4.5 ms are a turn, 32 of 8 ms one at batch 8; one round a start (x 1.5), and four turns beside it
+    assert seconds(f"variants: {{p: {exits}}}") == pytest.approx(
+        [5 * (0.5 + 5.5 * turn) + 2 / 9 for turn in (0.288, 0.256)]
+    )
+
+
+def test_large_groups_are_shared_out_each_with_its_controls():
+    ratios = ", ".join(str(0.01 * number) for number in range(1, 31))
+    made = plan(
+        f"variants: {{p: {{controls: false, steps: [{{prune_weights: {{sweep: {{sparsity: [{ratios}]}}}}}}]}}}}"
+    )
+    groups = [one.spec.members for one in made.stages.values() if one.kind == "latency" and one.spec.batch_size == 1]
+    assert len(groups) == 3  # 30 variants and 5 dense models, 14 beside the baseline and its A/A row
+    assert max(map(len, groups)) <= 16
+    assert min(map(len, groups)) >= 13
+    for members in groups:
+        assert {"digits-resnet-w3", "digits-resnet-w3 (again)"} <= members.keys()
+    baseline = [row for row in made.rows if row.variant == "digits-resnet-w3"]
+    assert [row.further for row in baseline] == [0, 1, 2, 1, 2]  # two batch sizes
+    assert {group for row in baseline for group in row.latency.values()} == {
+        one.id for one in made.stages.values() if one.kind == "latency"
+    }

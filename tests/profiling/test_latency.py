@@ -6,12 +6,14 @@ import time
 from itertools import groupby
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, strategies
 from pydantic import ValidationError
 
-from efflab.profiling import latency
-from efflab.profiling.latency import Budget, Failure, LatencyJob, calls_a_block, enough, measure_group
+from efflab.profiling import latency, pace
+from efflab.profiling.latency import Budget, Failure, LatencyJob, measure_group
+from efflab.profiling.pace import calls_a_block, enough
 from efflab.profiling.session_server import overhead_ns, throughput, timed_calls, warm_up
 
 BACKEND = '''
@@ -50,6 +52,10 @@ class Scripted(Backend):
         elif self.fault == "exit":
             print("licence server not found", file=sys.stderr, flush=True)
             os._exit(7)
+        elif self.fault == "second":
+            if os.path.exists(self.log + "-was-here"):
+                raise ValueError("the second start fails")
+            open(self.log + "-was-here", "w").close()
         elif self.fault == "memory":
             HELD.append(bytearray(b"x") * (50 << 20))
         pinned = os.environ["OMP_NUM_THREADS"]
@@ -98,7 +104,7 @@ def job(tmp_path, monkeypatch):
     return make
 
 
-SHORT = Budget(min_runs=12, min_seconds=0.001, max_seconds=0.1, rounds=4, prepare_timeout_s=60)
+SHORT = Budget(min_runs=12, min_seconds=0.001, max_seconds=0.1, rounds=4, processes=1, prepare_timeout_s=60)
 
 
 def test_a_group_is_interleaved_and_its_rounds_stay_level(job):
@@ -107,18 +113,20 @@ def test_a_group_is_interleaved_and_its_rounds_stay_level(job):
     timings = measure_group(jobs, SHORT, 1, lambda *progress: told.append(progress))
 
     a, b, c = (timings[label]["rounds_ms"] for label in "ABC")
-    # B never gets steady: its rounds of 5 ms go on until 100 ms are spent, and the others keep up
-    assert b == [[1.0, 3.0, 1.0]] * 20
-    assert a == [[1.0] * 3] * 4 + [[1.0]] * 16
-    assert c == [[2.0] * 3] * 4 + [[2.0]] * 16
+    # B never gets steady: its rounds go on until 100 ms are spent, and the others keep up
+    rounds = len(b)
+    assert 95 <= sum(map(sum, b)) <= 110
+    assert all(one in ([1.0, 3.0, 1.0], [3.0, 1.0, 3.0]) for one in b)
+    assert a == [[1.0] * 3] * 4 + [[1.0]] * (rounds - 4)
+    assert c == [[2.0] * 3] * 4 + [[2.0]] * (rounds - 4)
     assert told[:3] == [(0, 4, f"prepared {number} of 3") for number in (1, 2, 3)]
     assert told[3:6] == [(0, 4, f"warmed up {number} of 3") for number in (1, 2, 3)]
     assert [one[:2] for one in told[6:10]] == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert told[-1] == (4, 4, "throughput, 3 of 3")
+    assert told[-1] == (4, 4, "throughput")
 
     runs = [(label, len(list(group))) for label, group in groupby(job.log.read_text())]
-    blocks = runs[3:-9]  # after warm-up, before three passes of throughput
-    assert [label for label, _ in blocks] == ["A", "B", "C"] * 20
+    blocks = runs[3:-3]  # after warm-up, before the pass of throughput
+    assert [label for label, _ in blocks] == ["A", "B", "C"] * rounds
     assert [count for _, count in blocks[:3]] == [4, 4, 4]  # an untimed call, then three
     assert [count for _, count in blocks[-3:]] == [2, 4, 2]
 
@@ -154,7 +162,7 @@ def test_a_turn_is_not_cut_short(job):
 
 
 def test_fewer_of_larger_batches():
-    assert [latency.batches_for(size) for size in (1, 4, 8, 64, 512)] == [64, 64, 32, 4, 4]
+    assert [pace.batches_for(size) for size in (1, 4, 8, 64, 512)] == [64, 64, 32, 4, 4]
 
 
 def test_the_record_of_a_session(job):
@@ -206,7 +214,8 @@ def test_no_process_outlives_the_measurement(job, monkeypatch):
     monkeypatch.setattr(latency, "Child", lambda *words: started.append(real(*words)) or started[-1])
     with pytest.raises(KeyboardInterrupt):
         measure_group([job("A"), job("B")], SHORT, 1, interrupt)
-    assert [process._process.returncode for process in started] == [-signal.SIGKILL] * 2
+    assert [process._process.exit_code() for process in started] == [-signal.SIGKILL] * 2
+    assert not [one for one in psutil.process_iter() if one.pid in {process.pid for process in started}]
 
 
 def test_a_worker_dies_with_the_measuring_process(job):
@@ -246,25 +255,59 @@ def test_budgets_out_of_range_are_refused(wrong):
 
 @given(strategies.floats(1e-7, 100), strategies.integers(1, 2000), strategies.integers(3, 40))
 def test_blocks_meet_the_least_runs_and_seconds_within_the_budget(call_s, min_runs, rounds):
-    budget = Budget(min_runs=min_runs, rounds=rounds)
-    calls = calls_a_block(call_s, budget)
+    budget = Budget(min_runs=min_runs, rounds=rounds, processes=1)
+    calls = calls_a_block(call_s, budget.share())
     assert calls >= 1
     seconds = calls * rounds * call_s
     assert calls == 1 or seconds <= budget.max_seconds * 1.001
     if calls > 1 and seconds < budget.max_seconds * 0.5:  # neither cut short by the budget nor by the most samples
         assert calls * rounds >= min_runs
-        assert seconds >= budget.min_seconds * 0.6 or calls * rounds >= latency.MOST_SAMPLES - rounds
+        assert seconds >= budget.min_seconds * 0.6 or calls * rounds >= pace.MOST_SAMPLES - rounds
 
 
 def test_when_to_stop_by_hand():
-    budget = Budget(min_runs=4, min_seconds=0.01, max_seconds=0.1)
+    share = Budget(min_runs=4, min_seconds=0.01, max_seconds=0.1, processes=1).share()
+    late = pace.WALL_S * 0.1
     steady, swinging = [10.0, 10.1, 10.0, 10.1], [10.0, 20.0, 10.0, 20.0]
-    assert enough(steady, budget)
-    assert not enough(steady[:3], budget)
-    assert not enough(swinging, budget)
-    assert enough(swinging * 2, budget)  # 120 ms: the budget is spent
-    assert not enough([1.0] * 4, budget)  # 4 ms only
-    assert enough([0.0001, 0.0002] * 5000, budget)  # the most samples
+    assert enough(steady, 3, share)
+    assert not enough(steady, 2, share)  # fewer rounds than any interval needs
+    assert not enough(steady[:3], 3, share)
+    assert not enough(swinging, 3, share)
+    assert enough(swinging * 2, 3, share)  # 120 ms: the budget is spent
+    assert enough(swinging, 3, share, wall_s=late)  # so it is by the driver's clock
+    assert not enough([1.0] * 4, 3, share)  # 4 ms only
+    assert enough([0.0001, 0.0002] * 5000, 3, share)  # the most samples
+
+
+def test_a_block_follows_what_the_calls_take():
+    share = Budget(min_runs=20, min_seconds=0.4, max_seconds=4.0, rounds=4, processes=1).share()
+    assert calls_a_block(0.05, share) == 5  # a cold warm-up: the least runs
+    assert calls_a_block(0.001, share, rounds=1, runs=5, seconds=0.005) == 132  # 395 ms over three rounds
+    assert calls_a_block(0.001, share, rounds=3, runs=300, seconds=0.39) == 10  # what is left
+    assert calls_a_block(0.001, share, rounds=4, runs=400, seconds=0.4) == 100  # beyond the plan
+
+
+def test_the_budget_is_shared_out_over_starts():
+    share = Budget(min_runs=130, min_seconds=0.5, max_seconds=5.0, rounds=20, processes=5).share()
+    assert share == (26, 0.1, 1.0, 4, 1, 2000)
+
+
+def test_every_start_has_fresh_processes(job):
+    budget = Budget(min_runs=12, min_seconds=0.001, max_seconds=0.1, rounds=4, processes=3, prepare_timeout_s=60)
+    told = []
+    timings = measure_group([job("A"), job("B", [2.0])], budget, 1, lambda *progress: told.append(progress))
+    for label, call in (("A", 1.0), ("B", 2.0)):
+        assert timings[label]["starts"] == [2, 2, 2]
+        assert timings[label]["rounds_ms"] == [[call] * 2] * 6  # 4 runs a start over two rounds
+    assert [done for done, total, _ in told if total == 6] == sorted(done for done, *_ in told)
+    assert told[-1] == (6, 6, "start 3 of 3, throughput")
+
+
+def test_a_session_that_fails_in_one_start_is_in_no_further_one(job, tmp_path):
+    budget = Budget(min_runs=12, min_seconds=0.001, max_seconds=0.1, rounds=4, processes=2, prepare_timeout_s=60)
+    results = measure_group([job("A"), job("B", fault="second")], budget, 1)
+    assert results["A"]["starts"] == [2, 2]
+    assert results["B"] == "ValueError: the second start fails"
 
 
 class Clocked:
@@ -293,8 +336,13 @@ def test_the_timed_region_is_one_call_and_its_wait():
 
 def test_throughput_waits_only_at_the_end():
     session = Clocked([5])
-    assert throughput(session, [None], 3) == 15
-    assert session.order == ["clock", "run", "run", "run", "wait", "clock"]
+    assert throughput(session, [None], 3) == (3, 15)
+    assert session.order == ["clock", "run", "clock", "run", "clock", "run", "wait", "clock"]
+
+
+def test_throughput_has_a_limit():
+    assert throughput(Clocked([5]), [None], 100, limit_ns=12) == (3, 15)
+    assert throughput(Clocked([5]), [1, 2], 100, limit_ns=12) == (4, 20)  # whole turns
 
 
 def test_warm_up_lasts_until_two_windows_agree():

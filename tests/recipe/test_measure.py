@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from worlds import make_card, make_recipe
 
 from efflab.foundation.errors import RequestError
-from efflab.profiling.latency import Budget, Pace
+from efflab.profiling.pace import Budget, Pace
 from efflab.recipe.measure import Measure
 from efflab.recipe.recipe import load_recipe
 

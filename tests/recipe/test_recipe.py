@@ -81,10 +81,40 @@ variants:
   q: {from: p, steps: [{export_onnx: {}}]}
 """).variants
     }
-    assert set(variants) == {"p", "q", "p~random"}
+    assert set(variants) == {"p", "q", "p~random", "p~trained-on"}
     assert variants["p~random"].steps[0][1].importance == "random"
     assert variants["p~random"].steps[1] == variants["p"].steps[1]
     assert variants["p~random"].role == "control"
+
+
+def test_what_trains_stands_beside_the_baseline_with_the_same_training_only():
+    variants = {
+        v.name: v
+        for v in recipe("""
+variants:
+  half: [{prune_channels: {ratio: 0.5}}, {finetune: {epochs: 2}}]
+  third: [{prune_channels: {ratio: 0.3}}, {finetune: {epochs: 2}}]
+  taught: [{prune_channels: {ratio: 0.5}}, {distill: {epochs: 3}}]
+  longer: [{finetune: {epochs: 4}}]
+  same: [{low_rank: {budget: 0.5}}, {finetune: {epochs: 4}}]
+  free: {controls: false, steps: [{prune_channels: {ratio: 0.5}}, {finetune: {epochs: 7}}]}
+  plain: [{prune_channels: {ratio: 0.5}}]
+""").variants
+    }
+    trained = {name: one.trained_on for name, one in variants.items() if one.role == "variant"}
+    assert trained == {
+        "half": "half~trained-on",
+        "third": "half~trained-on",  # the same training, one control
+        "taught": "taught~trained-on",
+        "longer": "longer",  # it is that control itself
+        "same": "longer",
+        "free": None,
+        "plain": None,
+    }
+    ((name, step),) = variants["taught~trained-on"].steps
+    assert (name, step.training) == ("finetune", variants["taught"].steps[1][1].training)
+    assert variants["taught~trained-on"].role == "control"
+    assert {name for name in variants if "~trained-on" in name} == {"half~trained-on", "taught~trained-on"}
 
 
 @pytest.mark.parametrize(

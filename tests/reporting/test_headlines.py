@@ -18,14 +18,14 @@ def test_the_control_is_judged_as_the_claim_it_controls_is() -> None:
         record("thin", macs, error_at(macs * 1.6), latency_ms=2.4, noise_seed=3),
         record("thin~random", macs, error_at(macs * 0.6), role="control", latency_ms=2.4, noise_seed=4),
     ]
-    (line,) = [line for line in told(*pair).splitlines() if line.startswith("Control")]
+    (line,) = [line for line in told(*pair).splitlines() if line.startswith("Control, ")]
     assert (
         "in 1 of 1 pairs the choice is surely better than a random one; for instance thin on torch, batch 1 has 1.2"
         in line
     )
     assert "with a random choice 0.45x [0.39, 0.5" in line
     assert "their quality: -1.3 [" in line
-    assert "Control" not in told(pair[0])
+    assert "Control, " not in told(pair[0])
 
 
 def test_theory_leaves_out_what_has_fewer_bits_too() -> None:

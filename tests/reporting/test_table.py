@@ -77,8 +77,8 @@ def test_named_columns_look_as_they_do_by_default(style: str) -> None:
     rows = [row for row in ROWS if row["variant"] == "prune50"]
     told = render(rows, choose("points,speedup,shift"), style)
     assert "points [95 %]" in told
-    assert "-1.3 [-1.8, -0.8] worse" in told
-    assert "1.50x [1.49, 1.51] faster" in told
+    assert "-1.3 [-1.9, -0.8] worse" in told
+    assert "1.500x [1.495, 1.505] faster" in told
     assert "quality_difference" not in told
 
 

@@ -37,7 +37,14 @@ def realisation(asked: Asked) -> Section | None:
                     }
                 )
         table.append(
-            (variant, f"{some['theoretical_speedup']:.2f}x", f"{some['theoretical_speedup_bits']:.2f}x", *cells)
+            (
+                variant,
+                *(
+                    f"{one:.2f}x" if one else "-"
+                    for one in (some["theoretical_speedup"], some["theoretical_speedup_bits"])
+                ),
+                *cells,
+            )
         )
     return Section(
         "realisation", "Theory against the clock", heads=("variant", "MACs", "bit-operations", *(where.words for where in places)),

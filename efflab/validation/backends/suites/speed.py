@@ -12,13 +12,21 @@ from efflab.foundation import registry
 from efflab.foundation.child import Failure
 from efflab.foundation.progress import Report
 from efflab.profiling.latency import Budget, LatencyJob, measure_group
-from efflab.statistics import Interval, ratio_of_medians, speed_verdict
+from efflab.statistics import (
+    Interval,
+    covering,
+    ratio_over_starts,
+    speed_tests,
+    speed_verdict,
+    time_by_start,
+    two_speeds,
+)
 from efflab.validation.backends.pool import Opening
 from efflab.validation.zoo import ZooModel
 
 BATCHES = (1, 64)
-BUDGET = Budget(min_runs=60, min_seconds=0.3, max_seconds=1.0, rounds=10)
-QUICK_BUDGET = Budget(min_runs=30, min_seconds=0.2, max_seconds=0.6, rounds=5)
+BUDGET = Budget(min_runs=60, min_seconds=0.3, max_seconds=1.0, rounds=10, processes=5)
+QUICK_BUDGET = Budget(min_runs=30, min_seconds=0.2, max_seconds=0.6, rounds=6, processes=3)
 
 
 class Speed(NamedTuple):
@@ -91,6 +99,10 @@ def _speed(model: str, batch: int, timed: dict[str, Any]) -> Speed:
     lost = next((f"{name}: {one}" for name, one in timed.items() if isinstance(one, Failure)), None)
     if lost:
         return Speed(model, batch, None, None, None, lost, None)
-    ratio = ratio_of_medians(theirs["rounds_ms"], mine["rounds_ms"])
-    middles = [float(np.median(np.concatenate(one["rounds_ms"]))) for one in (mine, theirs)]
-    return Speed(model, batch, middles[0], middles[1], ratio, speed_verdict(ratio), mine["throughput_per_s"])
+    mine_ms, theirs_ms = (time_by_start(one["rounds_ms"], one["starts"]) for one in (mine, theirs))
+    ratio = ratio_over_starts(theirs_ms, mine_ms)
+    if two_speeds(theirs_ms / mine_ms):
+        ratio = covering(ratio, theirs_ms / mine_ms, np.ones(1))
+    verdict = speed_verdict(ratio, speed_tests(ratio, len(mine_ms) - 1))
+    middles = [float(np.exp(np.log(one).mean())) for one in (mine_ms, theirs_ms)]
+    return Speed(model, batch, middles[0], middles[1], ratio, verdict, mine["throughput_per_s"])

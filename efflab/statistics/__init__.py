@@ -1,0 +1,78 @@
+"""Statistics of measurements: guarded percentiles, paired intervals, exact tests, and the words they support."""
+
+from efflab.statistics.intervals import UNKNOWN, Interval, interval_of, scatter_weights, student
+from efflab.statistics.paired import (
+    example_weights,
+    mcnemar_exact,
+    mix_seeds,
+    paired_difference,
+    resampled_means,
+    score_interval,
+)
+from efflab.statistics.percentiles import median_and_iqr, percentile_bound, samples_needed, samples_over
+from efflab.statistics.shared_scatter import moderated
+from efflab.statistics.times import (
+    TwoSpeeds,
+    covering,
+    draws_over_starts,
+    ratio_over_starts,
+    time_by_start,
+    time_over_inputs,
+    two_speeds,
+)
+from efflab.statistics.verdicts import (
+    CONTROL_FAILED,
+    SAME_SESSION,
+    SAME_SPEED,
+    Tests,
+    control_fails,
+    corrected,
+    excludes_one,
+    holm,
+    non_inferior,
+    quality_tests,
+    quality_verdict,
+    speed_tests,
+    speed_verdict,
+    widened,
+)
+
+__all__ = [
+    "CONTROL_FAILED",
+    "SAME_SESSION",
+    "SAME_SPEED",
+    "UNKNOWN",
+    "Interval",
+    "Tests",
+    "TwoSpeeds",
+    "control_fails",
+    "corrected",
+    "covering",
+    "draws_over_starts",
+    "example_weights",
+    "excludes_one",
+    "holm",
+    "interval_of",
+    "mcnemar_exact",
+    "median_and_iqr",
+    "mix_seeds",
+    "moderated",
+    "non_inferior",
+    "paired_difference",
+    "percentile_bound",
+    "quality_tests",
+    "quality_verdict",
+    "ratio_over_starts",
+    "resampled_means",
+    "samples_needed",
+    "samples_over",
+    "scatter_weights",
+    "score_interval",
+    "speed_tests",
+    "speed_verdict",
+    "student",
+    "time_by_start",
+    "time_over_inputs",
+    "two_speeds",
+    "widened",
+]
