@@ -24,7 +24,7 @@ pytest.importorskip("transformers")
 
 MEASURE = (
     "measure: {backends: [torch, onnxruntime, openvino], batch_sizes: [1], seeds: [0], min_runs: 11,"
-    " min_seconds: 0.001, max_seconds: 0.005, rounds: 5, threads: 1, controls: false}\n"
+    " min_seconds: 0.001, max_seconds: 0.005, rounds: 5, processes: 1, threads: 1, controls: false}\n"
 )
 VARIANTS = """
 variants:

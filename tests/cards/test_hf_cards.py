@@ -32,7 +32,7 @@ from efflab.tasks.digits_clutter import DigitsClutter
 pytest.importorskip("transformers")
 pytest.importorskip("optimum.exporters.onnx")
 
-BUDGET = "min_runs: 11, min_seconds: 0.001, max_seconds: 0.002, rounds: 5, threads: 1, controls: false"
+BUDGET = "min_runs: 11, min_seconds: 0.001, max_seconds: 0.002, rounds: 5, processes: 1, threads: 1, controls: false"
 QUANTIZED = "{s: [{quantize_static: {calibration_examples: 32}}], d: [{quantize_dynamic: {}}]}"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
