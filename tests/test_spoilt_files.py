@@ -48,7 +48,10 @@ def small_study() -> Any:
     chosen = [one for one in example_records() if (one["backend"], one["batch_size"]) == ("torch", 1)]
     for one in chosen:
         if "latency" in one:
-            one["latency"]["rounds_ms"] = [times[:3] for times in one["latency"]["rounds_ms"][:4]]
+            one["latency"] |= {
+                "rounds_ms": [times[:3] for times in one["latency"]["rounds_ms"][:4]],
+                "starts": [2, 2],
+            }
     by_input = [{"macs": 1, "share": 0.5, "quality": 1.0}, {"macs": 2, "share": 0.5, "quality": 0.5}]
     chosen[-1].setdefault("work", chosen[0]["work"]).update(by_input=by_input)
     chosen[0]["promised"] = {"value": 0.9, "tolerance": 0.01}

@@ -4,7 +4,7 @@ import pytest
 from efflab.comparison.compare import rows
 from efflab.comparison.speeds import ONE_START, Speeds
 from efflab.statistics import corrected, speed_tests, speed_verdict
-from tests.studies import BASELINE, FAMILY, STARTS, record, study_of
+from studies import BASELINE, FAMILY, STARTS, record, study_of
 
 SESSIONS = 10
 
