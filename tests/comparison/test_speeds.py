@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+from studies import BASELINE, FAMILY, STARTS, record, study_of
 
 from efflab.comparison.compare import rows
 from efflab.comparison.speeds import ONE_START, Speeds
 from efflab.statistics import corrected, speed_tests, speed_verdict
-from studies import BASELINE, FAMILY, STARTS, record, study_of
 
 SESSIONS = 10
 
