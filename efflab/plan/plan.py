@@ -178,11 +178,11 @@ class _Planner:
 
 def _shared_out(group: list[Row]) -> list[list[Row]]:
     """Return rows in groups of at most `MOST_SESSIONS`, each with every baseline and its A/A row."""
+    if not group:
+        return []
     anchors = [row for row in group if row.role in ANCHORS]
     others = [row for row in group if row.role not in ANCHORS]
     room = max(1, MOST_SESSIONS - len(anchors))
     count = max(1, -(-len(others) // room))
     size = -(-len(others) // count)  # of equal size, so that none is left with one
-    return [[*anchors, *others[first : first + size]] for first in range(0, len(others), size or 1)] or [
-        anchors
-    ] * bool(anchors)
+    return [[*anchors, *others[number * size : (number + 1) * size]] for number in range(count)]
